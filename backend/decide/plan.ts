@@ -1,0 +1,36 @@
+/**
+ * What a decide round says: intents that leave nothing to choose, and a report that explains
+ * them and everything that was not done. The dispatcher may drop an intent, never invent one.
+ */
+import type { Action, Target } from '../../broker/contract/command.ts';
+
+/** A number that took part in a verdict, as stored and shown. */
+export type Fact = { name: string; value: number | string | boolean | null; unit?: string };
+
+export type Intent = {
+  cluster: string;
+  target: Target;
+  /** Node that executes it. */
+  executor: string;
+  action: Action;
+  rule: string;
+  /** One sentence with its numbers. */
+  reason: string;
+  facts: Fact[];
+  alternatives: { what: string; rejectedBecause: string }[];
+  predicted: Fact[];
+  /** By how much it wins over doing nothing, in the rule's own unit. */
+  margin: Fact;
+};
+
+/** A node or guest that was looked at and left alone. */
+export type NonAction = {
+  subject: { kind: 'node' | 'guest' | 'cluster'; id: string };
+  rule: string;
+  reason: string;
+  /** The smallest change that would have flipped it, null when none is known. */
+  flip: string | null;
+};
+
+export type Report = { summary: string; nonActions: NonAction[] };
+export type Plan = { cluster: string; intents: Intent[]; report: Report };

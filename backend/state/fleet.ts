@@ -1,0 +1,84 @@
+/**
+ * The one picture of everything, in memory: what each node last said and what is known of it.
+ * `reduce` (reduce.ts) alone changes it; decide and HTTP read it. Ages are monotonic server time,
+ * so no wall clock of a daemon can make a sample look fresh.
+ */
+import type { Driver, GuestFacts, NodeFacts } from '../../broker/contract/facts.ts';
+import type { NodeKey } from '../../broker/contract/ids.ts';
+import type { DaemonLoad } from '../../broker/contract/presence.ts';
+import type { GuestSample, NodeValues, Telemetry } from '../../broker/contract/telemetry.ts';
+
+/** First that applies wins; see `nodeState` in node-state.ts. */
+export type NodeState =
+  | 'maintenance'
+  | 'waking'
+  | 'draining'
+  | 'asleep'
+  | 'lost'
+  | 'stale'
+  | 'awake'
+  | 'unknown';
+
+export type NodeRecord = {
+  cluster: string;
+  node: string;
+  /** Session of the newest hello, birth or telemetry; null after a restart of the backend. */
+  session: string | null;
+  online: boolean;
+  /** When the current session's will or goodbye arrived, monotonic ms. */
+  offlineSinceMs: number | null;
+  incarnation: number;
+  seq: number;
+  /** Arrival of the newest sample, monotonic ms; null before the first. */
+  sampleAtMs: number | null;
+  sampledAtWallMs: number | null;
+  intervalMs: number;
+  values: NodeValues | null;
+  guests: readonly GuestSample[] | null;
+  versions: Telemetry['versions'] | null;
+  membersOnline: readonly string[] | null;
+  driver: Driver | null;
+  bootId: string | null;
+  journalId: string | null;
+  facts: NodeFacts | null;
+  guestFacts: readonly GuestFacts[] | null;
+  load: DaemonLoad | null;
+  localHold: boolean;
+  /** From SQL, refreshed each tick: what people and commands made of it. */
+  desired: 'awake' | 'asleep';
+  maintenance: boolean;
+  protected: boolean;
+  /** Kind of the active command on it, for waking and draining. */
+  activeKind: string | null;
+};
+
+export type GuestRecord = GuestSample & { cluster: string; node: string; sampleAtMs: number };
+
+export type ClusterRecord = {
+  id: string;
+  simulated: boolean;
+  timeScale: number;
+  hold: boolean;
+  autonomy: Record<string, 'observe' | 'recommend' | 'approve' | 'auto'>;
+  policyHash: string | null;
+  policyYaml: string | null;
+};
+
+export type Fleet = {
+  clusters: Map<string, ClusterRecord>;
+  nodes: Map<NodeKey, NodeRecord>;
+  /** Nodes of each cluster, for per-cluster work without a scan of all. */
+  nodesByCluster: Map<string, Map<string, NodeRecord>>;
+  /** `<cluster>/<guest>` -> where it was last seen. */
+  guests: Map<string, GuestRecord>;
+  /** Samples that a newer one overtook before the state was read. */
+  supersededSamples: number;
+};
+
+export const emptyFleet = (): Fleet => ({
+  clusters: new Map(),
+  nodes: new Map(),
+  nodesByCluster: new Map(),
+  guests: new Map(),
+  supersededSamples: 0,
+});

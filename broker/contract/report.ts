@@ -1,0 +1,72 @@
+/**
+ * What an executor says of a command, and the server's answer. A report is repeated until a
+ * verdict names its (commandId, n); the server may see each any number of times, in any order.
+ */
+import { z } from 'zod';
+import { CommandState } from './command.ts';
+import { Uuid } from './ids.ts';
+import { outputTailLengthMax, textLengthMax } from './limits.ts';
+
+const text = z.string().max(textLengthMax);
+
+const common = {
+  commandId: Uuid,
+  /** Counts the reports of this command in this journal, from 1. */
+  n: z.int().min(1),
+  journalId: Uuid,
+  incarnation: z.int().min(1),
+};
+
+/** true: seen to hold; false: seen not to hold, stably; null: could not be seen. */
+const Observed = z.boolean().nullable();
+
+export const Report = z.discriminatedUnion('step', [
+  z.strictObject({ ...common, step: z.literal('accepted') }),
+  z.strictObject({
+    ...common,
+    step: z.literal('started'),
+    handle: z.string().max(256).nullable().default(null),
+  }),
+  z.strictObject({
+    ...common,
+    step: z.literal('heartbeat'),
+    handle: z.string().max(256).nullable().default(null),
+    progressRatio: z.number().min(0).max(1).nullable().default(null),
+  }),
+  z.strictObject({
+    ...common,
+    step: z.literal('finished'),
+    /** The tool's own opinion; never proof. */
+    exitCode: z.int().nullable().default(null),
+    postcondition: Observed,
+    detail: text.default(''),
+    output: z.string().max(outputTailLengthMax).default(''),
+  }),
+  z.strictObject({
+    ...common,
+    step: z.literal('refused'),
+    /** A durable tombstone stands in the journal: this id never started and never will. */
+    code: z.string().regex(/^KR_[A-Z0-9_]{2,48}$/, 'use a KR_ code'),
+    reason: text,
+    wayOut: text.default(''),
+  }),
+  z.strictObject({
+    ...common,
+    step: z.literal('probed'),
+    role: z.enum(['executor', 'witness']),
+    /** Whether the journal holds STARTED; null when the witness has no journal of it. */
+    started: z.boolean().nullable(),
+    postcondition: Observed,
+    detail: text.default(''),
+  }),
+]);
+
+export const Verdict = z.strictObject({
+  commandId: Uuid,
+  n: z.int().min(1),
+  state: CommandState,
+  reason: text.nullable().default(null),
+});
+
+export type Report = z.infer<typeof Report>;
+export type Verdict = z.infer<typeof Verdict>;

@@ -1,0 +1,68 @@
+/**
+ * What a hypervisor driver must answer and do. One driver object may speak for many nodes (a
+ * cluster API, the twin). A driver reports what it saw; it never decides, retries or forgives.
+ */
+import type { Action, Target } from '../../broker/contract/command.ts';
+import type { Driver, GuestFacts, NodeFacts } from '../../broker/contract/facts.ts';
+import type { GuestSample, NodeValues } from '../../broker/contract/telemetry.ts';
+
+/** What the host itself measures; `host` sampler and drivers both produce parts of it. */
+export type HostSample = {
+  node: NodeValues;
+  /** null: could not be learned; []: there are none. */
+  guests: GuestSample[] | null;
+  membersOnline: string[] | null;
+  versions: { daemon: string; hypervisor: string | null; kernel: string | null };
+};
+
+export type Description = {
+  driver: Driver;
+  bootId: string | null;
+  facts: NodeFacts;
+  guests: GuestFacts[] | null;
+};
+
+/** One command as the executor hands it to a driver, after every check. */
+export type Work = {
+  commandId: string;
+  node: string;
+  target: Target;
+  action: Action;
+  /** Divides durations inside a simulated world; 1 for real drivers. */
+  timeScale: number;
+};
+
+export type WorkContext = {
+  /** Aborted when the command times out; the driver then kills what it started. */
+  signal: AbortSignal;
+  /** Called once, as soon as the hypervisor named its task; resolves when journaled. */
+  onHandle(handle: string): Promise<void>;
+};
+
+export type Performed = {
+  /** The tool's own opinion, null when it has none. Never proof. */
+  exitCode: number | null;
+  detail: string;
+  /** At most 64 KiB, the newest part. */
+  output: string;
+};
+
+export type Observation = {
+  /** true: the post-condition was seen; false: seen not to hold, stably; null: not seen. */
+  postcondition: boolean | null;
+  detail: string;
+};
+
+export type Hypervisor = {
+  /** Nodes this driver speaks for. */
+  nodes(): readonly string[];
+  describe(node: string): Promise<Description>;
+  sample(node: string): Promise<HostSample>;
+  /** Starts the effect and returns when the tool has ended. Never called twice for one id. */
+  perform(work: Work, context: WorkContext): Promise<Performed>;
+  /** Waits for a task started before a restart, by its handle; absent where handles are unknown. */
+  attach?(work: Work, handle: string, context: WorkContext): Promise<Performed>;
+  /** Looks at the world for the command's post-condition; starts nothing. */
+  observe(work: Work): Promise<Observation>;
+  close(): Promise<void>;
+};

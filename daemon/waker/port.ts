@@ -1,0 +1,28 @@
+/**
+ * A way to switch a sleeping node on. A waker reports that it sent, never that the node woke:
+ * proof is the target's own hello with a new bootId.
+ */
+export type WakeRequest = {
+  node: string;
+  /** Lower-case, joined by colons. */
+  macs: readonly string[];
+  /** Directed broadcasts of the target's links, when known. */
+  broadcasts: readonly string[];
+};
+
+export type WakeSent = { packets: number; detail: string };
+
+export type Waker = {
+  readonly name: 'wol' | 'ipmi' | 'redfish' | 'plug' | 'script' | 'memory';
+  /** @throws WakeError when nothing could be sent. */
+  wake(request: WakeRequest, signal: AbortSignal): Promise<WakeSent>;
+};
+
+export class WakeError extends Error {
+  override readonly name = 'WakeError';
+  readonly code: 'KR_BAD_MAC' | 'KR_NO_INTERFACE' | 'KR_WAKE_SEND';
+  constructor(code: WakeError['code'], message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.code = code;
+  }
+}
