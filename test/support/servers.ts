@@ -1,0 +1,201 @@
+/**
+ * The real servers tests talk to: each on a free loopback port with a temporary folder, ended by
+ * its own process id. Never system-wide, never a fixed port.
+ */
+import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync } from 'node:fs';
+import { chmod, cp, mkdtemp, rename, rm, writeFile } from 'node:fs/promises';
+import { connect, createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { program, programEnv, unpackedPath } from './debian.ts';
+
+const run = promisify(execFile);
+const cache = join(import.meta.dirname, '..', '..', 'node_modules', '.cache', 'kernreaktor');
+
+export type Server = { port: number; url: string; pid: number; stop(): Promise<void> };
+
+const required = (name: string): string => {
+  const path = program(name);
+  if (path === undefined) throw new Error(`${name} is missing: run the tests through npm test`);
+  return path;
+};
+
+export async function freePort(): Promise<number> {
+  const probe = createServer().listen(0, '127.0.0.1');
+  await once(probe, 'listening');
+  const address = probe.address();
+  probe.close();
+  await once(probe, 'close');
+  if (address === null || typeof address === 'string') throw new Error('no port');
+  return address.port;
+}
+
+const accepts = (port: number): Promise<boolean> =>
+  new Promise((resolve) => {
+    const socket = connect(port, '127.0.0.1');
+    socket.once('connect', () => resolve(socket.destroy() !== undefined));
+    socket.once('error', () => resolve(false));
+  });
+
+/** Waits until `check` holds; a deadline, never a fixed sleep. */
+export async function until(
+  check: () => boolean | Promise<boolean>,
+  { withinMs = 30_000, what = 'the condition' } = {},
+): Promise<void> {
+  const deadlineMs = performance.now() + withinMs;
+  while (!(await check())) {
+    if (performance.now() > deadlineMs) throw new Error(`${what} did not come in ${withinMs} ms`);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
+async function launch(
+  name: string,
+  args: string[],
+  { port, folder, scheme }: { port: number; folder: string; scheme: string },
+): Promise<Server> {
+  const child: ChildProcess = spawn(required(name), args, {
+    env: programEnv(),
+    cwd: folder,
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  let output = '';
+  const keep = (chunk: Buffer) => (output = (output + chunk.toString()).slice(-8_000));
+  child.stdout?.on('data', keep);
+  child.stderr?.on('data', keep);
+  const exited = once(child, 'exit');
+  try {
+    await until(
+      () => {
+        if (child.exitCode !== null) throw new Error(`${name} ended: ${output}`);
+        return accepts(port);
+      },
+      { what: `${name} on port ${port}` },
+    );
+  } catch (error) {
+    child.kill('SIGKILL');
+    throw error;
+  }
+  return {
+    port,
+    url: `${scheme}://127.0.0.1:${port}`,
+    pid: child.pid ?? 0,
+    async stop() {
+      child.kill('SIGTERM');
+      const killer = setTimeout(() => child.kill('SIGKILL'), 10_000);
+      await exited;
+      clearTimeout(killer);
+      await rm(folder, { recursive: true, force: true });
+    },
+  };
+}
+
+const temporary = (name: string): Promise<string> => mkdtemp(join(tmpdir(), `kr-${name}-`));
+
+/** An initialised data folder, made once and copied: the bootstrap takes seconds, a copy does not. */
+async function mariadbTemplate(): Promise<string> {
+  const template = join(cache, 'mariadb-template');
+  if (existsSync(template)) return template;
+  const folder = await mkdtemp(join(cache, 'mariadb-'));
+  await run(
+    required('mariadb-install-db'),
+    [
+      '--no-defaults',
+      `--basedir=${unpackedPath('usr')}`,
+      `--datadir=${folder}`,
+      '--auth-root-authentication-method=normal',
+      '--skip-test-db',
+      '--skip-name-resolve',
+      '--innodb-log-file-size=16M',
+      ...(process.getuid?.() === 0 ? ['--user=root'] : []),
+    ],
+    { env: { ...programEnv(), PATH: `${unpackedPath('usr/sbin')}:${process.env['PATH'] ?? ''}` } },
+  );
+  // Whoever finishes first wins; both folders hold the same.
+  await rename(folder, template).catch(() => rm(folder, { recursive: true, force: true }));
+  return template;
+}
+
+/** A MariaDB with an empty database `kernreaktor`; options are further mariadbd arguments. */
+export async function startMariadb(options: string[] = []): Promise<Server> {
+  const template = await mariadbTemplate();
+  const folder = await temporary('mariadb');
+  const data = join(folder, 'data');
+  await cp(template, data, { recursive: true });
+  const start = join(folder, 'init.sql');
+  await writeFile(
+    start,
+    [
+      'CREATE DATABASE IF NOT EXISTS kernreaktor CHARACTER SET utf8mb4;',
+      "CREATE USER IF NOT EXISTS 'kr'@'127.0.0.1' IDENTIFIED BY 'secret';",
+      "GRANT ALL ON kernreaktor.* TO 'kr'@'127.0.0.1';",
+    ].join('\n'),
+  );
+  const port = await freePort();
+  const server = await launch(
+    'mariadbd',
+    [
+      '--no-defaults',
+      `--basedir=${unpackedPath('usr')}`,
+      `--datadir=${data}`,
+      `--socket=${join(folder, 'mariadb.sock')}`,
+      `--pid-file=${join(folder, 'mariadb.pid')}`,
+      `--init-file=${start}`,
+      `--port=${port}`,
+      '--bind-address=127.0.0.1',
+      '--skip-name-resolve',
+      '--innodb-log-file-size=16M',
+      '--innodb-buffer-pool-size=64M',
+      ...(process.getuid?.() === 0 ? ['--user=root'] : []),
+      ...options,
+    ],
+    { port, folder, scheme: 'mariadb' },
+  );
+  return { ...server, url: `mariadb://kr:secret@127.0.0.1:${port}/kernreaktor` };
+}
+
+/** A Mosquitto with the given configuration lines; files are written beside it first. */
+export async function startMosquitto(
+  config: string[],
+  files: Record<string, string> = {},
+): Promise<Server> {
+  const folder = await temporary('mosquitto');
+  const port = await freePort();
+  for (const [name, content] of Object.entries(files)) {
+    await writeFile(join(folder, name), content);
+    await chmod(join(folder, name), 0o600);
+  }
+  const lines = [
+    // Mosquitto drops root for a user that need not exist here.
+    ...(process.getuid?.() === 0 ? ['user root'] : []),
+    `listener ${port} 127.0.0.1`,
+    'persistence false',
+    ...config.map((line) => line.replaceAll('%FOLDER%', folder)),
+  ];
+  await writeFile(join(folder, 'mosquitto.conf'), `${lines.join('\n')}\n`);
+  return launch('mosquitto', ['-c', join(folder, 'mosquitto.conf')], {
+    port,
+    folder,
+    scheme: 'mqtt',
+  });
+}
+
+export async function startVictoriaMetrics(): Promise<Server> {
+  const folder = await temporary('victoria-metrics');
+  const port = await freePort();
+  return launch(
+    'victoria-metrics',
+    [`-storageDataPath=${join(folder, 'data')}`, `-httpListenAddr=127.0.0.1:${port}`],
+    { port, folder, scheme: 'http' },
+  );
+}
+
+/** Foreign MQTT clients, as programs to run. */
+export const mosquittoTools = (): {
+  pub: string;
+  sub: string;
+  env: NodeJS.ProcessEnv;
+} => ({ pub: required('mosquitto_pub'), sub: required('mosquitto_sub'), env: programEnv() });
