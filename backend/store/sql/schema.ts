@@ -98,6 +98,8 @@ export interface Daemons {
   /** The previous one during a rotation. */
   secret_hash_old: string | null;
   secret_hash_old_until_ms: number | null;
+  /** Mosquitto's form of the secret's hash, for `kernreaktor broker acl`. */
+  mqtt_hash: string | null;
   simulated: Flag;
   created_at_ms: number;
   revoked_at_ms: number | null;
