@@ -1,3 +1,4 @@
+/** How vitest finds and runs the tests; the servers they need are fetched once before. */
 import { defineConfig } from 'vitest/config';
 
 export default defineConfig({

@@ -1,0 +1,185 @@
+/**
+ * The fold: one input into the one picture. Changes `fleet` in place and returns nothing to act
+ * on. An older sample never overwrites a newer one, and a will counts only for the session it
+ * names.
+ */
+import { type NodeKey, nodeKey } from '../../broker/contract/ids.ts';
+import type { GuestSample } from '../../broker/contract/telemetry.ts';
+import { sampleIntervalDefaultMs } from '../../broker/contract/limits.ts';
+import type { Fleet, GuestRecord, NodeRecord } from './fleet.ts';
+import type { NodeAdministration, StateInput } from './inputs.ts';
+
+const unseen = (cluster: string, node: string): NodeRecord => ({
+  cluster,
+  node,
+  session: null,
+  online: false,
+  offlineSinceMs: null,
+  incarnation: 0,
+  seq: 0,
+  sampleAtMs: null,
+  sampledAtWallMs: null,
+  intervalMs: sampleIntervalDefaultMs,
+  values: null,
+  guests: null,
+  versions: null,
+  membersOnline: null,
+  driver: null,
+  bootId: null,
+  journalId: null,
+  facts: null,
+  guestFacts: null,
+  load: null,
+  localHold: false,
+  desired: 'awake',
+  maintenance: false,
+  protected: false,
+  activeKind: null,
+});
+
+function recordOf(fleet: Fleet, cluster: string, node: string): NodeRecord {
+  const key = nodeKey(cluster, node);
+  const known = fleet.nodes.get(key);
+  if (known) return known;
+  const record = unseen(cluster, node);
+  fleet.nodes.set(key, record);
+  const members = fleet.nodesByCluster.get(cluster);
+  if (members) members.set(node, record);
+  else fleet.nodesByCluster.set(cluster, new Map([[node, record]]));
+  return record;
+}
+
+const guestKey = (cluster: string, guest: string): string => `${cluster}/${guest}`;
+
+/** While a guest moves, both nodes may list it; the one that runs it has it. */
+const outranks = (sample: GuestSample, node: string, known: GuestRecord | undefined): boolean =>
+  known === undefined ||
+  known.node === node ||
+  known.state !== 'running' ||
+  sample.state === 'running';
+
+function placeGuests(fleet: Fleet, record: NodeRecord, guests: readonly GuestSample[]): void {
+  const present = new Set<string>();
+  for (const guest of guests) {
+    present.add(guest.id);
+    const key = guestKey(record.cluster, guest.id);
+    if (!outranks(guest, record.node, fleet.guests.get(key))) continue;
+    fleet.guests.set(key, {
+      ...guest,
+      cluster: record.cluster,
+      node: record.node,
+      sampleAtMs: record.sampleAtMs ?? 0,
+    });
+  }
+  for (const gone of record.guests ?? []) {
+    const key = guestKey(record.cluster, gone.id);
+    if (!present.has(gone.id) && fleet.guests.get(key)?.node === record.node) {
+      fleet.guests.delete(key);
+    }
+  }
+}
+
+function reduceTelemetry(fleet: Fleet, input: StateInput & { kind: 'telemetry' }): void {
+  const { cluster, node, session, seq, sentAtMs, body } = input.message;
+  const record = recordOf(fleet, cluster, node);
+  const isOlder =
+    body.incarnation < record.incarnation ||
+    (body.incarnation === record.incarnation && seq <= record.seq);
+  if (isOlder) {
+    fleet.supersededSamples += 1;
+    return;
+  }
+  record.session = session;
+  record.online = true;
+  record.offlineSinceMs = null;
+  record.incarnation = body.incarnation;
+  record.seq = seq;
+  // Both stamps are of one clock, the daemon's, so their difference is a true age.
+  record.sampleAtMs = input.atMs - Math.max(0, sentAtMs - body.sampledAtMs);
+  record.sampledAtWallMs = body.sampledAtMs;
+  record.intervalMs = body.intervalMs;
+  record.values = body.node;
+  record.versions = body.versions;
+  record.membersOnline = body.membersOnline;
+  if (body.guests !== null) placeGuests(fleet, record, body.guests);
+  record.guests = body.guests;
+}
+
+function endSession(record: NodeRecord, atMs: number): void {
+  record.online = false;
+  record.offlineSinceMs ??= atMs;
+}
+
+function reducePresence(fleet: Fleet, input: StateInput & { kind: 'presence' }): void {
+  const { cluster, node, session, body } = input.message;
+  const record = recordOf(fleet, cluster, node);
+  if (body.online) {
+    record.session = session;
+    record.online = true;
+    record.offlineSinceMs = null;
+    if (body.load) record.load = body.load;
+    return;
+  }
+  if (body.reason !== 'will') {
+    if (record.session === session) endSession(record, input.atMs);
+    return;
+  }
+  // One connection has one will, but may speak for many nodes.
+  for (const member of fleet.nodesByCluster.get(cluster)?.values() ?? []) {
+    if (member.session === session) endSession(member, input.atMs);
+  }
+}
+
+function reduceHello(fleet: Fleet, input: StateInput & { kind: 'hello' }): void {
+  const { cluster, node, session, body } = input.message;
+  const record = recordOf(fleet, cluster, node);
+  record.session = session;
+  record.online = true;
+  record.offlineSinceMs = null;
+  if (body.incarnation > record.incarnation) {
+    record.incarnation = body.incarnation;
+    record.seq = 0;
+  }
+  record.driver = body.driver;
+  record.bootId = body.bootId;
+  record.journalId = body.journalId;
+  record.facts = body.facts;
+  record.guestFacts = body.guests;
+  record.localHold = body.localHold;
+}
+
+function administer(record: NodeRecord, known: NodeAdministration): void {
+  record.desired = known.desired;
+  record.maintenance = known.maintenance;
+  record.protected = known.protected;
+  record.activeKind = known.activeKind;
+}
+
+function reduceAdministration(fleet: Fleet, input: StateInput & { kind: 'administration' }): void {
+  fleet.clusters = new Map(input.clusters.map((cluster) => [cluster.id, cluster]));
+  const known = new Set<NodeKey>();
+  for (const node of input.nodes) {
+    known.add(nodeKey(node.cluster, node.node));
+    administer(recordOf(fleet, node.cluster, node.node), node);
+  }
+  for (const [key, record] of fleet.nodes) {
+    if (known.has(key)) continue;
+    placeGuests(fleet, record, []);
+    fleet.nodes.delete(key);
+    fleet.nodesByCluster.get(record.cluster)?.delete(record.node);
+  }
+}
+
+/** Folds one input into the picture, in place. */
+export function reduce(fleet: Fleet, input: StateInput): void {
+  switch (input.kind) {
+    case 'telemetry':
+      return reduceTelemetry(fleet, input);
+    case 'presence':
+      return reducePresence(fleet, input);
+    case 'hello':
+      return reduceHello(fleet, input);
+    case 'administration':
+      return reduceAdministration(fleet, input);
+  }
+}

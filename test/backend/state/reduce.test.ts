@@ -1,0 +1,213 @@
+import * as fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { emptyFleet, type Fleet } from '../../../backend/state/fleet.ts';
+import type { StateInput } from '../../../backend/state/inputs.ts';
+import { nodeState } from '../../../backend/state/node-state.ts';
+import { reduce } from '../../../backend/state/reduce.ts';
+import {
+  guestSample,
+  helloBody,
+  message,
+  nodeValues,
+  telemetryBody,
+  uuidOf,
+} from '../../support/messages.ts';
+
+const telemetry = (
+  options: {
+    node?: string;
+    seq?: number;
+    incarnation?: number;
+    guests?: string[] | null;
+    atMs?: number;
+    cpuRatio?: number;
+    ageMs?: number;
+    session?: string;
+  } = {},
+): StateInput => ({
+  kind: 'telemetry',
+  atMs: options.atMs ?? 1_000,
+  message: message(
+    'telemetry',
+    telemetryBody({
+      incarnation: options.incarnation ?? 1,
+      sampledAtMs: 1_800_000_000_000 - (options.ageMs ?? 0),
+      node: nodeValues({ cpuRatio: options.cpuRatio ?? 0.2 }),
+      guests: options.guests === null ? null : (options.guests ?? []).map((id) => guestSample(id)),
+    }),
+    {
+      node: options.node ?? 'n1',
+      seq: options.seq ?? 1,
+      session: options.session ?? uuidOf(1),
+    },
+  ),
+});
+
+const presence = (
+  node: string,
+  session: string,
+  reason: 'birth' | 'will' | 'goodbye',
+  atMs = 2_000,
+): StateInput => ({
+  kind: 'presence',
+  atMs,
+  message: message(
+    'presence',
+    { online: reason === 'birth', reason, load: null },
+    { node, session },
+  ),
+});
+
+const after = (...inputs: StateInput[]): Fleet => {
+  const fleet = emptyFleet();
+  for (const input of inputs) reduce(fleet, input);
+  return fleet;
+};
+
+const record = (fleet: Fleet, node = 'n1') => {
+  const found = fleet.nodes.get(`home/${node}`);
+  if (!found) throw new Error(`no record of ${node}`);
+  return found;
+};
+
+describe('telemetry', () => {
+  it('keeps the newest sample and counts an older one as superseded', () => {
+    const fleet = after(telemetry({ seq: 2, cpuRatio: 0.9 }), telemetry({ seq: 1, cpuRatio: 0.1 }));
+    expect(record(fleet).values?.cpuRatio).toBe(0.9);
+    expect(fleet.supersededSamples).toBe(1);
+  });
+
+  it('takes a new incarnation whose counting starts again, and never an old one', () => {
+    const fleet = after(
+      telemetry({ seq: 9, incarnation: 1 }),
+      telemetry({ seq: 1, incarnation: 2, cpuRatio: 0.7 }),
+      telemetry({ seq: 10, incarnation: 1, cpuRatio: 0.1 }),
+    );
+    expect(record(fleet)).toMatchObject({ incarnation: 2, seq: 1 });
+    expect(record(fleet).values?.cpuRatio).toBe(0.7);
+  });
+
+  it('dates a replayed sample by its age at sending, so that it does not look fresh', () => {
+    const fleet = after(telemetry({ atMs: 100_000, ageMs: 60_000 }));
+    expect(record(fleet).sampleAtMs).toBe(40_000);
+    expect(nodeState(record(fleet), 100_000)).toBe('stale');
+  });
+
+  it('moves a guest to the node that runs it and forgets one that is gone', () => {
+    const fleet = after(
+      telemetry({ node: 'n1', guests: ['100', '101'] }),
+      telemetry({ node: 'n2', guests: ['100'] }),
+      telemetry({ node: 'n1', seq: 2, guests: [] }),
+    );
+    expect(fleet.guests.get('home/100')?.node).toBe('n2');
+    expect(fleet.guests.has('home/101')).toBe(false);
+  });
+
+  it('keeps the known guests when the driver cannot tell', () => {
+    const fleet = after(telemetry({ guests: ['100'] }), telemetry({ seq: 2, guests: null }));
+    expect(fleet.guests.get('home/100')?.node).toBe('n1');
+    expect(record(fleet).guests).toBeNull();
+  });
+});
+
+describe('sessions', () => {
+  it('ignores the will of a session that is no longer current', () => {
+    const fleet = after(
+      telemetry({ session: uuidOf(1) }),
+      presence('n1', uuidOf(2), 'birth'),
+      presence('n1', uuidOf(1), 'will', 3_000),
+    );
+    expect(record(fleet).online).toBe(true);
+  });
+
+  it('takes every node of a shared session offline by its one will', () => {
+    const fleet = after(
+      telemetry({ node: 'n1', session: uuidOf(1) }),
+      telemetry({ node: 'n2', session: uuidOf(1) }),
+      telemetry({ node: 'n3', session: uuidOf(3) }),
+      presence('n1', uuidOf(1), 'will', 5_000),
+    );
+    expect(['n1', 'n2', 'n3'].map((node) => record(fleet, node).online)).toEqual([
+      false,
+      false,
+      true,
+    ]);
+    expect(record(fleet, 'n2').offlineSinceMs).toBe(5_000);
+  });
+
+  it('learns boot, journal and facts from hello', () => {
+    const hello: StateInput = { kind: 'hello', atMs: 1, message: message('hello', helloBody()) };
+    const fleet = after(hello);
+    expect(record(fleet)).toMatchObject({ bootId: uuidOf(0xb001), journalId: uuidOf(0x10a1) });
+  });
+});
+
+describe('administration', () => {
+  it('shows a node that never spoke, and forgets one that was removed with its guests', () => {
+    const cluster = {
+      id: 'home',
+      simulated: true,
+      timeScale: 1,
+      hold: false,
+      autonomy: {},
+      policyHash: null,
+      policyYaml: null,
+    };
+    const node = {
+      cluster: 'home',
+      node: 'n9',
+      desired: 'awake' as const,
+      maintenance: false,
+      protected: true,
+      activeKind: null,
+    };
+    const fleet = after(telemetry({ guests: ['100'] }), {
+      kind: 'administration',
+      clusters: [cluster],
+      nodes: [node],
+    });
+    expect([...fleet.nodes.keys()]).toEqual(['home/n9']);
+    expect(record(fleet, 'n9').protected).toBe(true);
+    expect(nodeState(record(fleet, 'n9'), 5_000)).toBe('unknown');
+    expect(fleet.guests.size).toBe(0);
+  });
+});
+
+describe('node state', () => {
+  const base = () => record(after(telemetry({ atMs: 0 })));
+  it.each([
+    ['awake', 10_000, {}],
+    ['stale', 31_000, {}],
+    ['lost', 181_000, {}],
+    ['lost', 40_000, { online: false, offlineSinceMs: 5_000 }],
+    ['asleep', 40_000, { online: false, offlineSinceMs: 5_000, desired: 'asleep' }],
+    ['awake', 10_000, { desired: 'asleep' }],
+    ['waking', 40_000, { online: false, desired: 'asleep', activeKind: 'node.wake' }],
+    ['draining', 1_000, { activeKind: 'node.shutdown' }],
+    ['maintenance', 1_000, { maintenance: true, activeKind: 'node.shutdown' }],
+  ] as const)('is %s after %d ms with %j', (state, nowMs, change) => {
+    expect(nodeState({ ...base(), ...change }, nowMs)).toBe(state);
+  });
+});
+
+describe('order', () => {
+  it('does not matter between different nodes', () => {
+    const streams = fc.array(
+      fc.record({ node: fc.constantFrom('a', 'b', 'c'), seq: fc.integer({ min: 1, max: 20 }) }),
+      { maxLength: 40 },
+    );
+    fc.assert(
+      fc.property(streams, (samples) => {
+        const inputs = samples.map(({ node, seq }) => telemetry({ node, seq, guests: [node] }));
+        const byNode = ['a', 'b', 'c'].flatMap((node) =>
+          inputs.filter((_, index) => samples[index]?.node === node),
+        );
+        expect(after(...byNode).nodes.size).toBe(after(...inputs).nodes.size);
+        for (const node of new Set(samples.map((sample) => sample.node))) {
+          expect(record(after(...byNode), node)).toEqual(record(after(...inputs), node));
+        }
+      }),
+      { numRuns: 200 },
+    );
+  });
+});
