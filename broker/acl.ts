@@ -62,12 +62,12 @@ export function mosquittoFiles(
       '',
     ].join('\n'),
     acl: [
-      '# In mosquitto.conf: allow_anonymous false, use_username_as_clientid true (no takeover by',
-      '# another user), max_packet_size 262144, max_qos 1, retain_available true.',
-      '',
+      [
+        '# In mosquitto.conf: allow_anonymous false, use_username_as_clientid true (no takeover by',
+        '# another user), max_packet_size 262144, max_qos 1, retain_available true.',
+      ].join('\n'),
       [`user ${server.username}`, ...serverRules].join('\n'),
-      ...blocks,
-      '',
+      `${blocks.join('\n\n')}\n`,
     ].join('\n\n'),
   };
 }

@@ -1,0 +1,261 @@
+/**
+ * Our one use of mqtt.js: a link that stays connected. Every connection is a client of its own, so
+ * nothing of an old session (queued messages, subscriptions, a will naming the old session) leaks
+ * into the next one; what was not acknowledged when the connection closed is the caller's to
+ * repeat. Never queues while offline, never reconnects in step with others.
+ */
+import { connect, type IClientOptions, type MqttClient } from 'mqtt';
+import { serverFilters } from './access.ts';
+import type { Outgoing } from './contract/codec.ts';
+import { serverTopic } from './contract/topics.ts';
+import type { Cancel, Clock, Log, Random } from './contract/ports.ts';
+import { fetchPinnedCa } from './pin.ts';
+import type { Incoming, ServerLink } from './port.ts';
+
+const connackTimeoutMs = 10_000;
+/** Pings go out even while telemetry flows, so that a half-open connection is noticed. */
+const keepaliveSeconds = 30;
+/** Delays are uniform in [min, first * 2^n], so that 2048 daemons return over seconds. */
+const retryMinMs = 250;
+const retryFirstMs = 2_000;
+const retryMaxMs = 30_000;
+/** A connection that lived this long was a good one; the delays start over. */
+const settledMs = 10_000;
+const endTimeoutMs = 2_000;
+
+export class LinkError extends Error {
+  readonly code: 'KR_NOT_CONNECTED' | 'KR_NOT_TAKEN';
+  constructor(code: 'KR_NOT_CONNECTED' | 'KR_NOT_TAKEN', message: string, cause?: Error) {
+    super(message, { cause });
+    this.name = 'LinkError';
+    this.code = code;
+  }
+}
+
+export type DaemonClientOptions = {
+  /** mqtt:, mqtts:, ws: or wss: */
+  url: string;
+  clientId: string;
+  username: string;
+  password: string;
+  /** Trust this CA only. */
+  caPem?: string;
+  /** Or the CA with this SHA-256 (64 hex), taken from the chain the server shows. */
+  fingerprintSha256?: string;
+  /** Subscribed with QoS 1, in one packet, before `onConnect` is called. */
+  subscriptions: readonly string[];
+  /** Asked before every attempt: each connection is a new session and needs a will that says so. */
+  will: () => Outgoing | undefined;
+  onConnect: () => void;
+  onMessage: (topic: string, payload: Uint8Array) => void;
+  /** Also after a failed attempt; the next attempt is already planned. */
+  onClose: (reason: string) => void;
+  clock: Clock;
+  random: Random;
+  log: Log;
+};
+
+export type DaemonClient = {
+  /** QoS 0: written to the socket. QoS 1: acknowledged by the broker. Rejects with LinkError. */
+  publish(message: Outgoing): Promise<void>;
+  isConnected(): boolean;
+  /** Disconnects cleanly, so that the broker drops the will. */
+  end(): Promise<void>;
+};
+
+type Link = {
+  options: DaemonClientOptions;
+  client: MqttClient | undefined;
+  /** Connected and subscribed. */
+  ready: boolean;
+  ended: boolean;
+  failures: number;
+  connectedAtMs: number;
+  caPem: string | undefined;
+  cancelRetry: Cancel;
+};
+
+function clientOptions(link: Link): IClientOptions {
+  const { clientId, username, password } = link.options;
+  const will = link.options.will();
+  return {
+    protocolVersion: 4,
+    clean: true,
+    clientId,
+    username,
+    password,
+    keepalive: keepaliveSeconds,
+    reschedulePings: false,
+    connectTimeout: connackTimeoutMs,
+    reconnectPeriod: 0,
+    resubscribe: false,
+    queueQoSZero: false,
+    timerVariant: 'native',
+    ...(will && {
+      will: { ...will, payload: Buffer.from(will.payload), retain: false },
+    }),
+    ...(link.caPem !== undefined && {
+      ca: link.caPem,
+      rejectUnauthorized: true,
+      allowPartialTrustChain: true,
+    }),
+  };
+}
+
+function retryDelayMs({ failures, options }: Link): number {
+  const widthMs = Math.min(retryMaxMs, retryFirstMs * 2 ** Math.min(failures, 10));
+  return retryMinMs + options.random.ratio() * (widthMs - retryMinMs);
+}
+
+function closed(link: Link, reason: string): void {
+  const { clock, log, onClose, clientId } = link.options;
+  const wasSettled = link.ready && clock.monotonicMs() - link.connectedAtMs >= settledMs;
+  link.failures = wasSettled ? 0 : link.failures + 1;
+  link.client = undefined;
+  link.ready = false;
+  if (link.ended) return;
+  const delayMs = retryDelayMs(link);
+  log.debug({ clientId, reason, delayMs: Math.round(delayMs) }, 'link closed');
+  link.cancelRetry = clock.after(delayMs, () => attempt(link));
+  onClose(reason);
+}
+
+function subscribe(link: Link, client: MqttClient, fail: (reason: string) => void): void {
+  const { subscriptions, clock, onConnect } = link.options;
+  const opened = () => {
+    if (link.client !== client) return;
+    link.ready = true;
+    link.connectedAtMs = clock.monotonicMs();
+    onConnect();
+  };
+  if (subscriptions.length === 0) return opened();
+  client.subscribe([...subscriptions], { qos: 1 }, (error, granted) => {
+    const refused = granted?.find(({ qos }) => qos > 2);
+    if (error) fail(error.message);
+    else if (refused) fail(`the broker refuses the subscription to ${refused.topic}`);
+    else opened();
+  });
+}
+
+async function attempt(link: Link): Promise<void> {
+  const { url, fingerprintSha256, onMessage, clock } = link.options;
+  if (fingerprintSha256 !== undefined && link.caPem === undefined) {
+    const pin = { url: new URL(url), fingerprint: fingerprintSha256, clock };
+    try {
+      link.caPem = await fetchPinnedCa({ ...pin, timeoutMs: connackTimeoutMs });
+    } catch (error) {
+      return closed(link, error instanceof Error ? error.message : String(error));
+    }
+  }
+  if (link.ended) return;
+  const client = connect(url, clientOptions(link));
+  link.client = client;
+  let reason = 'the connection closed';
+  const fail = (why: string) => {
+    reason = why;
+    client.end(true);
+  };
+  client.on('error', (error) => {
+    reason = error.message;
+  });
+  client.on('connect', () => subscribe(link, client, fail));
+  client.on('message', (topic, payload) => onMessage(topic, payload));
+  client.once('close', () => {
+    // Ends the timers of mqtt.js and settles the publishes that nobody will acknowledge now.
+    client.end(true);
+    if (link.client === client) closed(link, reason);
+  });
+}
+
+function publish(link: Link, message: Outgoing): Promise<void> {
+  const { client } = link;
+  if (!client || !link.ready) {
+    return Promise.reject(new LinkError('KR_NOT_CONNECTED', 'not connected to the broker'));
+  }
+  const { topic, payload, qos, retain } = message;
+  return new Promise((resolve, reject) => {
+    client.publish(topic, payload, { qos, retain }, (error) => {
+      if (error) reject(new LinkError('KR_NOT_TAKEN', error.message, error));
+      else resolve();
+    });
+  });
+}
+
+async function end(link: Link): Promise<void> {
+  link.ended = true;
+  link.cancelRetry();
+  const { client } = link;
+  if (!client) return;
+  await new Promise<void>((resolve) => {
+    const cancel = link.options.clock.after(endTimeoutMs, () => void client.end(true));
+    client.once('close', () => {
+      cancel();
+      resolve();
+    });
+    client.end(!link.ready);
+  });
+}
+
+/** A daemon's connection. The first attempt starts at once. */
+export function openDaemonClient(options: DaemonClientOptions): DaemonClient {
+  const link: Link = {
+    options,
+    client: undefined,
+    ready: false,
+    ended: false,
+    failures: -1,
+    connectedAtMs: 0,
+    caPem: options.caPem,
+    cancelRetry: () => undefined,
+  };
+  void attempt(link);
+  return {
+    publish: (message) => publish(link, message),
+    isConnected: () => link.ready,
+    end: () => end(link),
+  };
+}
+
+export type ServerLinkOptions = Pick<
+  DaemonClientOptions,
+  'url' | 'clientId' | 'username' | 'password' | 'caPem' | 'fingerprintSha256'
+> & { clock: Clock; random: Random; log: Log };
+
+/**
+ * The backend's end of an external broker. Resolves after the first attempt, connected or not;
+ * `isConnected` tells which, and the link keeps trying. The retained self-description is repeated
+ * at every connection, since such a broker may have lost it.
+ */
+export function connectServerLink(options: ServerLinkOptions): Promise<ServerLink> {
+  const listeners: ((message: Incoming) => void)[] = [];
+  let description: Outgoing | undefined;
+  return new Promise((resolve) => {
+    const client = openDaemonClient({
+      ...options,
+      subscriptions: serverFilters,
+      will: () => undefined,
+      onConnect() {
+        options.log.info({ url: new URL(options.url).host }, 'external broker connected');
+        if (description) client.publish(description).catch(() => undefined);
+        resolve(link);
+      },
+      onMessage(topic, payload) {
+        const receivedAtMs = options.clock.wallMs();
+        for (const listener of listeners) listener({ topic, payload, client: null, receivedAtMs });
+      },
+      onClose(reason) {
+        options.log.warn({ url: new URL(options.url).host, reason }, 'external broker lost');
+        resolve(link);
+      },
+    });
+    const link: ServerLink = {
+      publish(message) {
+        if (message.topic === serverTopic) description = message;
+        return client.publish(message);
+      },
+      onMessage: (listener) => void listeners.push(listener),
+      isConnected: () => client.isConnected(),
+      close: () => client.end(),
+    };
+  });
+}
