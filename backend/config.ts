@@ -1,0 +1,156 @@
+/**
+ * Settings of the backend and its embedded parts, from the environment (DESIGN 7). Read once,
+ * every problem listed at once with its name and the way out; each KR_X may come as KR_X_FILE.
+ */
+import { readFileSync } from 'node:fs';
+import { hostname } from 'node:os';
+import { join, resolve } from 'node:path';
+import { z } from 'zod';
+
+const portHint = 'use a port from 0 (any free one) to 65535';
+const port = z.coerce.number(portHint).int(portHint).min(0, portHint).max(65_535, portHint);
+const optionalPort = port.optional();
+const list = z
+  .string()
+  .default('')
+  .transform((text) =>
+    text
+      .split(',')
+      .map((part) => part.trim())
+      .filter((part) => part !== ''),
+  );
+const cidr = z.union([z.cidrv4(), z.cidrv6(), z.ipv4(), z.ipv6()], {
+  message: 'use addresses or CIDR blocks, separated by commas',
+});
+const cidrs = list.pipe(z.array(cidr));
+const url = (schemes: string[]) =>
+  z.url({ protocol: new RegExp(`^(${schemes.join('|')})$`), error: `use ${schemes[0]}://host` });
+
+export const Settings = z.object({
+  KR_HTTP_PORT: optionalPort,
+  KR_HTTP_HOST: z.string().min(1).default('127.0.0.1'),
+  KR_MQTT_PORT: optionalPort,
+  KR_MQTT_HOST: z
+    .enum(['127.0.0.1', '::1', 'localhost'], {
+      error: 'plain TCP listens on loopback only; use KR_TLS_MQTT_PORT for the network',
+    })
+    .default('127.0.0.1'),
+  KR_MQTT_WS_PORT: optionalPort,
+  KR_TLS_HOST: z.string().min(1).optional(),
+  KR_TLS_MQTT_PORT: port.default(8883),
+  KR_TLS_HTTP_PORT: port.default(8443),
+  KR_TLS_CERT: z.string().optional(),
+  KR_TLS_KEY: z.string().optional(),
+  KR_TLS_CA: z.string().optional(),
+  KR_DATA_DIR: z.string().min(1).default('./data'),
+  KR_CONFIG: z.string().min(1).optional(),
+  KR_SQL_URL: url(['mariadb', 'mysql']).optional(),
+  KR_INFLUX_URL: url(['http', 'https']).optional(),
+  KR_INFLUX_TOKEN: z.string().min(1).optional(),
+  KR_INFLUX_ORG: z.string().min(1).default('kernreaktor'),
+  KR_INFLUX_BUCKET: z.string().min(1).default('kernreaktor'),
+  KR_MQTT_URL: url(['mqtt', 'mqtts', 'ws', 'wss']).optional(),
+  KR_MQTT_USERNAME: z.string().min(1).default('kernreaktor-server'),
+  KR_MQTT_PASSWORD: z.string().min(1).optional(),
+  KR_SAMPLE_INTERVAL_MS: z.coerce.number().int().min(250).max(300_000).default(5_000),
+  KR_LOG_LEVEL: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('info'),
+  KR_TRUSTED_PROXIES: cidrs,
+  KR_ALLOW: cidrs,
+  KR_DENY: cidrs,
+  KR_METRICS_RETENTION_DAYS: z.coerce.number().int().min(1).max(3_650).default(7),
+});
+
+export type Settings = z.infer<typeof Settings>;
+export type Problem = { field: string; hint: string };
+
+export class ConfigError extends Error {
+  override readonly name = 'ConfigError';
+  readonly code = 'KR_CONFIG';
+  readonly problems: readonly Problem[];
+  constructor(problems: readonly Problem[]) {
+    super(problems.map(({ field, hint }) => `${field}: ${hint}`).join('\n'));
+    this.problems = problems;
+  }
+}
+
+export const defaultHttpPort = 8480;
+export const defaultMqttPort = 1883;
+
+type Environment = Readonly<Record<string, string | undefined>>;
+
+/** Values by name; an empty variable counts as unset, as compose files leave them. */
+function gather(environment: Environment, problems: Problem[]): Record<string, string> {
+  const values: Record<string, string> = {};
+  for (const name of Object.keys(Settings.shape)) {
+    const direct = environment[name] || undefined;
+    const file = environment[`${name}_FILE`] || undefined;
+    if (direct !== undefined && file !== undefined) {
+      problems.push({ field: name, hint: `set ${name} or ${name}_FILE, not both` });
+    } else if (direct !== undefined) {
+      values[name] = direct;
+    } else if (file !== undefined) {
+      try {
+        values[name] = readFileSync(file, 'utf8').trim();
+      } catch (error) {
+        const why = error instanceof Error ? error.message : String(error);
+        problems.push({ field: `${name}_FILE`, hint: `cannot be read: ${why}` });
+      }
+    }
+  }
+  return values;
+}
+
+/** What no single value shows. */
+function* contradictions(settings: Settings): Generator<Problem> {
+  if (settings.KR_INFLUX_URL !== undefined && settings.KR_INFLUX_TOKEN === undefined) {
+    yield { field: 'KR_INFLUX_TOKEN', hint: 'is required with KR_INFLUX_URL' };
+  }
+  if (settings.KR_MQTT_URL !== undefined && settings.KR_MQTT_PASSWORD === undefined) {
+    yield { field: 'KR_MQTT_PASSWORD', hint: 'is required with KR_MQTT_URL' };
+  }
+  if ((settings.KR_TLS_CERT === undefined) !== (settings.KR_TLS_KEY === undefined)) {
+    yield { field: 'KR_TLS_CERT', hint: 'set KR_TLS_CERT and KR_TLS_KEY together' };
+  }
+  if (settings.KR_TLS_CERT !== undefined && settings.KR_TLS_HOST === undefined) {
+    yield { field: 'KR_TLS_HOST', hint: 'name the address TLS listens on, for example 0.0.0.0' };
+  }
+}
+
+const unknownNames = (environment: Environment, known: ReadonlySet<string>): Problem[] =>
+  Object.keys(environment)
+    .filter((name) => name.startsWith('KR_') && !known.has(name.replace(/_FILE$/, '')))
+    .map((field) => ({ field, hint: 'is not a setting; see docs/configuration.md' }));
+
+/** Names that belong to the daemon, the tests and the clients, and may stand beside ours. */
+const foreign = ['KR_CLUSTER', 'KR_NODE', 'KR_ENROL_TOKEN', 'KR_URL', 'KR_API_TOKEN'];
+
+/** @throws ConfigError that lists every problem. */
+export function readSettings(environment: Environment = process.env): Settings {
+  const problems: Problem[] = [];
+  const values = gather(environment, problems);
+  const known = new Set([...Object.keys(Settings.shape), ...foreign, 'KR_TEST_INSTALL']);
+  problems.push(...unknownNames(environment, known));
+  const parsed = Settings.safeParse(values);
+  if (!parsed.success) {
+    for (const issue of parsed.error.issues) {
+      problems.push({ field: String(issue.path[0] ?? ''), hint: issue.message });
+    }
+  } else {
+    problems.push(...contradictions(parsed.data));
+  }
+  if (problems.length > 0 || !parsed.success) throw new ConfigError(problems);
+  return { ...parsed.data, KR_DATA_DIR: resolve(parsed.data.KR_DATA_DIR) };
+}
+
+/** Where kernreaktor.yaml is looked for. */
+export const configPath = (settings: Settings): string =>
+  settings.KR_CONFIG ?? join(settings.KR_DATA_DIR, 'kernreaktor.yaml');
+
+/** This machine's name as a node id: lower case, and only what an id may hold. */
+export const ownNodeId = (name: string = hostname()): string =>
+  name
+    .toLowerCase()
+    .split('.')[0]
+    ?.replaceAll(/[^a-z0-9-]+/g, '-')
+    .replace(/^-+/, '')
+    .slice(0, 63) || 'localhost';
