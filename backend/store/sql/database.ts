@@ -1,0 +1,76 @@
+/**
+ * Opens the SQL store, embedded or MariaDB, and brings its tables up to date. Inside `transaction`
+ * every query must go through the transaction it was given: the embedded store has one connection,
+ * and a query past it would wait for the transaction that waits for it.
+ *
+ * The work of a transaction may run several times, so it must touch nothing but the store.
+ */
+import { Kysely, type Transaction, type UpdateResult } from 'kysely';
+import type { Log } from '../../../broker/contract/ports.ts';
+import { type Backing, type Dialect, guarded, isUniqueViolation } from './dialect.ts';
+import { ConflictError } from './errors.ts';
+import { mariadbBacking } from './mariadb.ts';
+import { migrate } from './migrate.ts';
+import type { Schema } from './schema.ts';
+import { sqliteBacking } from './sqlite.ts';
+
+export { ConflictError, StoreMisconfigured, StoreUnavailable, UniqueViolation } from './errors.ts';
+export type { Dialect } from './dialect.ts';
+
+/** Sixteen writers on one row lose at most fifteen times; beyond this something is wrong. */
+const attemptsMax = 20;
+
+export type Database = {
+  db: Kysely<Schema>;
+  dialect: Dialect;
+  /** Retries deadlocks, lock waits and ConflictError with a fresh attempt of the whole work. */
+  transaction<T>(work: (trx: Transaction<Schema>) => Promise<T>): Promise<T>;
+  close(): Promise<void>;
+};
+
+export type DatabaseOptions = {
+  /** mariadb://...; absent = the embedded store. */
+  url?: string | undefined;
+  file: string;
+  nowMs: () => number;
+  log: Log;
+};
+
+function transactionOf(db: Kysely<Schema>, { judge }: Backing, log: Log): Database['transaction'] {
+  return async (work) => {
+    for (let attempt = 1; ; attempt += 1) {
+      try {
+        return await db.transaction().execute(work);
+      } catch (error) {
+        const mayRetry = error instanceof ConflictError || judge(error) === 'retry';
+        if (!mayRetry || attempt >= attemptsMax) throw error;
+        log.debug({ attempt, err: error }, 'transaction begins anew');
+      }
+    }
+  };
+}
+
+export async function openDatabase(options: DatabaseOptions): Promise<Database> {
+  const { url, file, nowMs, log } = options;
+  const backing = url === undefined ? sqliteBacking(file, nowMs) : mariadbBacking(url);
+  const db = new Kysely<Schema>({ dialect: guarded(backing) });
+  try {
+    await migrate(db, log);
+  } catch (error) {
+    await db.destroy();
+    throw error;
+  }
+  return {
+    db,
+    dialect: { ...backing.dialect, isUniqueViolation },
+    transaction: transactionOf(db, backing, log),
+    close: () => db.destroy(),
+  };
+}
+
+/** Whether a conditional UPDATE found its row: the one way state changes here. */
+export async function changed(update: {
+  executeTakeFirstOrThrow(): Promise<UpdateResult>;
+}): Promise<boolean> {
+  return (await update.executeTakeFirstOrThrow()).numUpdatedRows === 1n;
+}

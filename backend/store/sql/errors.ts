@@ -1,0 +1,28 @@
+/**
+ * The failures of the SQL store that callers tell apart. Whatever a driver throws beyond these is
+ * our own mistake and reaches the caller as it is.
+ */
+
+/** The store cannot be reached or written now. What was being done may or may not have happened. */
+export class StoreUnavailable extends Error {
+  override readonly name = 'StoreUnavailable';
+  readonly code = 'KR_STORE_UNAVAILABLE';
+}
+
+/** A row with the same key exists. The transaction it happened in is still usable. */
+export class UniqueViolation extends Error {
+  override readonly name = 'UniqueViolation';
+  readonly code = 'KR_STORE_UNIQUE';
+}
+
+/** Thrown by the work of a transaction that lost a race and wants a fresh attempt. */
+export class ConflictError extends Error {
+  override readonly name = 'ConflictError';
+  readonly code = 'KR_STORE_CONFLICT';
+}
+
+/** The store's address or file is not one we can use; retrying cannot help. */
+export class StoreMisconfigured extends Error {
+  override readonly name = 'StoreMisconfigured';
+  readonly code = 'KR_STORE_MISCONFIGURED';
+}

@@ -1,0 +1,93 @@
+/**
+ * The real store: the `mariadb` driver, which only this file imports, under kysely-mariadb. Rows
+ * come out as SQLite's do: numbers, JSON as text, exact or refused. affectedRows counts the rows
+ * that matched, also where nothing changed (CLIENT_FOUND_ROWS), as SQLite counts them.
+ *
+ * READ COMMITTED: every change of state is one conditional UPDATE, so an old snapshot would only
+ * feed it stale reads, and from MariaDB 11.6 on fail it.
+ */
+import { sql } from 'kysely';
+import { MariadbDialect } from 'kysely-mariadb';
+import { type ConnectionConfig, SqlError } from 'mariadb';
+import type { Backing, Verdict } from './dialect.ts';
+import { StoreMisconfigured, StoreUnavailable } from './errors.ts';
+import { createLeases } from './mariadb-leases.ts';
+
+const errno = {
+  duplicateEntry: 1062,
+  /** Deadlock, lock wait timeout, record changed since the snapshot: the work may begin anew. */
+  retry: new Set([1213, 1205, 1020]),
+  /** Too many connections, shutting down, disk full, table full, read-only, no access. */
+  unavailable: new Set([1040, 1053, 1021, 1114, 1290, 1836, 1044, 1045, 1049, 1698]),
+};
+
+function judge(error: unknown): Verdict {
+  if (!(error instanceof SqlError)) return 'other';
+  if (error.errno === errno.duplicateEntry) return 'duplicate';
+  if (errno.retry.has(error.errno)) return 'retry';
+  return error.fatal || errno.unavailable.has(error.errno) ? 'unavailable' : 'other';
+}
+
+const wrongUrl = (what: string): StoreMisconfigured =>
+  new StoreMisconfigured(
+    `KR_SQL_URL: ${what}; write mariadb://user:password@host:3306/database, with special ` +
+      'characters percent-encoded, and ?ssl=true for a server across a network',
+  );
+
+function target(url: string): ConnectionConfig {
+  // The message never repeats the address: it holds a password.
+  if (!URL.canParse(url)) throw wrongUrl('this is no URL');
+  const { protocol, hostname, port, username, password, pathname, searchParams } = new URL(url);
+  if (protocol !== 'mariadb:' && protocol !== 'mysql:') throw wrongUrl(`${protocol} is unknown`);
+  const database = decodeURIComponent(pathname.slice(1));
+  if (hostname === '' || database === '') throw wrongUrl('host and database must be named');
+  for (const [name, value] of searchParams) {
+    if (name !== 'ssl' || (value !== 'true' && value !== 'false')) {
+      throw wrongUrl(`the option ${name} is unknown or has a wrong value`);
+    }
+  }
+  return {
+    host: hostname,
+    port: port === '' ? 3306 : Number(port),
+    user: decodeURIComponent(username),
+    password: decodeURIComponent(password),
+    database,
+    ssl: searchParams.get('ssl') === 'true',
+  };
+}
+
+const settings: ConnectionConfig = {
+  bigIntAsNumber: true,
+  decimalAsNumber: true,
+  insertIdAsNumber: true,
+  checkNumberRange: true,
+  autoJsonMap: false,
+  foundRows: true,
+  timezone: 'Z',
+  // A host that swallows packets is given up after this; one that refuses fails at once.
+  connectTimeout: 1_000,
+  // Longer than any lock wait; also ends connections nobody used for so long.
+  socketTimeout: 10_000,
+  sessionVariables: {
+    sql_mode: 'STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION',
+    innodb_lock_wait_timeout: 5,
+  },
+  initSql: 'SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED',
+};
+
+export function mariadbBacking(url: string): Backing {
+  const address = target(url);
+  const leases = createLeases({ ...settings, ...address }, (error) => {
+    const why = error instanceof Error ? error.message : String(error);
+    const where = `${address.host}:${address.port}`;
+    return new StoreUnavailable(`MariaDB at ${where} cannot be reached: ${why}`, { cause: error });
+  });
+  return {
+    kysely: new MariadbDialect({ mariadb: leases }),
+    judge,
+    dialect: {
+      name: 'mariadb',
+      nowMs: () => sql<number>`cast(unix_timestamp(now(3)) * 1000 as signed)`,
+    },
+  };
+}

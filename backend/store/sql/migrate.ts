@@ -1,0 +1,38 @@
+/**
+ * Brings the tables forward, never back. Migrations are listed here by hand: what runs on a
+ * database must not depend on which files lie in a folder.
+ */
+import type { Kysely } from 'kysely';
+import { type Migration, Migrator } from 'kysely/migration';
+import type { Log } from '../../../broker/contract/ports.ts';
+import { StoreMisconfigured } from './errors.ts';
+import { up as schema } from './migrations/001-schema.ts';
+import type { Schema } from './schema.ts';
+
+const migrations: Record<string, Migration> = { '001-schema': { up: schema } };
+
+async function refuseNewerStore(db: Kysely<Schema>): Promise<void> {
+  const hasHistory = (await db.introspection.getTables({ withInternalKyselyTables: true })).some(
+    ({ name }) => name === 'kysely_migration',
+  );
+  if (!hasHistory) return;
+  const done = await db
+    .$extendTables<{ kysely_migration: { name: string } }>()
+    .selectFrom('kysely_migration')
+    .select('name')
+    .execute();
+  const unknown = done.map(({ name }) => name).filter((name) => !Object.hasOwn(migrations, name));
+  if (unknown.length === 0) return;
+  throw new StoreMisconfigured(
+    `the SQL store was written by a newer version (${unknown.join(', ')}): start that version, ` +
+      'or restore a backup taken with this one',
+  );
+}
+
+export async function migrate(db: Kysely<Schema>, log: Log): Promise<void> {
+  const migrator = new Migrator({ db, provider: { getMigrations: async () => migrations } });
+  await refuseNewerStore(db);
+  const { error, results = [] } = await migrator.migrateToLatest();
+  if (error !== undefined) throw error;
+  for (const { migrationName } of results) log.info({ migrationName }, 'store migrated');
+}
