@@ -8,6 +8,8 @@ export type WakeRequest = {
   macs: readonly string[];
   /** Directed broadcasts of the target's links, when known. */
   broadcasts: readonly string[];
+  /** Names the command in a simulated world's own log; a real packet carries no name. */
+  commandId?: string;
 };
 
 export type WakeSent = { packets: number; detail: string };
