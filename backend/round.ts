@@ -1,0 +1,110 @@
+/**
+ * One decide round of one cluster: observe, decide, open the audit entry, dispatch, close it, and
+ * keep the decision. A round that finds the same reasons as before keeps nothing, so that silence
+ * costs no rows.
+ */
+import { createHash } from 'node:crypto';
+import type { Clock, NewId } from '../broker/contract/ports.ts';
+import type { Dispatched } from './act/dispatch.ts';
+import { decide } from './decide/decide.ts';
+import { type History, observe } from './decide/history.ts';
+import type { Plan } from './decide/plan.ts';
+import { Policy } from './decide/policy.ts';
+import type { Situation } from './decide/relieve.ts';
+import type { ClusterRecord, Fleet } from './state/fleet.ts';
+import type { Decisions } from './store/sql/schema.ts';
+
+export type Decision = Omit<Decisions, 'ver' | 'measured'>;
+
+export type RoundDeps = {
+  fleet: Fleet;
+  history: History;
+  /** The active policy of a cluster, checked when it was stored. */
+  policyOf(cluster: ClusterRecord): Policy;
+  epochOf(cluster: string): number;
+  dispatch(plan: Plan, decisionId: string): Promise<Dispatched[]>;
+  /** Opens the audit entry of a plan and answers its place in the chain. */
+  openAudit(plan: Plan, decisionId: string): Promise<number>;
+  /** Closes it and keeps the decision, in one transaction. */
+  closeAudit(decision: Decision, openedSeq: number | null, results: Dispatched[]): Promise<void>;
+  onDecision(decision: Decision): void;
+  clock: Clock;
+  newId: NewId;
+};
+
+export const defaultPolicy: Policy = Policy.parse({});
+
+function outcomeOf(results: readonly Dispatched[]): Decision['outcome'] {
+  const submitted = results.filter((result) => result.outcome === 'submitted');
+  if (submitted.some((result) => result.state !== 'PLANNED')) return 'acted';
+  if (submitted.length > 0) return 'awaiting-approval';
+  if (results.some((result) => result.outcome === 'shown')) return 'recommended';
+  return results.length > 0 ? 'dropped' : 'nothing';
+}
+
+/** What the rule saw, so that the same inputs can be recognised and replayed. */
+const inputsOf = ({ nodes, policy, nowMs }: Situation): string =>
+  JSON.stringify({
+    policy,
+    nowMs,
+    nodes: nodes.map((node) => [node.node, node.seq, node.incarnation, node.values, node.guests]),
+  });
+
+/** Reasons without their numbers: what must change before a non-action is worth a new row. */
+const signature = (plan: Plan): string =>
+  [
+    ...plan.intents.map(({ rule, target, executor }) => `${rule} ${target.id} ${executor}`),
+    ...plan.report.nonActions.map(({ subject, reason }) => `${subject.id} ${reason}`),
+  ]
+    .join('|')
+    .replaceAll(/\d+(\.\d+)?/g, '#');
+
+/** An unchanged finding is kept again after this long, so that a long one stays visible. */
+const repeatMs: Record<Decision['outcome'], number> = {
+  acted: 0,
+  'awaiting-approval': 0,
+  recommended: 300_000,
+  dropped: 30_000,
+  nothing: 300_000,
+};
+
+type Kept = { signature: string; outcome: Decision['outcome']; atMs: number };
+
+export function createRound(deps: RoundDeps) {
+  const lastKept = new Map<string, Kept>();
+
+  return async function round(cluster: ClusterRecord, nowMs: number): Promise<void> {
+    const nodes = [...(deps.fleet.nodesByCluster.get(cluster.id)?.values() ?? [])];
+    const policy = deps.policyOf(cluster);
+    observe(deps.history, nodes, policy, nowMs);
+    const situation: Situation = { cluster, nodes, policy, history: deps.history, nowMs };
+    const plan = decide(situation);
+    const found = signature(plan);
+    const last = lastKept.get(cluster.id);
+    const isRepeat = last?.signature === found && nowMs - last.atMs < repeatMs[last.outcome];
+    if (found === '') lastKept.delete(cluster.id);
+    if (found === '' || isRepeat) return;
+    const id = deps.newId();
+    const openedSeq = plan.intents.length > 0 ? await deps.openAudit(plan, id) : null;
+    const results = await deps.dispatch(plan, id);
+    const decision: Decision = {
+      id,
+      cluster: cluster.id,
+      at_ms: deps.clock.wallMs(),
+      epoch: deps.epochOf(cluster.id),
+      policy_hash: cluster.policyHash,
+      inputs_hash: createHash('sha256').update(inputsOf(situation)).digest('hex'),
+      intents: plan.intents.length,
+      outcome: outcomeOf(results),
+      summary: plan.report.summary,
+      plan: JSON.stringify({ intents: plan.intents, results: results.map(outline) }),
+      report: JSON.stringify(plan.report),
+    };
+    await deps.closeAudit(decision, openedSeq, results);
+    lastKept.set(cluster.id, { signature: found, outcome: decision.outcome, atMs: nowMs });
+    deps.onDecision(decision);
+  };
+}
+
+/** A result without its intent, which stands beside it already. */
+const outline = ({ intent, ...result }: Dispatched) => ({ target: intent.target.id, ...result });
