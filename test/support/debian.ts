@@ -70,9 +70,17 @@ export const programEnv = (): NodeJS.ProcessEnv => ({
 export const unpackedPath = (path: string): string =>
   existsSync(join(unpacked, path)) ? join(unpacked, path) : join('/', path);
 
+export const fetchServers = (): Promise<void> => fetchPackages(serverPackages, unpacked);
+
+/** Packages and what they need, in a folder of their own under the cache; answers that folder. */
+export async function fetchInto(folder: string, packages: readonly string[]): Promise<string> {
+  await fetchPackages(packages, join(cache, folder));
+  return join(cache, folder);
+}
+
 /** Downloads and unpacks what is missing; a second run finds the folder and does nothing. */
-export async function fetchServers(): Promise<void> {
-  if (existsSync(unpacked) || onPath('apt-get') === undefined) return;
+async function fetchPackages(packages: readonly string[], into: string): Promise<void> {
+  if (existsSync(into) || onPath('apt-get') === undefined) return;
   await mkdir(cache, { recursive: true });
   const work = await mkdtemp(join(cache, 'apt-'));
   try {
@@ -84,7 +92,7 @@ export async function fetchServers(): Promise<void> {
     await run('apt-get', ['update', '-qq', ...apt], { env });
     const plan = await run(
       'apt-get',
-      ['install', '--simulate', '--no-install-recommends', ...apt, ...serverPackages],
+      ['install', '--simulate', '--no-install-recommends', ...apt, ...packages],
       { env, maxBuffer: 2 ** 24 },
     );
     const missing = [...plan.stdout.matchAll(/^Inst (\S+)/gm)].map((match) => match[1] ?? '');
@@ -98,7 +106,7 @@ export async function fetchServers(): Promise<void> {
       await run('dpkg', ['-x', join(work, 'debs', deb), join(work, 'root')]);
     }
     // Renamed last, so that an interrupted fetch is never taken for a complete one.
-    await rename(join(work, 'root'), unpacked);
+    await rename(join(work, 'root'), into);
   } finally {
     await rm(work, { recursive: true, force: true });
   }
