@@ -1,0 +1,105 @@
+/**
+ * The days of the embedded store: which exist, how their tables look, and the number of each
+ * series. A day's tables are made before the transaction that first writes to them, and a series
+ * number is remembered only after the commit that stored it.
+ */
+import { type Entity, metricsOf } from '../../../broker/contract/metrics.ts';
+import type { DuckDb } from './duckdb-driver.ts';
+import {
+  addMetric,
+  createDay,
+  type Day,
+  dropDay,
+  listDays,
+  rawTable,
+  readColumns,
+  readSeries,
+} from './duckdb-sql.ts';
+
+/**
+ * Series of one day that are told apart: 40 000 guests that each visit five nodes, 25 MB of map.
+ * A guest beyond it is not stored that day, so that a daemon which invents guests cannot fill the
+ * memory; its node is always stored.
+ */
+export const seriesPerDayMax = 220_000;
+/** Today, and what replays still bring of the days before. */
+const openDaysMax = 3;
+
+export type SeriesName = { cluster: string; node: string; guest: string | null };
+
+export type OpenDay = {
+  day: Day;
+  columns: Record<Entity, readonly string[]>;
+  ids: Map<string, number>;
+  nextId: number;
+};
+
+export type Days = {
+  /** Oldest first. */
+  list(): readonly Day[];
+  open(day: Day): Promise<OpenDay>;
+  dropBefore(day: Day): Promise<Day[]>;
+};
+
+export const seriesKey = ({ cluster, node, guest }: SeriesName): string =>
+  guest === null ? `${cluster}/${node}` : `${cluster}/${node}/${guest}`;
+
+async function columnsOf(db: DuckDb, entity: Entity, day: Day): Promise<string[]> {
+  const table = rawTable(entity, day);
+  const read = async () => (await db.query(readColumns(table))).map(({ name }) => name as string);
+  const present = new Set(await read());
+  const absent = metricsOf(entity).filter(({ name }) => !present.has(name));
+  if (absent.length === 0) return [...present];
+  for (const { name } of absent) await db.execute(addMetric(table, name));
+  return read();
+}
+
+async function load(db: DuckDb, day: Day): Promise<OpenDay> {
+  for (const sql of createDay(day)) await db.execute(sql);
+  const columns = {
+    node: await columnsOf(db, 'node', day),
+    guest: await columnsOf(db, 'guest', day),
+  };
+  const ids = new Map<string, number>();
+  let nextId = 1;
+  for (const row of await db.query(readSeries(day))) {
+    const { id, cluster, node, guest } = row as SeriesName & { id: number };
+    ids.set(seriesKey({ cluster, node, guest }), id);
+    nextId = Math.max(nextId, id + 1);
+  }
+  return { day, columns, ids, nextId };
+}
+
+export async function openDays(db: DuckDb): Promise<Days> {
+  const found = (await db.query(listDays)).map(({ day }) => day as Day);
+  // A catalogue that grew must not make the days before it unreadable.
+  for (const day of found) {
+    await columnsOf(db, 'node', day);
+    await columnsOf(db, 'guest', day);
+  }
+  let days: readonly Day[] = found;
+  const open = new Map<Day, OpenDay>();
+  return {
+    list: () => days,
+    async open(day) {
+      const known = open.get(day);
+      const opened = known ?? (await load(db, day));
+      // Re-inserted, so that the first key is the day unused for longest.
+      open.delete(day);
+      open.set(day, opened);
+      if (!known && !days.includes(day)) days = [...days, day].sort();
+      const [unused] = open.keys();
+      if (open.size > openDaysMax && unused !== undefined) open.delete(unused);
+      return opened;
+    },
+    async dropBefore(oldest) {
+      const expired = days.filter((day) => day < oldest);
+      days = days.filter((day) => day >= oldest);
+      for (const day of expired) {
+        open.delete(day);
+        for (const sql of dropDay(day)) await db.execute(sql);
+      }
+      return expired;
+    },
+  };
+}
