@@ -55,7 +55,7 @@ describe.skipIf(!isAsked)(`on emulated arm64${reason}`, () => {
   afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
   it('starts, answers /healthz and opens DuckDB', { timeout: 300_000 }, async () => {
-    const [program = '', ...args] = [...emulator, join(folder, 'kernreaktor.ts'), 'start'];
+    const [program, ...args] = [...emulator, join(folder, 'kernreaktor.ts'), 'start'];
     const child = spawn(program, args, { cwd: folder, env: environment });
     let output = '';
     child.stdout.on('data', (chunk: Buffer) => (output += chunk.toString()));
