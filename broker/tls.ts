@@ -38,8 +38,8 @@ export type TlsOptions = {
   /** Host names and addresses the server is reached by. */
   names: readonly string[];
   nowMs: number;
-  /** The administrator's own; `certFile` holds the chain, the CA to pin last. */
-  given?: { certFile: string; keyFile: string };
+  /** The administrator's own. Daemons pin the CA, or else the last of the certificate file. */
+  given?: { certFile: string; keyFile: string; caFile?: string };
 };
 
 export class TlsError extends Error {
@@ -68,13 +68,17 @@ function filesOf(cert: string, key: string): TlsFiles {
   return { cert, key, ca, caFingerprint: fingerprint };
 }
 
-async function readGiven({ certFile, keyFile }: NonNullable<TlsOptions['given']>) {
-  try {
-    return filesOf(await readFile(certFile, 'utf8'), await readFile(keyFile, 'utf8'));
-  } catch (error) {
-    if (error instanceof TlsError) throw error;
-    throw new TlsError(`cannot read ${certFile} and ${keyFile}; check names and rights`, error);
-  }
+async function readGiven(given: NonNullable<TlsOptions['given']>): Promise<TlsFiles> {
+  const { certFile, keyFile, caFile } = given;
+  const read = async (path: string) => {
+    const text = await readIfThere(path);
+    if (text === undefined) throw new TlsError(`${path} is missing; name an existing PEM file`);
+    return text;
+  };
+  const [cert, key] = [await read(certFile), await read(keyFile)];
+  const ca = caFile === undefined ? '' : await read(caFile);
+  // The server must show the CA as well, or a daemon that pins it could not find it.
+  return filesOf(`${cert.trimEnd()}\n${cert.includes(ca.trim()) ? '' : ca}`, key);
 }
 
 async function readIfThere(path: string): Promise<string | undefined> {

@@ -1,0 +1,84 @@
+/**
+ * Settings of a broker that runs alone (`kernreaktor broker`), from the environment; the names and
+ * defaults are the backend's own (DESIGN 7). Alone reads the environment here.
+ */
+import { join, resolve } from 'node:path';
+import { z } from 'zod';
+
+const portHint = 'use a port from 0 (any free one) to 65535';
+const port = z.coerce.number(portHint).int(portHint).min(0, portHint).max(65_535, portHint);
+const text = z.string().min(1);
+
+const BrokerSettings = z
+  .object({
+    KR_DATA_DIR: text.default('./data'),
+    KR_MQTT_HOST: z
+      .enum(['127.0.0.1', '::1', 'localhost'], {
+        error: 'plain TCP listens on loopback only; use KR_TLS_HOST for the network',
+      })
+      .default('127.0.0.1'),
+    KR_MQTT_PORT: port.default(1883),
+    KR_MQTT_WS_PORT: port.optional(),
+    KR_TLS_HOST: text.optional(),
+    KR_TLS_MQTT_PORT: port.default(8883),
+    KR_TLS_CERT: text.optional(),
+    KR_TLS_KEY: text.optional(),
+    KR_TLS_CA: text.optional(),
+  })
+  .refine((given) => (given.KR_TLS_CERT === undefined) === (given.KR_TLS_KEY === undefined), {
+    path: ['KR_TLS_CERT'],
+    message: 'set KR_TLS_CERT and KR_TLS_KEY together',
+  });
+type BrokerSettings = z.infer<typeof BrokerSettings>;
+
+export type BrokerProcessConfig = {
+  directoryFile: string;
+  tlsFolder: string;
+  tcp: { host: string; port: number };
+  tls: { host: string; port: number } | undefined;
+  tlsFiles: { certFile: string; keyFile: string; caFile?: string } | undefined;
+  wsPort: number | undefined;
+};
+
+export class BrokerConfigError extends Error {
+  readonly code = 'KR_CONFIG';
+  readonly problems: readonly { field: string; hint: string }[];
+  constructor(problems: readonly { field: string; hint: string }[]) {
+    super(problems.map(({ field, hint }) => `${field}: ${hint}`).join('\n'));
+    this.name = 'BrokerConfigError';
+    this.problems = problems;
+  }
+}
+
+const filesOf = (settings: BrokerSettings): BrokerProcessConfig['tlsFiles'] => {
+  const { KR_TLS_CERT: certFile, KR_TLS_KEY: keyFile, KR_TLS_CA: caFile } = settings;
+  if (certFile === undefined || keyFile === undefined) return undefined;
+  return { certFile, keyFile, ...(caFile !== undefined && { caFile }) };
+};
+
+/** @throws BrokerConfigError that lists every problem. */
+export function readBrokerConfig(
+  environment: Readonly<Record<string, string | undefined>> = process.env,
+): BrokerProcessConfig {
+  const set = Object.entries(environment).filter(
+    ([, value]) => value !== undefined && value !== '',
+  );
+  const parsed = BrokerSettings.safeParse(Object.fromEntries(set));
+  if (!parsed.success) {
+    const { issues } = parsed.error;
+    throw new BrokerConfigError(
+      issues.map(({ path, message }) => ({ field: path.join('.'), hint: message })),
+    );
+  }
+  const settings = parsed.data;
+  const data = resolve(settings.KR_DATA_DIR);
+  const { KR_TLS_HOST: tlsHost } = settings;
+  return {
+    directoryFile: join(data, 'broker', 'directory.json'),
+    tlsFolder: join(data, 'tls'),
+    tcp: { host: settings.KR_MQTT_HOST, port: settings.KR_MQTT_PORT },
+    tls: tlsHost === undefined ? undefined : { host: tlsHost, port: settings.KR_TLS_MQTT_PORT },
+    tlsFiles: filesOf(settings),
+    wsPort: settings.KR_MQTT_WS_PORT,
+  };
+}
