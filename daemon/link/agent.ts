@@ -1,0 +1,133 @@
+/**
+ * What the parts of the link share: one connection's state and that of every node it speaks for,
+ * and the one way to put a message on the wire. Nothing here waits or decides.
+ */
+import { encode, type Outgoing } from '../../broker/contract/codec.ts';
+import type { Bodies, Envelope } from '../../broker/contract/messages.ts';
+import type { Cancel, Clock, Log, NewId, Random } from '../../broker/contract/ports.ts';
+import type { NodeToServer } from '../../broker/contract/topics.ts';
+import type { DaemonClient, DaemonClientOptions } from '../../broker/client.ts';
+import type { ExecutorPort } from '../command/executor-port.ts';
+import type { Hypervisor } from '../hypervisor/port.ts';
+import type { DiskOutbox } from './disk-outbox.ts';
+import type { Outbox, OutboxLimits } from './outbox.ts';
+import type { Replay } from './replay.ts';
+
+export type LinkSettings = {
+  url: string;
+  cluster: string;
+  /** Client id and user name are `<cluster>/<daemon>`. */
+  daemon: string;
+  secret: string;
+  /** SHA-256 of the CA to believe, for mqtts and wss. */
+  caSha256: string | null;
+  intervalMs: number;
+  ring: OutboxLimits;
+  /** One stored sample per node is sent again this often, so that live ones pass unhindered. */
+  replayEveryMs: number;
+};
+
+/** CPU time and memory of the whole process; only where the process is the daemon's own. */
+export type Usage = () => { cpuMs: number; memoryBytes: number };
+
+export type LinkDeps = {
+  clock: Clock;
+  random: Random;
+  newId: NewId;
+  log: Log;
+  hypervisor: Hypervisor;
+  executor: ExecutorPort;
+  openClient: (options: DaemonClientOptions) => DaemonClient;
+  /** Absent: what outgrows the ring is dropped and counted. */
+  disk?: DiskOutbox;
+  usage?: Usage;
+};
+
+export type LinkCounters = {
+  samples: number;
+  sent: number;
+  replayed: number;
+  /** Beats skipped because the sample before was still being taken. */
+  skippedBeats: number;
+  failedSamples: number;
+  /** Samples that no longer exist anywhere here and were not confirmed. */
+  dropped: number;
+  rejectedMessages: number;
+  sessions: number;
+};
+
+export type NodeState = {
+  readonly node: string;
+  readonly incarnation: number;
+  /** Of the newest sample taken. */
+  seq: number;
+  intervalMs: number;
+  dueAtMs: number;
+  isSampling: boolean;
+  cancelBeat: Cancel;
+  readonly replay: Replay;
+  /** Replayed samples of earlier starts, and the live seq whose receipt proves them stored. */
+  earlier: { confirmedBySeq: number; incarnation: number; seq: number }[];
+  /** The description in the last hello, to tell when it changed. */
+  described: string;
+  helloAtMs: number;
+  aliveAtMs: number;
+};
+
+export type Agent = {
+  readonly settings: LinkSettings;
+  readonly deps: LinkDeps;
+  readonly nodes: ReadonlyMap<string, NodeState>;
+  readonly outbox: Outbox;
+  readonly counters: LinkCounters;
+  /** Drawn before each attempt to connect, since the will must name it. */
+  session: string;
+  client: DaemonClient | undefined;
+  isStopped: boolean;
+  /** Longest delay of a beat since the last presence. */
+  lagMs: number;
+  cancelPump: Cancel | undefined;
+  cancelUpkeep: Cancel;
+  /** The last retained self-description, to tell a repetition from a change. */
+  serverSeen: string;
+};
+
+export const isOnline = (agent: Agent): boolean =>
+  !agent.isStopped && agent.client?.isConnected() === true;
+
+export function envelope<B>(agent: Agent, node: string, body: B, seq = 0): Envelope<B> {
+  const { clock, newId } = agent.deps;
+  const { settings, session } = agent;
+  const { cluster } = settings;
+  return { v: 1, id: newId(), cluster, node, session, seq, sentAtMs: clock.wallMs(), body };
+}
+
+export const message = <N extends NodeToServer>(
+  agent: Agent,
+  node: string,
+  name: N,
+  body: Bodies[N],
+): Outgoing => encode(name, envelope(agent, node, body));
+
+/** False when the broker did not take it; whatever must not be lost is repeated by its owner. */
+export async function publish(agent: Agent, outgoing: Outgoing): Promise<boolean> {
+  const { client, deps } = agent;
+  if (!client) return false;
+  try {
+    await client.publish(outgoing);
+    return true;
+  } catch (error) {
+    deps.log.debug({ topic: outgoing.topic, error }, 'message not taken');
+    return false;
+  }
+}
+
+/** Settles with `work`, or after `limitMs` whatever `work` does. */
+export async function within(clock: Clock, limitMs: number, work: Promise<unknown>): Promise<void> {
+  let cancel: Cancel = () => undefined;
+  const late = new Promise<void>((resolve) => {
+    cancel = clock.after(limitMs, resolve);
+  });
+  await Promise.race([Promise.allSettled([work]), late]);
+  cancel();
+}

@@ -1,0 +1,132 @@
+/**
+ * Sends stored samples again: at a fixed slow pace behind the live ones, from the ring and from
+ * disk. A replayed sample keeps its message id, incarnation and seq; only the session and the
+ * time of sending are new, so the server stores it once however often it comes.
+ */
+import { topicOf } from '../../broker/contract/topics.ts';
+import { type Agent, isOnline, type NodeState, publish } from './agent.ts';
+import type { Spilled } from './disk-outbox.ts';
+import { isReplaying, onStored, onSync, overdueMs, repeatIfStuck } from './replay.ts';
+import { sayHello } from './presence.ts';
+
+type Stored = { incarnation: number; storedSeq: number };
+
+export async function applySync(agent: Agent, state: NodeState, stored: Stored): Promise<void> {
+  const { clock, disk, log } = agent.deps;
+  const { node, incarnation, replay } = state;
+  if (stored.incarnation > incarnation) {
+    log.warn(
+      { node, stored: stored.incarnation, incarnation },
+      'the server has samples of a later start of this daemon: was its data folder restored?',
+    );
+  }
+  const isOurs = stored.incarnation === incarnation;
+  onSync(replay, isOurs ? stored.storedSeq : 0, clock.monotonicMs());
+  if (isOurs) agent.outbox.cover(node, stored.storedSeq);
+  startPump(agent);
+  await disk?.cover(node, stored.incarnation, stored.storedSeq);
+}
+
+export async function applyReceipt(agent: Agent, state: NodeState, stored: Stored): Promise<void> {
+  const { clock, disk } = agent.deps;
+  const { node, replay } = state;
+  if (stored.incarnation === state.incarnation) {
+    onStored(replay, stored.storedSeq, clock.monotonicMs());
+    agent.outbox.cover(node, stored.storedSeq);
+    // The server reads one connection in order: a live sample it stored proves those sent before.
+    while (state.earlier[0] && state.earlier[0].confirmedBySeq <= stored.storedSeq) {
+      const proven = state.earlier.shift();
+      if (proven) await disk?.cover(node, proven.incarnation, proven.seq);
+    }
+  }
+  await disk?.cover(node, stored.incarnation, stored.storedSeq);
+}
+
+/** Receipts that stand still mean samples were lost on the way, or the server forgot us. */
+export function repeatStuck(agent: Agent, state: NodeState): void {
+  const nowMs = agent.deps.clock.monotonicMs();
+  const { node, replay } = state;
+  if (nowMs - replay.progressAtMs < replay.patienceMs) return;
+  let lastOverdueSeq = 0;
+  for (let seq = replay.storedSeq; ; seq = lastOverdueSeq) {
+    const sample = agent.outbox.after(node, seq);
+    if (!sample || sample.takenAtMs > nowMs - overdueMs) break;
+    lastOverdueSeq = sample.seq;
+  }
+  if (!repeatIfStuck(replay, lastOverdueSeq, nowMs)) return;
+  agent.deps.disk?.rewind();
+  startPump(agent);
+  void sayHello(agent, state);
+}
+
+export function startPump(agent: Agent): void {
+  const { clock } = agent.deps;
+  if (agent.cancelPump || !isOnline(agent)) return;
+  agent.cancelPump = clock.after(agent.settings.replayEveryMs, () => step(agent));
+}
+
+export function stopPump(agent: Agent): void {
+  agent.cancelPump?.();
+  agent.cancelPump = undefined;
+}
+
+async function step(agent: Agent): Promise<void> {
+  const { session } = agent;
+  const fromRing = [...agent.nodes.values()].map((state) => replayFromRing(agent, state));
+  const isDiskAtEnd = await replayFromDisk(agent);
+  await Promise.all(fromRing);
+  // Meanwhile the connection may have closed and another pump may be running.
+  if (agent.session !== session) return;
+  agent.cancelPump = undefined;
+  const isMore = [...agent.nodes.values()].some(({ replay }) => isReplaying(replay));
+  if (isMore || !isDiskAtEnd) startPump(agent);
+}
+
+async function replayFromRing(agent: Agent, { node, replay }: NodeState): Promise<void> {
+  if (!isReplaying(replay)) return;
+  const sample = agent.outbox.after(node, replay.nextSeq - 1);
+  if (!sample || sample.seq > replay.untilSeq) {
+    replay.nextSeq = replay.untilSeq + 1;
+    return;
+  }
+  replay.nextSeq = sample.seq + 1;
+  await resend(agent, sample);
+}
+
+/** True at the end of what the disk holds. */
+async function replayFromDisk(agent: Agent): Promise<boolean> {
+  const { disk, log } = agent.deps;
+  if (!disk) return true;
+  for (let count = 0; count < agent.nodes.size; count += 1) {
+    const record = await disk.next();
+    if (!record) return true;
+    const state = agent.nodes.get(record.node);
+    if (!state) {
+      log.warn({ node: record.node }, 'stored sample of a node this daemon no longer speaks for');
+      agent.counters.dropped += 1;
+      await disk.cover(record.node, record.incarnation, record.seq);
+      continue;
+    }
+    await resend(agent, record);
+    if (record.incarnation !== state.incarnation) rememberEarlier(state, record);
+  }
+  return false;
+}
+
+function rememberEarlier(state: NodeState, { incarnation, seq }: Spilled): void {
+  const confirmedBySeq = state.seq + 1;
+  const last = state.earlier.at(-1);
+  if (last?.confirmedBySeq === confirmedBySeq && last.incarnation === incarnation) last.seq = seq;
+  else state.earlier.push({ confirmedBySeq, incarnation, seq });
+}
+
+type Repeatable = { node: string; payload: string };
+
+async function resend(agent: Agent, { node, payload }: Repeatable): Promise<void> {
+  const again = JSON.parse(payload) as Record<string, unknown>;
+  again['session'] = agent.session;
+  again['sentAtMs'] = agent.deps.clock.wallMs();
+  const topic = topicOf(agent.settings.cluster, node, 'telemetry');
+  const outgoing = { topic, payload: JSON.stringify(again), qos: 0, retain: false } as const;
+  if (await publish(agent, outgoing)) agent.counters.replayed += 1;
+}

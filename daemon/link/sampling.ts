@@ -1,0 +1,99 @@
+/**
+ * One beat per node and interval, each node at a phase of its own, so that a fleet does not
+ * sample in step. Samples of a node never overlap: a beat that finds the one before unfinished is
+ * skipped and counted. A sample gets its seq when it is complete, online or not.
+ */
+import { encode } from '../../broker/contract/codec.ts';
+import { guestsPerNodeMax, packetBytesMax } from '../../broker/contract/limits.ts';
+import type { Telemetry } from '../../broker/contract/telemetry.ts';
+import type { HostSample } from '../hypervisor/port.ts';
+import { type Agent, envelope, isOnline, type NodeState, publish } from './agent.ts';
+import type { Sample } from './outbox.ts';
+import { repeatStuck } from './replaying.ts';
+
+export function startSampling(agent: Agent, state: NodeState): void {
+  const { clock, random } = agent.deps;
+  const phaseMs = random.ratio() * state.intervalMs;
+  state.dueAtMs = clock.monotonicMs() + phaseMs;
+  state.cancelBeat = clock.after(phaseMs, () => beat(agent, state));
+}
+
+/** The server may ask for another pace; the next beat keeps its random phase. */
+export function setInterval(agent: Agent, state: NodeState, intervalMs: number): void {
+  if (intervalMs === state.intervalMs) return;
+  state.intervalMs = intervalMs;
+  state.cancelBeat();
+  startSampling(agent, state);
+}
+
+function beat(agent: Agent, state: NodeState): void {
+  if (agent.isStopped) return;
+  const { clock } = agent.deps;
+  const nowMs = clock.monotonicMs();
+  const lateMs = Math.max(0, nowMs - state.dueAtMs);
+  agent.lagMs = Math.max(agent.lagMs, lateMs);
+  // A process that slept through beats goes on at its phase instead of catching up.
+  state.dueAtMs = nowMs - (lateMs % state.intervalMs) + state.intervalMs;
+  state.cancelBeat = clock.after(state.dueAtMs - nowMs, () => beat(agent, state));
+  if (state.isSampling) agent.counters.skippedBeats += 1;
+  else void take(agent, state);
+}
+
+async function take(agent: Agent, state: NodeState): Promise<void> {
+  const { hypervisor, log } = agent.deps;
+  state.isSampling = true;
+  try {
+    const sample = await hypervisor.sample(state.node);
+    if (!agent.isStopped) await record(agent, state, sample);
+  } catch (error) {
+    agent.counters.failedSamples += 1;
+    log.warn({ node: state.node, error }, 'the driver gave no sample');
+  } finally {
+    state.isSampling = false;
+  }
+}
+
+function encodeSample(agent: Agent, state: NodeState, body: Telemetry): string {
+  const fitting = (guests: Telemetry['guests']) =>
+    encode('telemetry', envelope(agent, state.node, { ...body, guests }, state.seq)).payload;
+  const whole = fitting(body.guests);
+  const isTooLarge =
+    (body.guests?.length ?? 0) > guestsPerNodeMax || Buffer.byteLength(whole) > packetBytesMax;
+  if (!isTooLarge) return whole;
+  // The broker would close the connection over it; the node's own values still count.
+  agent.deps.log.warn(
+    { node: state.node, guests: body.guests?.length, guestsPerNodeMax, packetBytesMax },
+    'too many guests for one sample: sent without them',
+  );
+  return fitting(null);
+}
+
+async function record(agent: Agent, state: NodeState, sample: HostSample): Promise<void> {
+  const { clock } = agent.deps;
+  const { node, incarnation, intervalMs } = state;
+  state.seq += 1;
+  agent.counters.samples += 1;
+  const sampledAtMs = clock.wallMs();
+  const payload = encodeSample(agent, state, { incarnation, sampledAtMs, intervalMs, ...sample });
+  const takenAtMs = clock.monotonicMs();
+  const evicted = agent.outbox.add({ node, incarnation, seq: state.seq, takenAtMs, payload });
+  if (isOnline(agent)) {
+    const topic = `kr/v1/${agent.settings.cluster}/${node}/telemetry`;
+    if (await publish(agent, { topic, payload, qos: 0, retain: false })) agent.counters.sent += 1;
+    repeatStuck(agent, state);
+  }
+  await spill(agent, evicted);
+}
+
+/** Keeps on disk what the ring could not keep; without a disk, or with a full one, it is lost. */
+export async function spill(agent: Agent, samples: readonly Sample[]): Promise<void> {
+  const { disk, log } = agent.deps;
+  if (samples.length === 0) return;
+  try {
+    if (!disk) agent.counters.dropped += samples.length;
+    else await disk.append(samples);
+  } catch (error) {
+    agent.counters.dropped += samples.length;
+    log.error({ error, samples: samples.length }, 'the disk outbox took no sample');
+  }
+}
