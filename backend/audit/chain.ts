@@ -9,7 +9,7 @@
 import { createHash } from 'node:crypto';
 import type { Kysely, Transaction } from 'kysely';
 import { changed } from '../store/sql/database.ts';
-import { ConflictError, UniqueViolation } from '../store/sql/errors.ts';
+import { ConflictError, retryIfTaken } from '../store/sql/errors.ts';
 import type { Audit, Schema } from '../store/sql/schema.ts';
 
 export const systemChain = 'system';
@@ -90,18 +90,6 @@ async function moveHead(
   if (!hasMoved) throw new ConflictError(`audit chain ${chain} moved past ${seq - 1}`);
 }
 
-async function beginChain(
-  trx: Transaction<Schema>,
-  { chain, seq, hash }: Pick<Audit, 'chain' | 'seq' | 'hash'>,
-): Promise<void> {
-  try {
-    await trx.insertInto('audit_heads').values({ chain, seq, hash, ver: 1 }).execute();
-  } catch (error) {
-    if (!(error instanceof UniqueViolation)) throw error;
-    throw new ConflictError(`audit chain ${chain} was begun by another writer`, { cause: error });
-  }
-}
-
 /** Throws ConflictError when another writer began the same chain at the same time. */
 export async function appendAudit(
   trx: Transaction<Schema>,
@@ -124,7 +112,10 @@ export async function appendAudit(
   };
   const row = { ...unhashed, hash: hashOf(unhashed) };
   if (head) await moveHead(trx, row);
-  else await beginChain(trx, row);
+  else {
+    const first = { chain, seq, hash: row.hash, ver: 1 };
+    await retryIfTaken(trx.insertInto('audit_heads').values(first).execute());
+  }
   await trx.insertInto('audit').values(row).execute();
   return { seq, hash: row.hash };
 }

@@ -15,6 +15,16 @@ export class UniqueViolation extends Error {
   readonly code = 'KR_STORE_UNIQUE';
 }
 
+/** For an insert that only another writer's equal insert can collide with: begin anew. */
+export async function retryIfTaken<T>(insert: Promise<T>): Promise<T> {
+  try {
+    return await insert;
+  } catch (error) {
+    if (!(error instanceof UniqueViolation)) throw error;
+    throw new ConflictError('another writer made the same row', { cause: error });
+  }
+}
+
 /** Thrown by the work of a transaction that lost a race and wants a fresh attempt. */
 export class ConflictError extends Error {
   override readonly name = 'ConflictError';

@@ -8,10 +8,13 @@
  */
 import { sql } from 'kysely';
 import { MariadbDialect } from 'kysely-mariadb';
-import { type ConnectionConfig, SqlError } from 'mariadb';
+import { type Connection, type ConnectionConfig, createConnection, SqlError } from 'mariadb';
+import { lendConnections } from './connections.ts';
 import type { Backing, Verdict } from './dialect.ts';
 import { StoreMisconfigured, StoreUnavailable } from './errors.ts';
-import { createLeases } from './mariadb-leases.ts';
+
+/** Beyond two cores' worth of queries more only wait inside the server. */
+const connectionsMax = 10;
 
 const errno = {
   duplicateEntry: 1062,
@@ -77,13 +80,22 @@ const settings: ConnectionConfig = {
 
 export function mariadbBacking(url: string): Backing {
   const address = target(url);
-  const leases = createLeases({ ...settings, ...address }, (error) => {
-    const why = error instanceof Error ? error.message : String(error);
-    const where = `${address.host}:${address.port}`;
-    return new StoreUnavailable(`MariaDB at ${where} cannot be reached: ${why}`, { cause: error });
-  });
+  const connect = async (): Promise<Connection> => {
+    try {
+      const connection = await createConnection({ ...settings, ...address });
+      // One that dies unused says so here; `isValid` tells the next borrower.
+      connection.on('error', () => undefined);
+      return connection;
+    } catch (error) {
+      const why = error instanceof Error ? error.message : String(error);
+      const where = `${address.host}:${address.port}`;
+      throw new StoreUnavailable(`MariaDB at ${where} gives no connection: ${why}`, {
+        cause: error,
+      });
+    }
+  };
   return {
-    kysely: new MariadbDialect({ mariadb: leases }),
+    kysely: new MariadbDialect({ mariadb: lendConnections(connectionsMax, connect) }),
     judge,
     dialect: {
       name: 'mariadb',

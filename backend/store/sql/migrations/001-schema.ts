@@ -135,6 +135,7 @@ const fleet = {
   daemon_nodes: {
     columns: { cluster: id, node: id, daemon: id, generation: int, role: word, ver },
     key: ['cluster', 'node', 'daemon'],
+    unique: [['cluster', 'node', 'role', 'generation']],
     indexes: [['cluster', 'daemon']],
   },
   enrolments: {
@@ -311,7 +312,7 @@ const engine = {
       ver,
     },
     key: ['id'],
-    indexes: [['cluster', 'at_ms'], ['at_ms']],
+    indexes: [['cluster', 'id'], ['at_ms']],
   },
   alarms: {
     columns: {

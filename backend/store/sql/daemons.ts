@@ -1,0 +1,126 @@
+/**
+ * The directory of credentials: all of them in memory, because the broker asks on every publish
+ * and must go on letting daemons in while the SQL store is down. Whoever changes a row reloads it.
+ */
+import { timingSafeEqual } from 'node:crypto';
+import type { Kysely } from 'kysely';
+import type { MosquittoUser } from '../../../broker/acl.ts';
+import type { Directory, Ownership } from '../../../broker/port.ts';
+import { sha256 } from './credentials.ts';
+import type { Schema } from './schema.ts';
+
+type DaemonKey = { cluster: string; daemon: string };
+/** What opens a session, and until when; null = no end. */
+type Key = { hash: string; untilMs: number | null };
+type Entry = { ownership: Ownership; keys: readonly Key[]; mqttHash: string | null };
+/** By client id, which is also the user name. */
+type Entries = Map<string, Entry>;
+
+export type DaemonDirectory = Directory & {
+  /** Reads the rows again, after a change of them was committed. */
+  reload(): Promise<void>;
+  /** Of every daemon that has its final credential. */
+  ownerships(): Ownership[];
+  /** Those with a hash that an external Mosquitto can check. */
+  mosquittoUsers(): MosquittoUser[];
+};
+
+const clientIdOf = ({ cluster, daemon }: DaemonKey): string => `${cluster}/${daemon}`;
+
+async function loadDaemons(db: Kysely<Schema>): Promise<Entries> {
+  const owned = await db
+    .selectFrom('daemon_nodes')
+    .select(['cluster', 'daemon', 'node'])
+    .where('role', '=', 'owner')
+    .execute();
+  const nodes = new Map<string, Set<string>>();
+  for (const row of owned) {
+    const id = clientIdOf(row);
+    nodes.set(id, (nodes.get(id) ?? new Set()).add(row.node));
+  }
+  const daemons = await db
+    .selectFrom('daemons')
+    .selectAll()
+    .where('revoked_at_ms', 'is', null)
+    .execute();
+  return new Map(
+    daemons.map((row) => {
+      const key = { cluster: row.cluster, daemon: row.id };
+      const id = clientIdOf(key);
+      const owns = { simulated: row.simulated === 1, nodes: nodes.get(id) ?? new Set<string>() };
+      const keys: Key[] = [{ hash: row.secret_hash, untilMs: null }];
+      if (row.secret_hash_old !== null) {
+        keys.push({ hash: row.secret_hash_old, untilMs: row.secret_hash_old_until_ms ?? 0 });
+      }
+      const ownership = { ...key, ...owns, enrolling: false };
+      return [id, { ownership, keys, mqttHash: row.mqtt_hash }];
+    }),
+  );
+}
+
+async function loadEnrolments(db: Kysely<Schema>): Promise<Entries> {
+  const pending = await db
+    .selectFrom('enrolments')
+    .innerJoin('clusters', 'clusters.id', 'enrolments.cluster')
+    .select(['cluster', 'daemon', 'nodes', 'token_hash', 'expires_at_ms', 'simulated'])
+    .where('used_at_ms', 'is', null)
+    .execute();
+  return new Map(
+    pending.map((row) => {
+      const ownership = {
+        cluster: row.cluster,
+        daemon: row.daemon,
+        simulated: row.simulated === 1,
+        nodes: new Set(JSON.parse(row.nodes) as string[]),
+        enrolling: true,
+      };
+      const keys = [{ hash: row.token_hash, untilMs: row.expires_at_ms }];
+      return [clientIdOf(row), { ownership, keys, mqttHash: null }];
+    }),
+  );
+}
+
+function opens(entry: Entry | undefined, hash: Buffer, nowMs: number): Ownership | undefined {
+  const isOpen = entry?.keys.some(
+    (key) =>
+      timingSafeEqual(hash, Buffer.from(key.hash, 'hex')) &&
+      (key.untilMs === null || nowMs < key.untilMs),
+  );
+  return isOpen ? entry?.ownership : undefined;
+}
+
+export async function createDirectory(
+  db: Kysely<Schema>,
+  nowMs: () => number,
+): Promise<DaemonDirectory> {
+  let daemons: Entries = new Map();
+  let enrolments: Entries = new Map();
+  let reloading: Promise<void> = Promise.resolve();
+
+  const refresh = async (): Promise<void> => {
+    const [newDaemons, newEnrolments] = [await loadDaemons(db), await loadEnrolments(db)];
+    daemons = newDaemons;
+    enrolments = newEnrolments;
+  };
+
+  const directory: DaemonDirectory = {
+    async authenticate(username, secret) {
+      const hash = Buffer.from(sha256(secret), 'hex');
+      const now = nowMs();
+      return opens(daemons.get(username), hash, now) ?? opens(enrolments.get(username), hash, now);
+    },
+    ownership: (clientId) => (daemons.get(clientId) ?? enrolments.get(clientId))?.ownership,
+    reload() {
+      // One after the other, so that an older answer never replaces a newer one.
+      reloading = reloading.then(refresh, refresh);
+      return reloading;
+    },
+    ownerships: () => [...daemons.values()].map(({ ownership }) => ownership),
+    mosquittoUsers: () =>
+      [...daemons.values()].flatMap(({ ownership, mqttHash }) =>
+        mqttHash === null ? [] : [{ ownership, mqttHash }],
+      ),
+  };
+  await directory.reload();
+  return directory;
+}
