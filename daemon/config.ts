@@ -1,0 +1,202 @@
+/**
+ * Settings of a daemon: the environment, and daemon.yaml for the administrator's programs. Read
+ * once; every problem is listed at once with its field and the way out. Each KR_X may come as
+ * KR_X_FILE. Secrets are never printed.
+ */
+import { readFileSync } from 'node:fs';
+import { hostname } from 'node:os';
+import { isAbsolute, join, resolve } from 'node:path';
+import { LineCounter, parseDocument } from 'yaml';
+import { z } from 'zod';
+import { ClusterId, NodeId } from '../broker/contract/ids.ts';
+import {
+  sampleIntervalDefaultMs,
+  sampleIntervalMaxMs,
+  sampleIntervalMinMs,
+} from '../broker/contract/limits.ts';
+import { type ScriptConfig, scriptActions } from './hypervisor/script.ts';
+
+const intervalHint = `use whole milliseconds from ${sampleIntervalMinMs} to ${sampleIntervalMaxMs}`;
+
+/** `<secret>` or `<secret>.<SHA-256 of the CA to believe>`. */
+const Token = z
+  .string()
+  .regex(
+    /^[0-9a-f]{64}(\.[0-9a-f]{64})?$/,
+    'copy the whole token of `POST enrolments`: 64 hex digits, with TLS a dot and 64 more',
+  );
+
+const Settings = z.object({
+  KR_MQTT_URL: z.url({
+    protocol: /^(mqtts?|wss?)$/,
+    error: 'name the broker, for example mqtts://server.example:8883',
+  }),
+  KR_CLUSTER: z.string({ error: 'name the cluster this host belongs to' }).pipe(ClusterId),
+  KR_NODE: NodeId,
+  KR_ENROL_TOKEN: Token.optional(),
+  KR_DATA_DIR: z.string().default('./data'),
+  KR_SAMPLE_INTERVAL_MS: z.coerce
+    .number({ error: intervalHint })
+    .int(intervalHint)
+    .min(sampleIntervalMinMs, intervalHint)
+    .max(sampleIntervalMaxMs, intervalHint)
+    .default(sampleIntervalDefaultMs),
+  KR_LOG_LEVEL: z
+    .enum(['debug', 'info', 'warn', 'error', 'silent'], {
+      error: 'use debug, info, warn, error or silent',
+    })
+    .default('info'),
+});
+
+const program = z.string().refine(isAbsolute, 'write the absolute path of a program');
+
+const DaemonFile = z.strictObject({
+  script: z
+    .strictObject({
+      guests: program,
+      probe: program.optional(),
+      actions: z.partialRecord(z.enum(scriptActions), program).default({}),
+      queryTimeoutMs: z.int().min(100).max(60_000).default(10_000),
+    })
+    .optional(),
+});
+
+export type Enrolment = { secret: string; caSha256: string | null };
+
+export type DaemonConfig = {
+  mqttUrl: string;
+  cluster: string;
+  node: string;
+  /** Used once, when the data folder holds no credential yet. */
+  enrolment: Enrolment | null;
+  dataDir: string;
+  intervalMs: number;
+  logLevel: 'debug' | 'info' | 'warn' | 'error' | 'silent';
+  /** null: this host has no hypervisor and is only observed. */
+  script: ScriptConfig | null;
+};
+
+export type Problem = { field: string; hint: string };
+
+export class DaemonConfigError extends Error {
+  override readonly name = 'DaemonConfigError';
+  readonly code = 'KR_CONFIG';
+  readonly problems: readonly Problem[];
+  constructor(problems: readonly Problem[]) {
+    super(problems.map(({ field, hint }) => `${field}: ${hint}`).join('\n'));
+    this.problems = problems;
+  }
+}
+
+export type DaemonSources = {
+  environment?: Readonly<Record<string, string | undefined>>;
+  hostName?: string;
+  /** Where daemon.yaml is looked for after the data folder. */
+  systemFolder?: string;
+};
+
+const whyOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
+
+/** An empty variable counts as unset, as compose files leave them. */
+function gather(environment: NonNullable<DaemonSources['environment']>, problems: Problem[]) {
+  const values: Record<string, string> = {};
+  for (const name of Object.keys(Settings.shape)) {
+    const direct = environment[name] || undefined;
+    const file = environment[`${name}_FILE`] || undefined;
+    if (direct !== undefined && file !== undefined) {
+      problems.push({ field: name, hint: `set ${name} or ${name}_FILE, not both` });
+    } else if (direct !== undefined) {
+      values[name] = direct;
+    } else if (file !== undefined) {
+      try {
+        values[name] = readFileSync(file, 'utf8').trim();
+      } catch (error) {
+        problems.push({ field: `${name}_FILE`, hint: `cannot be read: ${whyOf(error)}` });
+      }
+    }
+  }
+  return values;
+}
+
+const isMissing = (error: unknown): boolean => (error as NodeJS.ErrnoException).code === 'ENOENT';
+
+/** The first daemon.yaml that exists; none is fine, one that cannot be read is not. */
+function readFirst(paths: readonly string[], problems: Problem[]) {
+  for (const path of paths) {
+    try {
+      return { path, text: readFileSync(path, 'utf8') };
+    } catch (error) {
+      if (isMissing(error)) continue;
+      problems.push({ field: path, hint: `cannot be read: ${whyOf(error)}` });
+    }
+  }
+  return undefined;
+}
+
+/** Checks daemon.yaml; a problem names file, line and column. */
+export function checkDaemonFile(
+  path: string,
+  text: string,
+  problems: Problem[],
+): ScriptConfig | null {
+  const counter = new LineCounter();
+  const document = parseDocument(text, { lineCounter: counter, prettyErrors: false });
+  const at = (offset: number): string => {
+    const { line, col } = counter.linePos(offset);
+    return `${path}:${line}:${col}`;
+  };
+  for (const error of document.errors) {
+    problems.push({ field: at(error.pos[0]), hint: error.message });
+  }
+  if (document.errors.length > 0) return null;
+  const parsed = DaemonFile.safeParse(document.toJS() ?? {});
+  if (parsed.success) return parsed.data.script ?? null;
+  for (const issue of parsed.error.issues) {
+    const node = document.getIn(issue.path, true) as { range?: [number, number, number] } | null;
+    const where = at(node?.range?.[0] ?? 0);
+    problems.push({ field: `${where} ${issue.path.join('.')}`.trim(), hint: issue.message });
+  }
+  return null;
+}
+
+/** `PVE1.example.lan` -> `pve1`: only what an id may hold. */
+const nodeOf = (hostName: string): string =>
+  (hostName.toLowerCase().split('.')[0] ?? '').replaceAll(/[^a-z0-9-]+/g, '-').replace(/^-+/, '');
+
+export function parseToken(token: string): Enrolment {
+  const [secret = '', caSha256 = null] = token.split('.');
+  return { secret, caSha256 };
+}
+
+/** @throws DaemonConfigError that lists every problem. */
+export function readDaemonConfig(sources: DaemonSources = {}): DaemonConfig {
+  const { environment = process.env, hostName = hostname() } = sources;
+  const problems: Problem[] = [];
+  const values: Record<string, string> = {
+    KR_NODE: nodeOf(hostName),
+    ...gather(environment, problems),
+  };
+  const parsed = Settings.safeParse(values);
+  for (const issue of parsed.error?.issues ?? []) {
+    problems.push({ field: String(issue.path[0] ?? ''), hint: issue.message });
+  }
+  const dataDir = resolve(values['KR_DATA_DIR'] ?? './data');
+  const folders = [dataDir, sources.systemFolder ?? '/etc/kernreaktor'];
+  const found = readFirst(
+    folders.map((folder) => join(folder, 'daemon.yaml')),
+    problems,
+  );
+  const script = found ? checkDaemonFile(found.path, found.text, problems) : null;
+  if (problems.length > 0 || !parsed.success) throw new DaemonConfigError(problems);
+  const settings = parsed.data;
+  return {
+    mqttUrl: settings.KR_MQTT_URL,
+    cluster: settings.KR_CLUSTER,
+    node: settings.KR_NODE,
+    enrolment: settings.KR_ENROL_TOKEN === undefined ? null : parseToken(settings.KR_ENROL_TOKEN),
+    dataDir,
+    intervalMs: settings.KR_SAMPLE_INTERVAL_MS,
+    logLevel: settings.KR_LOG_LEVEL,
+    script,
+  };
+}

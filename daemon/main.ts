@@ -1,0 +1,155 @@
+/**
+ * Puts a daemon together: sampler, driver, wakers, executor and link, in the order in which each
+ * needs the other. The same function runs on a host, inside `npm start` and 2048 times inside the
+ * simulator, which brings its own hypervisor and credential. It must never act by itself.
+ */
+import { networkInterfaces } from 'node:os';
+import { join } from 'node:path';
+import { openDaemonClient } from '../broker/client.ts';
+import type { Clock, Log, NewId, Random } from '../broker/contract/ports.ts';
+import type { ExecutorPort } from './command/executor-port.ts';
+import type { DaemonConfig } from './config.ts';
+import { createHostHypervisor } from './hypervisor/host.ts';
+import type { Hypervisor } from './hypervisor/port.ts';
+import { createScriptHypervisor } from './hypervisor/script.ts';
+import { type LinkCounters, type LinkDeps, type LinkSettings, within } from './link/agent.ts';
+import { startLink } from './link/connection.ts';
+import {
+  type Credential,
+  CredentialError,
+  credentialPath,
+  readCredential,
+} from './link/credential.ts';
+import { type DiskOutbox, openDiskOutbox } from './link/disk-outbox.ts';
+import { enrol } from './link/enrolment.ts';
+import { createSampler, type Sampler } from './sample/sampler.ts';
+import type { Waker } from './waker/port.ts';
+import { createWolWaker } from './waker/wol.ts';
+import { ringMs } from '../broker/contract/limits.ts';
+
+export type ExecutorParts = { credential: Credential; hypervisor: Hypervisor; wakers: Waker[] };
+
+export type DaemonDeps = {
+  clock: Clock;
+  random: Random;
+  newId: NewId;
+  log: Log;
+  /** Of this software. */
+  version: string;
+  createExecutor: (parts: ExecutorParts) => Promise<ExecutorPort>;
+  /** Instead of the driver that the configuration names. */
+  hypervisor?: Hypervisor;
+  wakers?: Waker[];
+  /** Instead of the one in the data folder. */
+  credential?: Credential;
+  /** null: what outgrows the ring is dropped, nothing is written to disk. */
+  outboxBytesMax?: number | null;
+  link?: Partial<Pick<LinkSettings, 'ring' | 'replayEveryMs'>>;
+  openClient?: LinkDeps['openClient'];
+  usage?: LinkDeps['usage'];
+  /** Ends a start that still waits for its enrolment. */
+  signal?: AbortSignal;
+};
+
+export type RunningDaemon = {
+  isConnected(): boolean;
+  counters(): Readonly<LinkCounters>;
+  /** Ends within 2 s; what the server has not confirmed is kept on disk. */
+  stop(): Promise<void>;
+};
+
+/** 15 minutes of one node with 20 guests at the default interval take 1.3 MB; 32 such nodes fit. */
+const ringBytesMax = 48 * 2 ** 20;
+/** Half a day of such a node. */
+const outboxBytesMax = 64 * 2 ** 20;
+const segmentBytes = 2 ** 20;
+const replayEveryMs = 500;
+const stopMaxMs = 2_000;
+
+function driverOf(config: DaemonConfig, deps: DaemonDeps, sampler: Sampler): Hypervisor {
+  const { clock, log, version: daemonVersion } = deps;
+  const { node, script } = config;
+  if (script === null) return createHostHypervisor({ node, sampler, daemonVersion });
+  return createScriptHypervisor({ node, config: script, sampler, daemonVersion, clock, log });
+}
+
+async function credentialOf(
+  config: DaemonConfig,
+  deps: DaemonDeps,
+  sampler: Sampler,
+): Promise<Credential> {
+  if (deps.credential) return deps.credential;
+  const path = credentialPath(config.dataDir);
+  const kept = await readCredential(path);
+  if (kept) return kept;
+  const { mqttUrl: url, cluster, node, enrolment } = config;
+  if (!enrolment) {
+    const wayOut = 'create an enrolment on the server and set KR_ENROL_TOKEN to its token';
+    throw new CredentialError('KR_NOT_ENROLLED', `${cluster}/${node} is not enrolled: ${wayOut}`);
+  }
+  const { kernel } = (await sampler.facts()).facts;
+  const { clock, random, newId, log, version: daemonVersion } = deps;
+  const { openClient = openDaemonClient, signal = new AbortController().signal } = deps;
+  const asked = { url, cluster, node, ...enrolment, daemonVersion, kernel, path };
+  return enrol(asked, { clock, random, newId, log, openClient }, signal);
+}
+
+async function diskOf(config: DaemonConfig, deps: DaemonDeps): Promise<DiskOutbox | undefined> {
+  const bytesMax = deps.outboxBytesMax === undefined ? outboxBytesMax : deps.outboxBytesMax;
+  if (bytesMax === null) return undefined;
+  return openDiskOutbox({ folder: join(config.dataDir, 'outbox'), bytesMax, segmentBytes });
+}
+
+const settingsOf = (
+  config: DaemonConfig,
+  { link }: DaemonDeps,
+  { cluster, daemon, secret, caSha256 }: Credential,
+): LinkSettings => ({
+  url: config.mqttUrl,
+  cluster,
+  daemon,
+  secret,
+  caSha256,
+  intervalMs: config.intervalMs,
+  ring: link?.ring ?? { ageMaxMs: ringMs, bytesMax: ringBytesMax },
+  replayEveryMs: link?.replayEveryMs ?? replayEveryMs,
+});
+
+/**
+ * Resolves when the daemon samples and connects; the network may still be away.
+ * @throws CredentialError when it may not speak for this node and no token helps.
+ */
+export async function startDaemon(config: DaemonConfig, deps: DaemonDeps): Promise<RunningDaemon> {
+  const { clock, random, newId, log, usage, openClient = openDaemonClient } = deps;
+  const sampler = createSampler({ clock, addresses: networkInterfaces });
+  const credential = await credentialOf(config, deps, sampler);
+  const hypervisor = deps.hypervisor ?? driverOf(config, deps, sampler);
+  const wakers = deps.wakers ?? [createWolWaker({ links: () => sampler.links() })];
+  const executor = await deps.createExecutor({ credential, hypervisor, wakers });
+  const disk = await diskOf(config, deps);
+  const link = await startLink(settingsOf(config, deps, credential), {
+    clock,
+    random,
+    newId,
+    log,
+    hypervisor,
+    executor,
+    openClient,
+    ...(disk && { disk }),
+    ...(usage && { usage }),
+  });
+  async function stop(): Promise<void> {
+    try {
+      await link.stop();
+      await executor.close();
+      await hypervisor.close();
+    } catch (error) {
+      log.error({ error }, 'the daemon did not stop cleanly');
+    }
+  }
+  return {
+    isConnected: () => link.isConnected(),
+    counters: () => link.counters(),
+    stop: () => within(clock, stopMaxMs, stop()),
+  };
+}
