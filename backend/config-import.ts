@@ -1,0 +1,105 @@
+/**
+ * Brings kernreaktor.yaml into SQL: policies become immutable versions of source `file`, clusters
+ * point at them. One transaction, so that a file is applied whole or not at all.
+ */
+import type { Transaction } from 'kysely';
+import type { NewId } from '../broker/contract/ports.ts';
+import { appendAudit, systemChain } from './audit/chain.ts';
+import type { ConfigFile } from './config-file.ts';
+import { ensureCluster, ensureNodes, setProtected } from './store/sql/clusters.ts';
+import type { Database } from './store/sql/database.ts';
+import type { Schema } from './store/sql/schema.ts';
+
+type Trx = Transaction<Schema>;
+type Context = { newId: NewId; nowMs: number };
+
+export class ConfigConflict extends Error {
+  override readonly name = 'ConfigConflict';
+  readonly code = 'KR_CONFIG';
+}
+
+const author = 'kernreaktor.yaml';
+
+/** The id of this text's version, new only when the text is. */
+async function ensurePolicy(
+  trx: Trx,
+  [name, { yaml, hash }]: [string, ConfigFile['policies'][string]],
+  { newId, nowMs }: Context,
+): Promise<string> {
+  const newest = await trx
+    .selectFrom('policies')
+    .select(['id', 'version', 'hash'])
+    .where('name', '=', name)
+    .orderBy('version', 'desc')
+    .limit(1)
+    .executeTakeFirst();
+  if (newest?.hash === hash) return newest.id;
+  const id = newId();
+  const version = (newest?.version ?? 0) + 1;
+  await trx
+    .insertInto('policies')
+    .values({ id, name, version, source: 'file', yaml, hash, author, created_at_ms: nowMs })
+    .execute();
+  return id;
+}
+
+async function applyCluster(
+  trx: Trx,
+  [id, cluster]: [string, ConfigFile['clusters'][string]],
+  { policies, nowMs }: { policies: ReadonlyMap<string, string>; nowMs: number },
+): Promise<void> {
+  const found = await ensureCluster(trx, {
+    id,
+    simulated: cluster.simulated ?? false,
+    ...(cluster.timeScale !== undefined && { timeScale: cluster.timeScale }),
+    nowMs,
+  });
+  if (found === 'other-kind') {
+    throw new ConfigConflict(
+      `clusters.${id}.simulated: the cluster exists and is ${cluster.simulated ? 'real' : 'simulated'}; ` +
+        'use another name',
+    );
+  }
+  await trx
+    .updateTable('clusters')
+    .set((eb) => ({
+      policy_id: cluster.policy === undefined ? null : (policies.get(cluster.policy) ?? null),
+      ...(cluster.autonomy && { autonomy: JSON.stringify(cluster.autonomy) }),
+      ...(cluster.timeScale !== undefined && { time_scale: cluster.timeScale }),
+      ver: eb('ver', '+', 1),
+    }))
+    .where('id', '=', id)
+    .execute();
+  const nodes = Object.entries(cluster.nodes ?? {});
+  await ensureNodes(trx, { cluster: id, nodes: nodes.map(([node]) => node), nowMs });
+  for (const [node, { protected: isProtected }] of nodes) {
+    if (isProtected === undefined) continue;
+    await setProtected(trx, { cluster: id, node, reason: isProtected ? author : null });
+  }
+}
+
+/** @throws ConfigConflict when a cluster exists as the other kind. */
+export async function importConfig(
+  database: Database,
+  file: ConfigFile,
+  context: Context,
+): Promise<void> {
+  await database.transaction(async (trx) => {
+    const policies = new Map<string, string>();
+    for (const entry of Object.entries(file.policies)) {
+      policies.set(entry[0], await ensurePolicy(trx, entry, context));
+    }
+    for (const entry of Object.entries(file.clusters)) {
+      await applyCluster(trx, entry, { policies, nowMs: context.nowMs });
+    }
+    await appendAudit(trx, {
+      chain: systemChain,
+      actor: author,
+      action: 'config.import',
+      subject: 'config',
+      phase: 'done',
+      detail: { clusters: Object.keys(file.clusters), policies: Object.keys(file.policies) },
+      atMs: context.nowMs,
+    });
+  });
+}
