@@ -1,0 +1,124 @@
+/**
+ * What the HTTP edge asks of the rest, as narrow types: main.ts passes the real parts, tests pass
+ * small twins. Nothing here does anything.
+ */
+import type { CommandKind, CommandState } from '../../broker/contract/command.ts';
+import type { Clock, Log, NewId, Random } from '../../broker/contract/ports.ts';
+import type { ServerKey } from '../../broker/contract/server.ts';
+import type { Observation } from '../observe/metrics.ts';
+import type { Fleet } from '../state/fleet.ts';
+import type { MetricsStore } from '../store/ports.ts';
+import type { Database } from '../store/sql/database.ts';
+import type { Refusal } from './errors.ts';
+
+export type HttpConfig = {
+  host: string;
+  /** 0 = any free one. */
+  port: number;
+  /** True when nobody chose the port: a taken one then falls to a free one. */
+  isDefaultPort: boolean;
+  tls: { host: string; port: number; certificate: string; privateKey: string } | null;
+  socketPath: string;
+  /** Addresses or CIDR blocks whose X-Forwarded-For is believed; never a hop count. */
+  trustedProxies: readonly string[];
+  allow: readonly string[];
+  deny: readonly string[];
+  /** Origin under which browsers see us, when a proxy changes it; null = the Host header. */
+  publicUrl: string | null;
+  requestsPerMinute: { perAddress: number; perAccount: number };
+};
+
+export type Refused = { ok: false; refusal: Refusal };
+
+export type Submission = {
+  cluster: string;
+  kind: CommandKind;
+  node: string;
+  guest?: string;
+  args: unknown;
+  origin: 'person' | 'token' | 'engine' | 'system';
+  actor: string;
+  reason?: string;
+  idempotencyKey?: string;
+  approved: boolean;
+};
+
+export type CommandEvent = {
+  id: string;
+  cluster: string;
+  kind: string;
+  state: CommandState;
+  atMs: number;
+  reason: string | null;
+};
+
+export type StateAnswer = { ok: true; state: CommandState } | Refused;
+
+/** The part of act/commands.ts that people reach. */
+export type CommandsFace = {
+  submit(
+    submission: Submission,
+  ): Promise<{ ok: true; id: string; state: CommandState; replayed: boolean } | Refused>;
+  cancel(id: string, actor: string): Promise<StateAnswer>;
+  approve(id: string, actor: string): Promise<StateAnswer>;
+  resolve(
+    id: string,
+    statement: { outcome: 'succeeded' | 'failed'; note: string; actor: string },
+  ): Promise<StateAnswer>;
+  /** `cluster` null = everything. */
+  setHold(order: {
+    cluster: string | null;
+    hold: boolean;
+    reason: string | null;
+    actor: string;
+  }): Promise<{ ok: true } | Refused>;
+  isHeld(): boolean;
+  onEvent(listener: (event: CommandEvent) => void): void;
+};
+
+export type EnrolmentsFace = {
+  /** One-use token for one node, valid 15 minutes. */
+  createToken(order: {
+    cluster: string;
+    node: string;
+    actor: string;
+  }): Promise<{ ok: true; token: string; expiresAtMs: number } | Refused>;
+  /** Final credentials for many simulated nodes in one transaction. */
+  createCredentials(order: {
+    cluster: string;
+    nodes: readonly string[];
+    actor: string;
+  }): Promise<
+    { ok: true; credentials: { node: string; daemon: string; secret: string }[] } | Refused
+  >;
+};
+
+export type DecisionEvent = {
+  id: string;
+  cluster: string;
+  atMs: number;
+  outcome: string;
+  summary: string;
+};
+
+export type Readiness = { name: string; ok: boolean };
+
+export type HttpDeps = {
+  config: HttpConfig;
+  database: Database;
+  fleet: () => Fleet;
+  commands: CommandsFace;
+  enrolments: EnrolmentsFace;
+  metrics: Pick<MetricsStore, 'range'>;
+  observation: Observation;
+  /** What must work before this process is of use: stores, broker, pipeline. */
+  readiness: () => Promise<Readiness[]>;
+  onDecision: (listener: (event: DecisionEvent) => void) => void;
+  identity: { serverId: string; serverKeys: readonly ServerKey[] };
+  /** Called once, when the first account exists and the set-up token is void. */
+  onSetupDone: () => Promise<void>;
+  clock: Clock;
+  random: Random;
+  newId: NewId;
+  log: Log;
+};

@@ -1,0 +1,164 @@
+/**
+ * The rows people read: commands, decisions, audit. Only SELECTs, newest first; ids are UUIDv7,
+ * so their order is the order of time. Scope is part of every WHERE, never a filter afterwards.
+ */
+import type { Database } from '../store/sql/database.ts';
+import type { Audit, Commands, Decisions } from '../store/sql/schema.ts';
+import { cursorOf, keyOf, type Page, type PageQuery } from './paging.ts';
+
+export type Scope = {
+  /** null = every cluster. */
+  clusters: ReadonlySet<string> | null;
+  cluster?: string | undefined;
+};
+
+/** The clusters a query may touch: the named one, the account's, or null for all. */
+const clustersIn = ({ clusters, cluster }: Scope): string[] | null =>
+  cluster !== undefined ? [cluster] : clusters && [...clusters];
+
+/** One row more than asked for tells whether another page follows. */
+function pageOfRows<R extends { id: string }, T>(
+  rows: R[],
+  { limit, total, view }: { limit: number; total: number; view: (row: R) => T },
+): Page<T> {
+  const shown = rows.slice(0, limit);
+  const last = shown.at(-1);
+  return {
+    items: shown.map(view),
+    total,
+    nextCursor: last !== undefined && rows.length > limit ? cursorOf(last.id) : null,
+  };
+}
+
+export type CommandRow = Commands;
+export type DecisionRow = Decisions;
+export type AuditRow = Audit;
+export type Queries = ReturnType<typeof createQueries>;
+
+type CommandFilter = Scope & { state?: string | undefined; kind?: string | undefined };
+type DecisionFilter = Scope & { outcome?: string | undefined };
+
+type Db = Database['db'];
+
+function commandQueries(db: Db) {
+  const commandsIn = (filter: CommandFilter) => {
+    const clusters = clustersIn(filter);
+    return db
+      .selectFrom('commands')
+      .$if(clusters !== null, (query) => query.where('cluster', 'in', clusters ?? []))
+      .$if(filter.state !== undefined, (query) => query.where('state', '=', filter.state ?? ''))
+      .$if(filter.kind !== undefined, (query) => query.where('kind', '=', filter.kind ?? ''));
+  };
+  return {
+    async commands<T>(
+      filter: CommandFilter,
+      page: PageQuery,
+      view: (row: CommandRow) => T,
+    ): Promise<Page<T>> {
+      const { total } = await commandsIn(filter)
+        .select((eb) => eb.fn.countAll<number>().as('total'))
+        .executeTakeFirstOrThrow();
+      const rows = await commandsIn(filter)
+        .selectAll()
+        .$if(page.cursor !== undefined, (query) => query.where('id', '<', keyOf(page.cursor ?? '')))
+        .orderBy('id', 'desc')
+        .limit(page.limit + 1)
+        .offset(page.offset ?? 0)
+        .execute();
+      return pageOfRows(rows, { limit: page.limit, total: total, view });
+    },
+
+    command: (id: string) =>
+      db.selectFrom('commands').selectAll().where('id', '=', id).executeTakeFirst(),
+
+    history: (commandId: string) =>
+      db
+        .selectFrom('command_history')
+        .select(['state', 'at_ms', 'actor', 'reason'])
+        .where('command_id', '=', commandId)
+        .orderBy('ver')
+        .execute(),
+
+    commandsOfDecision: (decisionId: string, cluster: string) =>
+      db
+        .selectFrom('commands')
+        .select(['id', 'kind', 'state'])
+        .where('cluster', '=', cluster)
+        .where('decision_id', '=', decisionId)
+        .orderBy('id')
+        .execute(),
+  };
+}
+
+function decisionQueries(db: Db) {
+  const decisionsIn = (filter: DecisionFilter) => {
+    const clusters = clustersIn(filter);
+    const outcome = filter.outcome as 'acted';
+    return db
+      .selectFrom('decisions')
+      .$if(clusters !== null, (query) => query.where('cluster', 'in', clusters ?? []))
+      .$if(filter.outcome !== undefined, (query) => query.where('outcome', '=', outcome));
+  };
+
+  return {
+    async decisions<T>(
+      filter: DecisionFilter,
+      page: PageQuery,
+      view: (row: DecisionRow) => T,
+    ): Promise<Page<T>> {
+      const { total } = await decisionsIn(filter)
+        .select((eb) => eb.fn.countAll<number>().as('total'))
+        .executeTakeFirstOrThrow();
+      const rows = await decisionsIn(filter)
+        .selectAll()
+        .$if(page.cursor !== undefined, (query) => query.where('id', '<', keyOf(page.cursor ?? '')))
+        .orderBy('id', 'desc')
+        .limit(page.limit + 1)
+        .offset(page.offset ?? 0)
+        .execute();
+      return pageOfRows(rows, { limit: page.limit, total: total, view });
+    },
+
+    decision: (id: string) =>
+      db.selectFrom('decisions').selectAll().where('id', '=', id).executeTakeFirst(),
+  };
+}
+
+function otherQueries(db: Db) {
+  return {
+    /** Newest first; the cursor is the last seq seen. */
+    async auditEntries(chain: string, page: PageQuery) {
+      const before = page.cursor === undefined ? undefined : Number(keyOf(page.cursor));
+      const { total } = await db
+        .selectFrom('audit')
+        .select((eb) => eb.fn.countAll<number>().as('total'))
+        .where('chain', '=', chain)
+        .executeTakeFirstOrThrow();
+      const rows = await db
+        .selectFrom('audit')
+        .selectAll()
+        .where('chain', '=', chain)
+        .$if(before !== undefined, (query) => query.where('seq', '<', before ?? 0))
+        .orderBy('seq', 'desc')
+        .limit(page.limit + 1)
+        .offset(page.offset ?? 0)
+        .execute();
+      return { rows, total: total };
+    },
+
+    async clusterExists(id: string): Promise<boolean> {
+      const row = await db
+        .selectFrom('clusters')
+        .select('id')
+        .where('id', '=', id)
+        .executeTakeFirst();
+      return row !== undefined;
+    },
+  };
+}
+
+export const createQueries = ({ db }: Pick<Database, 'db'>) => ({
+  ...commandQueries(db),
+  ...decisionQueries(db),
+  ...otherQueries(db),
+});

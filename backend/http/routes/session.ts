@@ -1,0 +1,122 @@
+/**
+ * Signing in and out. A failed sign-in costs the same time and gives the same answer whether the
+ * name is unknown, the account disabled or the password wrong.
+ */
+import type { FastifyRequest } from 'fastify';
+import { z } from 'zod';
+import type { App } from '../app.ts';
+import { changeBy, type Context } from '../context.ts';
+import { httpError } from '../errors.ts';
+import { principalOfRequest } from '../guard.ts';
+import { At, isoOf, isoOrNull, Password, problems, Role, Username } from '../schemas.ts';
+import { hashOf, newSecret } from '../secrets.ts';
+
+const sessionMs = 24 * 3_600_000;
+
+const Credentials = z
+  .strictObject({ username: Username, password: Password })
+  .meta({ examples: [{ username: 'anna', password: 'a long sentence nobody guesses' }] });
+
+const Opened = z.object({ token: z.string(), expiresAt: At });
+
+const WhoAmI = z.object({
+  kind: z.enum(['session', 'token', 'local']),
+  username: z.string().nullable(),
+  role: Role,
+  clusters: z.array(z.string()).nullable(),
+  expiresAt: At.nullable(),
+});
+
+/** The unix socket has no address; whoever guesses there shares one counter. */
+export const addressKey = (request: FastifyRequest): string =>
+  request.raw.socket.remoteAddress === undefined ? 'local' : request.ip;
+
+async function signIn(
+  context: Context,
+  request: FastifyRequest,
+  body: z.infer<typeof Credentials>,
+) {
+  const { accounts, clock, delays, newId, passwords, random, sessions } = context;
+  const { username, password } = body;
+  const nowMs = clock.monotonicMs();
+  const waitMs =
+    delays.byAddress.attempt(addressKey(request), nowMs) ||
+    delays.byAccount.attempt(username, nowMs);
+  if (waitMs > 0) {
+    throw httpError('KR_LOGIN_DELAY', 'Too many failed sign-ins from here or for this name.', {
+      retryAfterMs: waitMs,
+    });
+  }
+  const account = await accounts.findByUsername(username);
+  const isRight = await passwords.verify(account?.password_hash ?? null, password);
+  if (!isRight || !account || account.disabled === 1) {
+    throw httpError('KR_CREDENTIALS', 'User name or password is wrong.', { field: 'password' });
+  }
+  delays.byAddress.succeeded(addressKey(request));
+  delays.byAccount.succeeded(username);
+  const token = newSecret(random);
+  const expiresAtMs = clock.wallMs() + sessionMs;
+  await sessions.open(
+    {
+      id: newId(),
+      tokenHash: hashOf(token),
+      accountId: account.id,
+      expiresAtMs,
+      address: addressKey(request).slice(0, 64),
+      userAgent: (request.headers['user-agent'] ?? '').slice(0, 512),
+    },
+    { actor: `account:${username}`, nowMs: clock.wallMs() },
+  );
+  return { token, expiresAt: isoOf(expiresAtMs) };
+}
+
+export function sessionRoutes(app: App, context: Context): void {
+  app.post('/api/v1/session', {
+    config: { access: 'public' },
+    schema: {
+      tags: ['session'],
+      summary: 'Sign in; the token is valid for 24 hours',
+      body: Credentials,
+      response: { 201: Opened, ...problems },
+    },
+    handler: async (request, reply) =>
+      reply
+        .code(201)
+        .header('cache-control', 'no-store')
+        .send(await signIn(context, request, request.body)),
+  });
+
+  app.get('/api/v1/session', {
+    config: { access: 'session:own' },
+    schema: {
+      tags: ['session'],
+      summary: 'Who am I, and what may I do',
+      response: { 200: WhoAmI, ...problems },
+    },
+    handler: (request) => {
+      const { kind, username, role, clusters, expiresAtMs } = principalOfRequest(request);
+      const expiresAt = isoOrNull(expiresAtMs);
+      return { kind, username, role, clusters: clusters && [...clusters], expiresAt };
+    },
+  });
+
+  app.delete('/api/v1/session', {
+    config: { access: 'session:own' },
+    schema: {
+      tags: ['session'],
+      summary: 'Sign out; the token is worth nothing from now on',
+      response: { 204: z.undefined().describe('Signed out'), ...problems },
+    },
+    handler: async (request, reply) => {
+      const principal = principalOfRequest(request);
+      if (principal.kind !== 'session' || principal.credentialId === null) {
+        throw httpError('KR_REQUEST', 'This request carries no session.', {
+          field: 'Authorization',
+          wayOut: 'Revoke an API token with DELETE /api/v1/tokens/<id>.',
+        });
+      }
+      await context.sessions.close(principal.credentialId, changeBy(context, principal));
+      return reply.code(204).send();
+    },
+  });
+}

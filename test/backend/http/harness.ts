@@ -1,0 +1,406 @@
+/**
+ * A whole HTTP server on an embedded store in a temporary folder, with accounts of every role and
+ * small twins of the stages behind it. The twins write real rows, so reads see real data.
+ */
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { guestMetrics, nodeMetrics } from '../../../broker/contract/metrics.ts';
+import { nodeKey } from '../../../broker/contract/ids.ts';
+import type { GuestSample, NodeValues } from '../../../broker/contract/telemetry.ts';
+import type {
+  CommandEvent,
+  CommandsFace,
+  DecisionEvent,
+  HttpConfig,
+  HttpDeps,
+  Readiness,
+  Submission,
+} from '../../../backend/http/deps.ts';
+import { hashOf, newSecret } from '../../../backend/http/secrets.ts';
+import { createHttpServer, type HttpServer } from '../../../backend/http/server.ts';
+import { createObservation } from '../../../backend/observe/metrics.ts';
+import { emptyFleet, type Fleet, type NodeRecord } from '../../../backend/state/fleet.ts';
+import type { RangeQuery } from '../../../backend/store/ports.ts';
+import { createAccounts } from '../../../backend/store/sql/accounts.ts';
+import { createSessions, createTokens } from '../../../backend/store/sql/sessions.ts';
+import { type Database, openDatabase } from '../../../backend/store/sql/database.ts';
+import { createDirectory } from '../../../backend/store/sql/daemons.ts';
+import { createEnrolments } from '../../../backend/store/sql/enrolments.ts';
+import { idsOf, seededRandom, virtualClock } from '../../support/clock.ts';
+import { memoryLog } from '../../support/log.ts';
+
+export const password = 'a long sentence nobody guesses';
+
+const valuesOf = (cpuRatio: number) =>
+  Object.fromEntries(
+    nodeMetrics.map(({ name }) => [name, name === 'cpuRatio' ? cpuRatio : null]),
+  ) as NodeValues;
+
+export const guestOf = (id: string): GuestSample =>
+  ({
+    ...Object.fromEntries(guestMetrics.map(({ name }) => [name, null])),
+    id,
+    kind: 'vm',
+    name: `guest ${id}`,
+    state: 'running',
+    tags: [],
+    lock: null,
+    haState: null,
+  }) as unknown as GuestSample;
+
+export function addNode(
+  fleet: Fleet,
+  { cluster, node, guests = [] }: { cluster: string; node: string; guests?: string[] },
+  more: Partial<NodeRecord> = {},
+): NodeRecord {
+  const samples = guests.map(guestOf);
+  const record: NodeRecord = {
+    cluster,
+    node,
+    session: null,
+    online: true,
+    offlineSinceMs: null,
+    incarnation: 1,
+    seq: 1,
+    sampleAtMs: 0,
+    sampledAtWallMs: 1_800_000_000_000,
+    intervalMs: 5_000,
+    values: valuesOf(0.25),
+    guests: samples,
+    versions: { daemon: '0.1.0', hypervisor: null, kernel: null },
+    membersOnline: null,
+    driver: { name: 'memory', version: null, simulated: true, capabilities: ['guest.migrate'] },
+    bootId: null,
+    journalId: null,
+    facts: null,
+    guestFacts: null,
+    load: null,
+    localHold: false,
+    desired: 'awake',
+    maintenance: false,
+    protected: false,
+    activeKind: null,
+    ...more,
+  };
+  fleet.nodes.set(nodeKey(cluster, node), record);
+  const nodes = fleet.nodesByCluster.get(cluster) ?? new Map<string, NodeRecord>();
+  fleet.nodesByCluster.set(cluster, nodes.set(node, record));
+  for (const sample of samples) {
+    fleet.guests.set(`${cluster}/${sample.id}`, { ...sample, cluster, node, sampleAtMs: 0 });
+  }
+  return record;
+}
+
+export async function addCluster(database: Database, fleet: Fleet, id: string): Promise<void> {
+  await database.db
+    .insertInto('clusters')
+    .values({
+      id,
+      simulated: 1,
+      time_scale: 1,
+      autonomy: '{"default":"recommend"}',
+      policy_id: null,
+      limits: '{}',
+      settings: '{}',
+      hold: 0,
+      hold_reason: null,
+      hold_by: null,
+      hold_at_ms: null,
+      frozen_until_ms: null,
+      frozen_reason: null,
+      created_at_ms: 1,
+      ver: 1,
+    })
+    .execute();
+  fleet.clusters.set(id, {
+    id,
+    simulated: true,
+    timeScale: 1,
+    hold: false,
+    autonomy: { default: 'recommend' },
+    policyHash: null,
+    policyYaml: null,
+  });
+}
+
+/** Writes what act/ would write as far as reads see it; guards and lifecycle are act's tests. */
+function commandsTwin(database: Database, newId: () => string, nowMs: () => number) {
+  const submitted: Submission[] = [];
+  const holds: object[] = [];
+  const listeners: ((event: CommandEvent) => void)[] = [];
+  const insert = async (submission: Submission) => {
+    const id = newId();
+    await database.db
+      .insertInto('commands')
+      .values({
+        id,
+        cluster: submission.cluster,
+        kind: submission.kind,
+        target_kind: submission.guest === undefined ? 'node' : 'guest',
+        target_id: submission.guest ?? submission.node,
+        executor: submission.node,
+        args: JSON.stringify(submission.args),
+        generation: submitted.length,
+        simulated: 1,
+        origin: submission.origin,
+        actor: submission.actor,
+        reason: submission.reason ?? null,
+        decision_id: null,
+        plan_id: null,
+        parent_id: null,
+        idempotency_key: submission.idempotencyKey ?? null,
+        request_hash: null,
+        state: 'QUEUED',
+        state_reason: null,
+        ver: 1,
+        epoch: 1,
+        policy_hash: null,
+        guards: '[]',
+        facts_hash: null,
+        target_boot_id: null,
+        nonce: null,
+        claim_journal_id: null,
+        claim_incarnation: null,
+        grant_signed: null,
+        handle: null,
+        last_n: 0,
+        witnesses: '[]',
+        result: null,
+        approved_by: submission.actor,
+        planned_at_ms: nowMs(),
+        expires_at_ms: nowMs() + 300_000,
+        offered_at_ms: null,
+        granted_at_ms: null,
+        started_at_ms: null,
+        heartbeat_at_ms: null,
+        deadline_at_ms: null,
+        next_probe_at_ms: null,
+        alarmed_at_ms: null,
+        finished_at_ms: null,
+      })
+      .execute();
+    await database.db
+      .insertInto('command_history')
+      .values({
+        command_id: id,
+        ver: 1,
+        state: 'QUEUED',
+        at_ms: nowMs(),
+        actor: submission.actor,
+        reason: null,
+        epoch: 1,
+        data: null,
+      })
+      .execute();
+    return id;
+  };
+  const face: CommandsFace = {
+    async submit(submission) {
+      const earlier = submitted.findIndex(
+        ({ idempotencyKey: key }) => key !== undefined && key === submission.idempotencyKey,
+      );
+      const known = ids[earlier];
+      if (known !== undefined) return { ok: true, id: known, state: 'QUEUED', replayed: true };
+      submitted.push(submission);
+      const id = await insert(submission);
+      ids.push(id);
+      return { ok: true, id, state: 'QUEUED', replayed: false };
+    },
+    cancel: async () => ({ ok: true, state: 'CANCELLED' }),
+    approve: async () => ({
+      ok: false,
+      refusal: {
+        status: 409,
+        code: 'KR_STATE',
+        field: 'id',
+        detail: 'only PLANNED can be approved',
+        wayOut: 'look at its state',
+      },
+    }),
+    resolve: async () => ({ ok: true, state: 'FAILED' }),
+    async setHold(order) {
+      holds.push(order);
+      return { ok: true };
+    },
+    isHeld: () => false,
+    onEvent: (listener) => void listeners.push(listener),
+  };
+  const ids: string[] = [];
+  const emit = (event: CommandEvent) => listeners.forEach((listener) => listener(event));
+  return { face, submitted, holds, emit };
+}
+
+export type Harness = Awaited<ReturnType<typeof startHarness>>;
+export type Who = 'none' | 'viewer' | 'operator' | 'admin' | 'foreign' | 'foreignAdmin';
+
+export async function startHarness(config: Partial<HttpConfig> = {}) {
+  const dataDir = await mkdtemp(join(tmpdir(), 'kr-http-'));
+  const clock = virtualClock();
+  const random = seededRandom(7);
+  const newId = idsOf(clock, random);
+  const log = memoryLog();
+  const nowMs = () => clock.wallMs();
+  const database = await openDatabase({ file: join(dataDir, 'kr.sqlite'), nowMs, log });
+  const fleet = emptyFleet();
+  const commands = commandsTwin(database, newId, nowMs);
+  const directory = await createDirectory(database.db, nowMs);
+  const ranges: RangeQuery[] = [];
+  const readiness: Readiness[] = [{ name: 'sql', ok: true }];
+  const decisionListeners: ((event: DecisionEvent) => void)[] = [];
+  const setupDone: number[] = [];
+  const deps: HttpDeps = {
+    config: {
+      host: '127.0.0.1',
+      port: 0,
+      isDefaultPort: false,
+      tls: null,
+      socketPath: join(dataDir, 'http.sock'),
+      trustedProxies: [],
+      allow: [],
+      deny: [],
+      publicUrl: null,
+      requestsPerMinute: { perAddress: 100_000, perAccount: 100_000 },
+      ...config,
+    },
+    database,
+    fleet: () => fleet,
+    commands: commands.face,
+    enrolments: createEnrolments({
+      database,
+      directory,
+      caFingerprint: null,
+      random,
+      newId,
+      nowMs,
+    }),
+    metrics: {
+      async range(query) {
+        ranges.push(query);
+        const point: [number, number | null] = [query.fromMs, null];
+        const node = query.node ?? 'n1';
+        const guest = query.guest === undefined ? {} : { guest: query.guest };
+        return query.metrics.map((metric) => ({ metric, node, ...guest, points: [point] }));
+      },
+    },
+    observation: createObservation({
+      ingest: () => ({ telemetry: 12, refused: 1 }),
+      broker: () => ({ clients: 3 }),
+      nodes: () => ({ awake: fleet.nodes.size }),
+      guests: () => fleet.guests.size,
+    }),
+    readiness: async () => readiness,
+    onDecision: (listener) => void decisionListeners.push(listener),
+    identity: {
+      serverId: newId(),
+      serverKeys: [{ keyId: 'a'.repeat(16), publicKey: `${'A'.repeat(43)}=` }],
+    },
+    onSetupDone: async () => void setupDone.push(clock.wallMs()),
+    clock,
+    random,
+    newId,
+    log,
+  };
+  const server: HttpServer = await createHttpServer(deps);
+  return {
+    server,
+    app: server.app,
+    deps,
+    dataDir,
+    database,
+    fleet,
+    clock,
+    random,
+    newId,
+    log,
+    commands,
+    directory,
+    ranges,
+    readiness,
+    setupDone,
+    decide: (event: DecisionEvent) => decisionListeners.forEach((listener) => listener(event)),
+    async stop() {
+      await server.close();
+      await database.close();
+      await rm(dataDir, { recursive: true });
+    },
+  };
+}
+
+/** Sessions of each role, made directly in the store: signing in has its own tests. */
+export async function signInAll(harness: Harness): Promise<Record<Who, string | null>> {
+  const { database, newId, random, clock } = harness;
+  const accounts = createAccounts(database);
+  const sessions = createSessions(database);
+  const by = { actor: 'test', nowMs: clock.wallMs() };
+  const session = async (
+    username: string,
+    role: 'viewer' | 'operator' | 'admin',
+    clusters: string[] | null,
+  ) => {
+    const id = newId();
+    const account = { id, username, passwordHash: '$none', role, clusters };
+    const isCreated =
+      username === 'admin'
+        ? await accounts.createFirst(account, by)
+        : await accounts.create(account, by);
+    if (!isCreated) throw new Error(`account ${username} exists`);
+    const token = newSecret(random);
+    await sessions.open(
+      {
+        id: newId(),
+        tokenHash: hashOf(token),
+        accountId: id,
+        expiresAtMs: clock.wallMs() + 86_400_000,
+        address: '127.0.0.1',
+        userAgent: '',
+      },
+      by,
+    );
+    return { id, token };
+  };
+  const admin = await session('admin', 'admin', null);
+  const foreign = newSecret(random);
+  await createTokens(database).create(
+    {
+      id: newId(),
+      name: 'foreign',
+      tokenHash: hashOf(foreign),
+      accountId: admin.id,
+      role: 'operator',
+      clusters: ['elsewhere'],
+      expiresAtMs: null,
+    },
+    by,
+  );
+  return {
+    none: null,
+    viewer: (await session('viewer', 'viewer', null)).token,
+    operator: (await session('operator', 'operator', null)).token,
+    admin: admin.token,
+    foreign,
+    foreignAdmin: (await session('elsa', 'admin', ['elsewhere'])).token,
+  };
+}
+
+export const bearer = (token: string | null): Record<string, string> =>
+  token === null ? {} : { authorization: `Bearer ${token}` };
+
+/** Every row of every table, to show that a refused request changed nothing. */
+export async function snapshot(database: Database): Promise<string> {
+  const tables = [
+    'accounts',
+    'api_tokens',
+    'clusters',
+    'nodes',
+    'daemons',
+    'daemon_nodes',
+  ] as const;
+  const more = ['enrolments', 'targets', 'commands', 'command_history', 'outbox', 'audit'] as const;
+  const others = ['audit_heads', 'settings', 'sessions', 'decisions', 'secrets'] as const;
+  const rows: unknown[] = [];
+  for (const table of [...tables, ...more, ...others]) {
+    rows.push(table, await database.db.selectFrom(table).selectAll().execute());
+  }
+  return JSON.stringify(rows);
+}
