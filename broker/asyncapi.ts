@@ -12,10 +12,21 @@ import { type TopicName, serverTopic } from './contract/topics.ts';
 const names = Object.keys(messages) as TopicName[];
 const capital = (name: string): string => name.charAt(0).toUpperCase() + name.slice(1);
 
-/** What a sender may write: values with a default may be left out. */
+/**
+ * What a sender may write: values with a default may be left out. The one recursive schema of the
+ * contract is "any JSON value", which zod puts beside the schema; here it is a component.
+ */
 function jsonSchema(schema: z.ZodType): object {
-  const { $schema: _, ...rest } = z.toJSONSchema(schema, { target: 'draft-7', io: 'input' });
-  return rest;
+  const {
+    $schema: _,
+    definitions: __,
+    ...rest
+  } = z.toJSONSchema(schema, {
+    target: 'draft-7',
+    io: 'input',
+  });
+  const text = JSON.stringify(rest);
+  return JSON.parse(text.replaceAll('#/definitions/__schema0', '#/components/schemas/json'));
 }
 
 const payloadOf = (name: TopicName): object =>
@@ -96,6 +107,7 @@ function document(): object {
         ...byName((name) => ({ summary: messages[name].summary, payload: payloadOf(name) })),
       },
       schemas: {
+        json: { description: 'Any JSON value' },
         serverContent: jsonSchema(ServerContent),
         syncContent: jsonSchema(SyncContent),
         grantContent: jsonSchema(GrantContent),

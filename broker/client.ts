@@ -120,6 +120,13 @@ function closed(link: Link, reason: string): void {
   onClose(reason);
 }
 
+/** mqtt.js keeps the SUBACK beside the error; 128 marks a refused topic [MQTT-3.9.3]. */
+function refusedTopics(error: Error, topics: readonly string[]): string {
+  const { packet } = error as { packet?: { granted?: readonly unknown[] } };
+  const refused = topics.filter((_topic, index) => packet?.granted?.[index] === 128);
+  return refused.slice(0, 3).join(', ');
+}
+
 function subscribe(link: Link, client: MqttClient, fail: (reason: string) => void): void {
   const { subscriptions, clock, onConnect } = link.options;
   const opened = () => {
@@ -129,10 +136,8 @@ function subscribe(link: Link, client: MqttClient, fail: (reason: string) => voi
     onConnect();
   };
   if (subscriptions.length === 0) return opened();
-  client.subscribe([...subscriptions], { qos: 1 }, (error, granted) => {
-    const refused = granted?.find(({ qos }) => qos > 2);
-    if (error) fail(error.message);
-    else if (refused) fail(`the broker refuses the subscription to ${refused.topic}`);
+  client.subscribe([...subscriptions], { qos: 1 }, (error) => {
+    if (error) fail(`${error.message} (${refusedTopics(error, subscriptions)})`);
     else opened();
   });
 }
