@@ -20,8 +20,10 @@ export function lendConnections<C extends Connectable>(
   let open = 0;
   let failure: { error: unknown } | null = null;
   let connecting = 0;
+  let isEnded = false;
 
   const giveBack = async (lent: Lent<C>): Promise<void> => {
+    if (isEnded) return lent.isValid() ? lent.end() : undefined;
     const isValid = lent.isValid();
     if (!isValid) open -= 1;
     const next = waiting.shift();
@@ -62,6 +64,8 @@ export function lendConnections<C extends Connectable>(
   return {
     getConnection: borrow,
     async end() {
+      isEnded = true;
+      for (const next of waiting.splice(0)) next.reject(new Error('the store was closed'));
       const alive = idle.splice(0).filter((lent) => lent.isValid());
       await Promise.all(alive.map((lent) => lent.end()));
     },

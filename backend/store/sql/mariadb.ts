@@ -69,11 +69,12 @@ const settings: ConnectionConfig = {
   timezone: 'Z',
   // A host that swallows packets is given up after this; one that refuses fails at once.
   connectTimeout: 1_000,
-  // Longer than any lock wait; also ends connections nobody used for so long.
-  socketTimeout: 10_000,
+  // Longer than any statement of ours waits for a lock: a server that says nothing for so long is
+  // gone. It also ends connections that nobody used.
+  socketTimeout: 5_000,
   sessionVariables: {
     sql_mode: 'STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION',
-    innodb_lock_wait_timeout: 5,
+    innodb_lock_wait_timeout: 2,
   },
   initSql: 'SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED',
 };

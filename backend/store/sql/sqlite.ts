@@ -11,12 +11,11 @@ import type { Backing, Verdict } from './dialect.ts';
 
 /** The code has a few hundred different statements; a list of any length makes a new one each. */
 const statementsMax = 500;
-/** Only a backup tool may hold the file, and the wait stops the whole process. */
-const busyTimeoutMs = 1_000;
+/** Only a backup tool may hold the file, and waiting for it stops the whole process. */
+const busyTimeoutMs = 500;
 
 const SQLITE = {
   BUSY: 5,
-  LOCKED: 6,
   READONLY: 8,
   IOERR: 10,
   CORRUPT: 11,
@@ -28,6 +27,7 @@ const SQLITE = {
 } as const;
 
 const unavailable: ReadonlySet<number> = new Set([
+  SQLITE.BUSY,
   SQLITE.READONLY,
   SQLITE.IOERR,
   SQLITE.CORRUPT,
@@ -42,13 +42,14 @@ const codeOf = (error: unknown): number =>
     : 0;
 
 function judge(error: unknown): Verdict {
+  // The folder of the file cannot be made or entered.
+  if (error instanceof Error && 'syscall' in error) return 'unavailable';
   const code = codeOf(error);
   if (code === SQLITE.CONSTRAINT_UNIQUE || code === SQLITE.CONSTRAINT_PRIMARYKEY) {
     return 'duplicate';
   }
   // The low byte is the kind, the rest its variety.
   const kind = code & 0xff;
-  if (kind === SQLITE.BUSY || kind === SQLITE.LOCKED) return 'retry';
   return unavailable.has(kind) ? 'unavailable' : 'other';
 }
 

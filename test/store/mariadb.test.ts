@@ -1,0 +1,191 @@
+import { once } from 'node:events';
+import { connect, createServer, type Server as NetServer, type Socket } from 'node:net';
+import { sql } from 'kysely';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { type Database, openDatabase, StoreUnavailable } from '../../backend/store/sql/database.ts';
+import { memoryLog } from '../support/log.ts';
+import { type Server, startMariadb, until } from '../support/servers.ts';
+import { sqlContract } from './sql.contract.ts';
+
+const openUrl = (url: string): Promise<Database> =>
+  openDatabase({ url, file: '', nowMs: () => Date.now(), log: memoryLog() });
+
+let server: Server;
+beforeAll(async () => {
+  server = await startMariadb();
+});
+afterAll(() => server.stop());
+
+describe('SQL on MariaDB', () => {
+  sqlContract(async () => ({
+    database: await openUrl(server.url),
+    reopen: () => openUrl(server.url),
+  }));
+});
+
+describe('a connection', () => {
+  it('is in UTC, strict, and reads what others committed meanwhile', async () => {
+    const database = await openUrl(server.url);
+    try {
+      const { rows } = await sql<{ zone: string; mode: string; isolation: string }>`
+        select @@time_zone as zone, @@sql_mode as mode, @@tx_isolation as isolation
+      `.execute(database.db);
+      expect(rows[0]).toMatchObject({ zone: '+00:00', isolation: 'READ-COMMITTED' });
+      expect(rows[0]?.mode).toContain('STRICT_ALL_TABLES');
+    } finally {
+      await database.close();
+    }
+  });
+
+  it('is shared by more callers than there are connections', async () => {
+    const database = await openUrl(server.url);
+    try {
+      const answers = await Promise.all(
+        Array.from({ length: 200 }, (_, index) =>
+          sql<{ n: number }>`select ${index} as n`.execute(database.db),
+        ),
+      );
+      expect(answers.map(({ rows }) => rows[0]?.n)).toEqual(
+        Array.from({ length: 200 }, (_, index) => index),
+      );
+      const { rows } = await sql<{ n: number }>`
+        select count(*) as n from information_schema.processlist where db = 'kernreaktor'
+      `.execute(database.db);
+      expect(rows[0]?.n).toBeLessThanOrEqual(10);
+    } finally {
+      await database.close();
+    }
+  });
+
+  it('that the server ended is replaced by a new one', async () => {
+    const database = await openUrl(server.url);
+    const other = await openUrl(server.url);
+    try {
+      const id = await sql<{ id: number }>`select connection_id() as id`.execute(database.db);
+      await sql.raw(`kill ${id.rows[0]?.id ?? 0}`).execute(other.db);
+      const query = () => database.db.selectFrom('settings').selectAll().execute();
+      // What was under way when it died is the caller's to judge: nothing is repeated here.
+      const unexpected: unknown[] = [];
+      await until(() =>
+        query().then(
+          () => true,
+          (error: unknown) => {
+            if (!(error instanceof StoreUnavailable)) unexpected.push(error);
+            return false;
+          },
+        ),
+      );
+      expect(unexpected).toEqual([]);
+    } finally {
+      await other.close();
+      await database.close();
+    }
+  });
+});
+
+describe('a wrong address', () => {
+  it.each([
+    ['nonsense', 'no URL'],
+    ['postgres://kr:geheim@127.0.0.1/kernreaktor', 'postgres:'],
+    ['mariadb://kr:geheim@127.0.0.1/', 'database'],
+    ['mariadb://kr:geheim@127.0.0.1/kernreaktor?charset=latin1', 'charset'],
+    ['mariadb://kr:geheim@127.0.0.1/kernreaktor?ssl=maybe', 'ssl'],
+  ])('%s is refused with the way out and without the password', async (url, named) => {
+    const error: unknown = await openUrl(url).catch((caught: unknown) => caught);
+    expect(error).toMatchObject({ code: 'KR_STORE_MISCONFIGURED' });
+    const { message } = error as Error;
+    expect(message).toContain(named);
+    expect(message).toContain('mariadb://user:password@host:3306/database');
+    expect(message).not.toContain('geheim');
+  });
+
+  it('or password fails at once, typed, without the password', async () => {
+    const url = server.url.replace('secret', 'geheim');
+    const error: unknown = await openUrl(url).catch((caught: unknown) => caught);
+    expect(error).toBeInstanceOf(StoreUnavailable);
+    expect((error as Error).message).not.toContain('geheim');
+  });
+});
+
+describe('an absent server', () => {
+  const refused = async (database: Database): Promise<unknown> =>
+    database.db
+      .selectFrom('settings')
+      .selectAll()
+      .execute()
+      .catch((error: unknown) => error);
+
+  it('is a typed failure, and its return is noticed without a restart', async () => {
+    const own = await startMariadb();
+    const proxy = await forward(own.port);
+    const database = await openUrl(own.url.replace(String(own.port), String(proxy.port)));
+    try {
+      expect(await refused(database)).toEqual([]);
+      await proxy.cut();
+      const failures = await Promise.all(Array.from({ length: 50 }, () => refused(database)));
+      for (const failure of failures) {
+        expect(failure).toMatchObject({ code: 'KR_STORE_UNAVAILABLE' });
+      }
+      const work = database.transaction((trx) => trx.selectFrom('settings').selectAll().execute());
+      await expect(work).rejects.toBeInstanceOf(StoreUnavailable);
+      await proxy.mend();
+      expect(await refused(database)).toEqual([]);
+    } finally {
+      await database.close();
+      await proxy.cut();
+      await own.stop();
+    }
+  });
+
+  it('that takes the connection and says nothing is given up', async () => {
+    const sockets = new Set<Socket>();
+    const mute = createServer((socket) => sockets.add(socket)).listen(0, '127.0.0.1');
+    await once(mute, 'listening');
+    const address = mute.address();
+    const port = typeof address === 'object' ? address?.port : undefined;
+    await expect(openUrl(`mariadb://a:b@127.0.0.1:${port}/c`)).rejects.toMatchObject({
+      code: 'KR_STORE_UNAVAILABLE',
+      message: expect.stringContaining(`127.0.0.1:${port}`),
+    });
+    for (const socket of sockets) socket.destroy();
+    mute.close();
+    await once(mute, 'close');
+  });
+});
+
+/** Passes bytes on, so that a test can take a server away and bring it back. */
+async function forward(target: number) {
+  const open = new Set<Socket>();
+  const listen = async (port: number): Promise<NetServer> => {
+    const server = createServer((near) => {
+      const far = connect(target, '127.0.0.1');
+      for (const [from, to] of [
+        [near, far],
+        [far, near],
+      ] as const) {
+        open.add(from);
+        from.on('error', () => to.destroy());
+        from.on('close', () => to.destroy());
+        from.pipe(to);
+      }
+    }).listen(port, '127.0.0.1');
+    await once(server, 'listening');
+    return server;
+  };
+  let server = await listen(0);
+  const address = server.address();
+  const port = typeof address === 'object' ? (address?.port ?? 0) : 0;
+  return {
+    port,
+    async cut() {
+      if (!server.listening) return;
+      server.close();
+      for (const socket of open) socket.destroy();
+      open.clear();
+      await once(server, 'close');
+    },
+    async mend() {
+      server = await listen(port);
+    },
+  };
+}
