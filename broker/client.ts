@@ -63,6 +63,12 @@ export type DaemonClient = {
   end(): Promise<void>;
 };
 
+/** The connection of a real network, which can also be made to fail. */
+export type BreakableClient = DaemonClient & {
+  /** Cuts the socket as a power failure would: no goodbye, so the broker speaks the will. */
+  drop(): void;
+};
+
 type Link = {
   options: DaemonClientOptions;
   client: MqttClient | undefined;
@@ -202,7 +208,7 @@ async function end(link: Link): Promise<void> {
 }
 
 /** A daemon's connection. The first attempt starts at once. */
-export function openDaemonClient(options: DaemonClientOptions): DaemonClient {
+export function openDaemonClient(options: DaemonClientOptions): BreakableClient {
   const link: Link = {
     options,
     client: undefined,
@@ -218,6 +224,7 @@ export function openDaemonClient(options: DaemonClientOptions): DaemonClient {
     publish: (message) => publish(link, message),
     isConnected: () => link.ready,
     end: () => end(link),
+    drop: () => void link.client?.stream.destroy(),
   };
 }
 

@@ -1,0 +1,221 @@
+/**
+ * One node's place in the fleet: at most one daemon runs there at a time, and changes never
+ * overlap. A gentle end says goodbye; the other kind is a power failure, after which nothing the
+ * old daemon does reaches its disk or the network.
+ */
+import type { Clock, Log, NewId } from '../broker/contract/ports.ts';
+import { ringMs } from '../broker/contract/limits.ts';
+import type { ServerKey } from '../broker/contract/server.ts';
+import { nodeKey } from '../broker/contract/ids.ts';
+import type { ExecutorPort } from '../daemon/command/executor-port.ts';
+import type { FilePort } from '../daemon/command/files.ts';
+import { memoryHypervisor } from '../daemon/hypervisor/memory.ts';
+import type { LinkCounters } from '../daemon/link/agent.ts';
+import { type ExecutorParts, type RunningDaemon, startDaemon } from '../daemon/main.ts';
+import { memoryWaker } from '../daemon/waker/memory.ts';
+import { mount, type Mounted } from './disk.ts';
+import { breakableLine, type Line, type OpenBreakable } from './line.ts';
+import type { LiveWorld } from './live-world.ts';
+import { seededRandom, seedOfName } from './prng.ts';
+import type { Place } from './scenarios/scenario.ts';
+
+export type FleetCredential = {
+  cluster: string;
+  node: string;
+  daemon: string;
+  secret: string;
+  serverId: string;
+  serverKeys: ServerKey[];
+};
+
+/** Makes the executor of one daemon start; `files` holds its journal. */
+export type MakeExecutor = (
+  parts: ExecutorParts,
+  seat: { cluster: string; node: string; files: FilePort; log: Log },
+) => Promise<ExecutorPort>;
+
+export type FleetDeps = {
+  live: LiveWorld;
+  mqttUrl: string;
+  intervalMs: number;
+  credentials: readonly FleetCredential[];
+  /** The disk of a node, asked for once. */
+  diskOf: (place: Place) => FilePort;
+  makeExecutor: MakeExecutor;
+  openClient: OpenBreakable;
+  version: string;
+  clock: Clock;
+  newId: NewId;
+  log: Log;
+};
+
+/** One start of a daemon. */
+type Life = { daemon: RunningDaemon; line: Line; disk: Mounted };
+
+export type Seat = {
+  readonly place: Place;
+  /** Starts a daemon, unless one runs or the node has no power. `onConnect` may come any time. */
+  begin(onConnect: () => void): Promise<void>;
+  end(how: 'gently' | 'abruptly'): Promise<void>;
+  drop(): void;
+  isRunning(): boolean;
+  isConnected(): boolean;
+  hasConnected(): boolean;
+  /** Of every daemon that ever ran here. */
+  addCounters(sum: LinkCounters): void;
+};
+
+/** All rings together, so that an outage of a large fleet does not fill the memory. */
+const ringsBytesMax = 512 * 2 ** 20;
+const ringBytesMin = 64 * 2 ** 10;
+
+export const noCounters = (): LinkCounters => ({
+  samples: 0,
+  sent: 0,
+  replayed: 0,
+  skippedBeats: 0,
+  failedSamples: 0,
+  dropped: 0,
+  rejectedMessages: 0,
+  sessions: 0,
+});
+
+function addTo(sum: LinkCounters, more: Readonly<LinkCounters>): void {
+  for (const name of Object.keys(sum) as (keyof LinkCounters)[]) sum[name] += more[name];
+}
+
+/** A simulated daemon is one of thousands: only what breaks it is worth a line. */
+const quiet = (log: Log): Log => ({
+  debug: () => undefined,
+  info: () => undefined,
+  warn: () => undefined,
+  error: (fields, message) => log.error(fields, message),
+});
+
+/** The fleet keeps the pace it was asked for, whatever the server would like. */
+const atPace = (executor: ExecutorPort, intervalMs: number): ExecutorPort => ({
+  introduce: (node) => executor.introduce(node),
+  async deliver(message) {
+    const sync = await executor.deliver(message);
+    return sync && { ...sync, intervalMs };
+  },
+  onOutgoing: (listener) => executor.onOutgoing(listener),
+  connected: (node, online) => executor.connected(node, online),
+  close: () => executor.close(),
+});
+
+type Start = { credential: FleetCredential; disk: FilePort; starts: number };
+
+async function startLife(deps: FleetDeps, start: Start, onConnect: () => void): Promise<Life> {
+  const { live, clock, newId, intervalMs, mqttUrl, version } = deps;
+  const { cluster, node, daemon, secret, serverId, serverKeys } = start.credential;
+  const random = seededRandom(
+    seedOfName(live.world.seed, `${cluster}/${node}/${start.starts}/${clock.wallMs()}`),
+  );
+  const world = live.cluster(cluster);
+  const disk = mount(start.disk);
+  const line = breakableLine(deps.openClient, onConnect);
+  const log = quiet(deps.log);
+  const bytesMax = Math.max(ringBytesMin, Math.floor(ringsBytesMax / deps.credentials.length));
+  const running = await startDaemon(
+    {
+      mqttUrl,
+      cluster,
+      node,
+      enrolment: null,
+      dataDir: '',
+      intervalMs,
+      logLevel: 'silent',
+      script: null,
+    },
+    {
+      clock,
+      random,
+      newId,
+      log,
+      version,
+      hypervisor: memoryHypervisor({ world, nodes: [node], clock }),
+      wakers: [memoryWaker(world, node)],
+      credential: {
+        cluster,
+        daemon,
+        nodes: [node],
+        secret,
+        serverId,
+        serverKeys,
+        simulated: true,
+        caSha256: null,
+      },
+      createExecutor: async (parts) =>
+        atPace(
+          await deps.makeExecutor(parts, { cluster, node, files: disk.files, log }),
+          intervalMs,
+        ),
+      outboxBytesMax: null,
+      link: { ring: { ageMaxMs: ringMs, bytesMax } },
+      openClient: (options) => line.open(options),
+    },
+  );
+  return { daemon: running, line, disk };
+}
+
+export function createSeat(deps: FleetDeps, credential: FleetCredential): Seat {
+  const { cluster, node } = credential;
+  const place: Place = { cluster, node };
+  const disk = deps.diskOf(place);
+  const past = noCounters();
+  let life: Life | undefined;
+  let starts = 0;
+  let hasConnected = false;
+  let queue: Promise<void> = Promise.resolve();
+
+  /** A failed change is told and ends there, so that the next one still happens. */
+  const enqueue = (change: () => Promise<void>): Promise<void> => {
+    queue = queue.then(change).catch((error: unknown) => {
+      deps.log.error({ error, cluster, node }, 'a simulated daemon failed');
+    });
+    return queue;
+  };
+  const hasPower = (): boolean => {
+    const power = deps.live.world.nodes.get(nodeKey(cluster, node))?.power;
+    return power === 'on' || power === 'stopping';
+  };
+  const pullThePlug = (): void => {
+    life?.line.cut();
+    life?.disk.unmount();
+  };
+
+  return {
+    place,
+    begin: (onConnect) =>
+      enqueue(async () => {
+        if (life || !hasPower()) return onConnect();
+        starts += 1;
+        const onFirst = (): void => {
+          hasConnected = true;
+          onConnect();
+        };
+        life = await startLife(deps, { credential, disk, starts }, onFirst);
+      }),
+    end(how) {
+      // The power goes now, not when earlier changes are through.
+      if (how === 'abruptly') pullThePlug();
+      return enqueue(async () => {
+        if (!life) return;
+        if (how === 'abruptly') pullThePlug();
+        const { daemon } = life;
+        life = undefined;
+        await daemon.stop();
+        addTo(past, daemon.counters());
+      });
+    },
+    drop: () => life?.line.drop(),
+    isRunning: () => life !== undefined,
+    isConnected: () => life?.daemon.isConnected() ?? false,
+    hasConnected: () => hasConnected,
+    addCounters(sum) {
+      addTo(sum, past);
+      if (life) addTo(sum, life.daemon.counters());
+    },
+  };
+}
