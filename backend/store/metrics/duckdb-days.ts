@@ -9,11 +9,12 @@ import {
   addMetric,
   createDay,
   type Day,
-  dropDay,
+  dropTable,
   listDays,
   rawTable,
   readColumns,
   readSeries,
+  tablesOf,
 } from './duckdb-sql.ts';
 
 /**
@@ -79,6 +80,10 @@ export async function openDays(db: DuckDb): Promise<Days> {
   }
   let days: readonly Day[] = found;
   const open = new Map<Day, OpenDay>();
+  const close = (day: Day) => {
+    open.delete(day);
+    db.release(tablesOf(day));
+  };
   return {
     list: () => days,
     async open(day) {
@@ -89,15 +94,15 @@ export async function openDays(db: DuckDb): Promise<Days> {
       open.set(day, opened);
       if (!known && !days.includes(day)) days = [...days, day].sort();
       const [unused] = open.keys();
-      if (open.size > openDaysMax && unused !== undefined) open.delete(unused);
+      if (open.size > openDaysMax && unused !== undefined) close(unused);
       return opened;
     },
     async dropBefore(oldest) {
       const expired = days.filter((day) => day < oldest);
       days = days.filter((day) => day >= oldest);
       for (const day of expired) {
-        open.delete(day);
-        for (const sql of dropDay(day)) await db.execute(sql);
+        close(day);
+        for (const table of tablesOf(day)) await db.execute(dropTable(table));
       }
       return expired;
     },

@@ -48,10 +48,13 @@ export const readColumns = (table: string): string =>
   `SELECT column_name AS name FROM duckdb_columns() WHERE table_name = '${table}'
    ORDER BY column_index`;
 
-export const dropDay = (day: Day): string[] =>
-  [seriesTable(day), rawTable('node', day), rawTable('guest', day)].map(
-    (table) => `DROP TABLE IF EXISTS ${table}`,
-  );
+export const tablesOf = (day: Day): string[] => [
+  seriesTable(day),
+  rawTable('node', day),
+  rawTable('guest', day),
+];
+
+export const dropTable = (table: string): string => `DROP TABLE IF EXISTS ${table}`;
 
 export const listDays = `SELECT substr(table_name, 8) AS day FROM duckdb_tables()
   WHERE table_name LIKE 'series_%' ORDER BY day`;

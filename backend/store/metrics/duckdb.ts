@@ -28,7 +28,19 @@ import { fresh, type Held, type HeldRange, hold, holdRange, watermarksOf } from 
 const retentionDaysDefault = 7;
 const dayMs = 86_400_000;
 
-export type DuckDbStoreOptions = { file: string; clock: Clock; log: Log; retentionDays?: number };
+/**
+ * The page cache, not the whole cost: at 2048 nodes x 20 guests the store takes about as much
+ * again beside it. Below 64 a checkpoint under that load fails.
+ */
+const memoryLimitMbDefault = 128;
+
+export type DuckDbStoreOptions = {
+  file: string;
+  clock: Clock;
+  log: Log;
+  retentionDays?: number;
+  memoryLimitMb?: number;
+};
 
 type Store = {
   db: DuckDb;
@@ -255,7 +267,8 @@ async function writeOrFail(store: Store, samples: readonly StoredSample[]): Prom
 }
 
 export async function openDuckDbStore(options: DuckDbStoreOptions): Promise<MetricsStore> {
-  const db = await openDuckDb(options.file);
+  const { file, memoryLimitMb = memoryLimitMbDefault } = options;
+  const db = await openDuckDb({ file, memoryLimitMb });
   const days = await openDays(db);
   const held: Held = new Map();
   const store: Store = { db, days, held, options, refusedGuests: 0, lastFailure: null };
