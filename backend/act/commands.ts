@@ -1,0 +1,199 @@
+/**
+ * The server side of the command protocol, as one object: people and the dispatcher submit,
+ * nodes claim and report, loops relay and sweep. It keeps nothing that matters in memory, so it
+ * may be killed at any point and another may go on from the rows.
+ */
+import type { Message } from '../../broker/contract/messages.ts';
+import type { Cancel, Clock, Log, NewId, Random } from '../../broker/contract/ports.ts';
+import { sampleIntervalDefaultMs } from '../../broker/contract/limits.ts';
+import type { ServerLink } from '../../broker/port.ts';
+import type { Fleet } from '../state/fleet.ts';
+import type { Database } from '../store/sql/database.ts';
+import { announce, type HoldOrder, type Holds, publishServer, readHolds, setHold } from './hold.ts';
+import { createLease, type Lease, renewEveryMs } from './lease.ts';
+import { createInbox } from './inbox.ts';
+import { createLoop } from './loop.ts';
+import {
+  approve,
+  cancel,
+  type Confirmed,
+  confirmJournal,
+  resolve,
+  type StateAnswer,
+  type Statement,
+} from './orders.ts';
+import { createReach } from './reach.ts';
+import { answer, type Refused } from './refusal.ts';
+import { relayOnce, sweepOnce } from './rounds.ts';
+import type { Signer } from './signer.ts';
+import type { CommandEvent, Context, Counters } from './step.ts';
+import type { Submission } from './planned.ts';
+import { submit, type Submitted } from './submit.ts';
+import { recomputeDeadlines } from './takeover.ts';
+
+export type CommandsDeps = {
+  database: Database;
+  link: ServerLink;
+  clock: Clock;
+  random: Random;
+  newId: NewId;
+  log: Log;
+  signer: Signer;
+  /** Name of this installation in leases: the same after a restart, different for another. */
+  owner: string;
+  fleet: () => Fleet;
+  watermark: (cluster: string, node: string) => { incarnation: number; seq: number };
+  intervalMs?: (cluster: string, node: string) => number;
+};
+
+export type CommandMessage = Message<'claim' | 'report' | 'hello' | 'presence'>;
+
+export type Commands = {
+  submit(submission: Submission): Promise<Submitted>;
+  cancel(id: string, actor: string): Promise<StateAnswer>;
+  approve(id: string, actor: string): Promise<StateAnswer>;
+  resolve(id: string, statement: Statement): Promise<StateAnswer>;
+  confirmJournal(at: { cluster: string; node: string }, actor: string): Promise<Confirmed>;
+  setHold(order: HoldOrder): Promise<{ ok: true } | Refused>;
+  /** HOLD of everything, as last read. */
+  isHeld(): boolean;
+  /** Takes it and returns at once. */
+  onMessage(message: CommandMessage): void;
+  onEvent(listener: (event: CommandEvent) => void): void;
+  lease: Lease;
+  counters: Readonly<Counters>;
+  start(): Promise<void>;
+  stop(): Promise<void>;
+};
+
+const relayEveryMs = 250;
+const sweepEveryMs = 1_000;
+const stopWithinMs = 1_800;
+
+const noCounters = (): Counters => ({
+  droppedMessages: 0,
+  foreignMessages: 0,
+  grants: 0,
+  regrants: 0,
+  silentClaims: 0,
+  offers: 0,
+  probes: 0,
+  contradictions: 0,
+  failedPublishes: 0,
+});
+
+function createContext(deps: CommandsDeps, emit: Context['emit']): Context {
+  const { database, clock, owner, fleet } = deps;
+  const lease = createLease({ database, clock, owner, onTaken: recomputeDeadlines });
+  return {
+    ...deps,
+    lease,
+    reach: createReach(clock, fleet),
+    intervalMs: deps.intervalMs ?? (() => sampleIntervalDefaultMs),
+    emit,
+    counters: noCounters(),
+  };
+}
+
+type HoldView = { now: Holds };
+
+function createLoops(context: Context, holds: HoldView) {
+  const { clock, log, link, lease } = context;
+  let wasConnected = false;
+  const relay = createLoop({
+    name: 'relay',
+    clock,
+    log,
+    everyMs: relayEveryMs,
+    round: () => relayOnce(context),
+  });
+  const sweep = createLoop({
+    name: 'sweep',
+    clock,
+    log,
+    everyMs: sweepEveryMs,
+    async round() {
+      holds.now = await readHolds(context);
+      // An external broker may have lost what it retained while it was away.
+      if (link.isConnected() && !wasConnected) publishServer(context, holds.now);
+      wasConnected = link.isConnected();
+      await sweepOnce(context, holds.now);
+    },
+  });
+  const renewal = createLoop({
+    name: 'lease',
+    clock,
+    log,
+    everyMs: renewEveryMs,
+    round: () => lease.refresh(),
+  });
+
+  return { relay, sweep, renewal };
+}
+
+export function createCommands(deps: CommandsDeps): Commands {
+  const listeners = new Set<(event: CommandEvent) => void>();
+  const context = createContext(deps, (event) => {
+    for (const listener of listeners) listener(event);
+  });
+  const { clock, log, lease, reach } = context;
+  const inbox = createInbox(context);
+  const holds: HoldView = { now: { all: false, clusters: [], version: 1 } };
+  const { relay, sweep, renewal } = createLoops(context, holds);
+
+  return {
+    lease,
+    counters: context.counters,
+    async submit(submission) {
+      const submitted = await submit(context, submission);
+      if (submitted.ok && submitted.state === 'QUEUED') relay.wake();
+      return submitted;
+    },
+    cancel: (id, actor) => cancel(context, id, actor),
+    async approve(id, actor) {
+      const approved = await approve(context, id, actor);
+      relay.wake();
+      return approved;
+    },
+    resolve: (id, statement) => resolve(context, id, statement),
+    confirmJournal: (at, actor) => confirmJournal(context, at, actor),
+    setHold: (order) =>
+      answer(async () => {
+        holds.now = await setHold(context, order);
+        await sweepOnce(context, holds.now);
+        return { ok: true } as const;
+      }),
+    isHeld: () => holds.now.all,
+    onMessage(message) {
+      if (message.name === 'presence') {
+        reach.presence(message);
+        if (message.body.reason === 'shutdown') sweep.wake();
+        return;
+      }
+      reach.heard(message);
+      inbox.take(message);
+      if (message.name === 'hello') relay.wake();
+    },
+    onEvent: (listener) => void listeners.add(listener),
+    async start() {
+      await announce(context);
+      await lease.refresh();
+      holds.now = await readHolds(context);
+      for (const loop of [renewal, relay, sweep]) loop.start();
+      // The first round publishes who we are; daemons wait for it.
+      sweep.wake();
+    },
+    async stop() {
+      let cancelLate: Cancel = () => undefined;
+      const ended = Promise.all([relay, sweep, renewal].map((loop) => loop.stop()))
+        .then(() => inbox.close())
+        .then(() => lease.release())
+        .catch((error: unknown) => log.warn({ err: error }, 'commands stopped uncleanly'));
+      const late = new Promise<void>((done) => {
+        cancelLate = clock.after(stopWithinMs, done);
+      });
+      await Promise.race([ended, late]);
+      cancelLate();
+    },
+  };
+}

@@ -1,0 +1,158 @@
+/**
+ * Gathers what the guards judge by: rows read in the step's own transaction, and the fleet
+ * picture for what only telemetry knows. It gathers and never judges; what is unknown stays null.
+ */
+import type { CommandKind } from '../../broker/contract/command.ts';
+import { Driver, NodeFacts } from '../../broker/contract/facts.ts';
+import { nodeKey } from '../../broker/contract/ids.ts';
+import { sampleIntervalDefaultMs } from '../../broker/contract/limits.ts';
+import type { GuestRecord } from '../state/fleet.ts';
+import type { Commands, Nodes } from '../store/sql/schema.ts';
+import type { GuardFacts, NodeFact, OtherCommand, Phase } from './guard.ts';
+import { activeStates, type Effort, isPowerOff } from './lifecycle.ts';
+import type { Context, Step } from './step.ts';
+
+/** SAFETY T1. */
+const freshMinMs = 30_000;
+const freshIntervals = 3;
+
+/** SAFETY W5: one at a time, from this many awake nodes on a tenth of them. */
+const largeClusterNodes = 20;
+const powerOffRatio = 0.1;
+
+export const guestOf = (
+  context: Context,
+  cluster: string,
+  guest: string,
+): GuestRecord | undefined => context.fleet().guests.get(`${cluster}/${guest}`);
+
+export const readNode = (step: Step, node: string): Promise<Nodes | undefined> =>
+  step.trx
+    .selectFrom('nodes')
+    .selectAll()
+    .where('cluster', '=', step.cluster.id)
+    .where('id', '=', node)
+    .executeTakeFirst();
+
+/** A column we wrote ourselves; one that no longer parses is unknown, and unknown denies. */
+export function parseDriver(row: Pick<Nodes, 'driver'>): Driver | null {
+  const parsed = Driver.safeParse(JSON.parse(row.driver ?? 'null'));
+  return parsed.success ? parsed.data : null;
+}
+
+export function parseFacts(row: Pick<Nodes, 'facts'>): NodeFacts | null {
+  const parsed = NodeFacts.safeParse(JSON.parse(row.facts ?? 'null'));
+  return parsed.success ? parsed.data : null;
+}
+
+function nodeFact(step: Step, row: Nodes): NodeFact {
+  const { context, cluster } = step;
+  const record = context.fleet().nodes.get(nodeKey(cluster.id, row.id));
+  const sampledMs = record?.sampleAtMs ?? null;
+  const intervalMs = record?.intervalMs ?? sampleIntervalDefaultMs;
+  return {
+    id: row.id,
+    online: context.reach.isOnline(cluster.id, row.id),
+    driver: parseDriver(row),
+    protected: row.protected === 1 || record?.facts?.protected === true,
+    protectedReason: row.protected_reason,
+    journalConfirmed: row.journal_confirmed === 1,
+    runningGuests: record?.guests?.filter(({ state }) => state !== 'stopped').length ?? null,
+    sampleAgeMs: sampledMs === null ? null : context.clock.monotonicMs() - sampledMs,
+    freshMs: Math.max(freshMinMs, freshIntervals * intervalMs),
+  };
+}
+
+async function readPowerOffs(step: Step, phase: Phase, self: string): Promise<OtherCommand[]> {
+  // When planning, one that waits already counts; when granting, only one that may have begun,
+  // or two waiting ones would bar each other for ever.
+  const states = phase === 'PLANNED' ? [...activeStates, 'QUEUED', 'OFFERED'] : activeStates;
+  const rows = await step.trx
+    .selectFrom('commands')
+    .select(['id', 'kind', 'state', 'target_id as target'])
+    .where('cluster', '=', step.cluster.id)
+    .where('state', 'in', states)
+    .where('kind', 'in', ['node.shutdown', 'node.reboot'])
+    .where('id', '!=', self)
+    .orderBy('planned_at_ms')
+    .execute();
+  return rows as OtherCommand[];
+}
+
+function powerOffsMax(step: Step): number {
+  const nodes = step.context.fleet().nodesByCluster.get(step.cluster.id);
+  const awake = [...(nodes?.values() ?? [])].filter(({ online }) => online).length;
+  return awake < largeClusterNodes ? 1 : Math.floor(awake * powerOffRatio);
+}
+
+export type Subject = Pick<
+  Commands,
+  'id' | 'kind' | 'target_kind' | 'target_id' | 'executor' | 'args'
+>;
+
+async function readUnresolved(step: Step, subject: Subject): Promise<OtherCommand | null> {
+  const row = await step.trx
+    .selectFrom('targets')
+    .innerJoin('commands', 'commands.id', 'targets.active_command')
+    .select(['commands.id', 'commands.kind', 'commands.state', 'commands.target_id as target'])
+    .where('targets.cluster', '=', step.cluster.id)
+    .where('targets.kind', '=', subject.target_kind)
+    .where('targets.id', '=', subject.target_id)
+    .where('commands.id', '!=', subject.id)
+    .where('commands.state', '=', 'INDETERMINATE')
+    .executeTakeFirst();
+  return (row as OtherCommand | undefined) ?? null;
+}
+
+type KnownArgs = { targetNode?: string; macs?: unknown[]; timeoutMs?: number };
+const argsOf = (row: Pick<Commands, 'args'>): KnownArgs => JSON.parse(row.args) as KnownArgs;
+
+export async function gatherFacts(
+  step: Step,
+  phase: Phase,
+  subject: Subject,
+  claimedMaxEpoch = 0,
+): Promise<GuardFacts> {
+  const { cluster } = step;
+  const kind = subject.kind as CommandKind;
+  const { targetNode, macs } = argsOf(subject);
+  const rows = new Map<string, Nodes>();
+  const targetNodeId = subject.target_kind === 'node' ? subject.target_id : null;
+  for (const id of new Set([subject.executor, targetNodeId, targetNode])) {
+    const row = id ? await readNode(step, id) : undefined;
+    if (row) rows.set(row.id, row);
+  }
+  const factOf = (id: string | null | undefined): NodeFact | null => {
+    const row = id ? rows.get(id) : undefined;
+    return row ? nodeFact(step, row) : null;
+  };
+  const guest = targetNodeId ? undefined : guestOf(step.context, cluster.id, subject.target_id);
+  return {
+    kind,
+    cluster: { id: cluster.id, simulated: cluster.simulated === 1, hold: step.isHeld },
+    epoch: step.epoch,
+    executorMaxEpoch: Math.max(claimedMaxEpoch, rows.get(subject.executor)?.max_epoch ?? 0),
+    // A wake without a waker keeps its target as executor; that one is not there to act.
+    executor: factOf(subject.executor),
+    target: { kind: subject.target_kind, id: subject.target_id },
+    targetNode: factOf(targetNodeId),
+    guestNode: guest?.node ?? null,
+    destination: targetNode ? { id: targetNode, node: factOf(targetNode) } : null,
+    wake: kind === 'node.wake' ? { macs: macs?.length ?? 0 } : null,
+    powerOffs: isPowerOff(kind) ? await readPowerOffs(step, phase, subject.id) : [],
+    powerOffsMax: powerOffsMax(step),
+    unresolved: await readUnresolved(step, subject),
+  };
+}
+
+/** What is known of the size of a command, for the time it may take. */
+export function effortOf(step: Step, row: Commands): Effort {
+  const { timeoutMs: stopTimeoutMs = null } = argsOf(row);
+  const guest = guestOf(step.context, row.cluster, row.target_id);
+  const record = step.context.fleet().nodes.get(nodeKey(row.cluster, row.executor));
+  const bytes = guest?.memoryTotalBytes ?? null;
+  const bytesPerSecond = record?.facts?.migrationBytesPerSecond ?? null;
+  const migrateEstimateMs =
+    bytes === null || bytesPerSecond === null ? null : Math.ceil((bytes / bytesPerSecond) * 1_000);
+  return { stopTimeoutMs, migrateEstimateMs };
+}

@@ -1,0 +1,204 @@
+/**
+ * A claim becomes a grant, or does not: the row, the target's mutex, the guards on fresh facts,
+ * the signature and the audit entry are one transaction, so the store alone decides between
+ * cancel and start. Answers are a grant, a verdict that ends it, or silence; after silence the
+ * executor asks again when it is offered again.
+ */
+import {
+  type CommandKind,
+  type CommandState,
+  type GrantContent,
+  isTerminal,
+} from '../../broker/contract/command.ts';
+import type { Message } from '../../broker/contract/messages.ts';
+import { appendAudit } from '../audit/chain.ts';
+import { changed } from '../store/sql/database.ts';
+import type { Commands } from '../store/sql/schema.ts';
+import { effortOf, gatherFacts, readNode } from './facts.ts';
+import { denialOf, type Evaluation } from './guard.ts';
+import { evaluate } from './guards.ts';
+import { kindOf, move, readCommand, sha256, stateOf, subjectOf } from './ledger.ts';
+import { effectTimeoutMs, isPowerOff } from './lifecycle.ts';
+import { say, type Step } from './step.ts';
+import { sentenceOf } from './planned.ts';
+
+type Claim = Message<'claim'>;
+
+/** Verdicts name the report they settle; for a claim, which has no number, it is the first. */
+function end(step: Step, claim: Claim, state: CommandState, reason: string | null): void {
+  const { node, session, body } = claim;
+  const verdict = { commandId: body.commandId, n: 1, state, reason };
+  say(step, 'verdict', { node, session, body: verdict });
+}
+
+function silence(step: Step, claim: Claim, why: string): void {
+  step.context.counters.silentClaims += 1;
+  const { commandId } = claim.body;
+  step.context.log.debug({ commandId, node: claim.node, why }, 'claim left unanswered');
+}
+
+function signGrant(step: Step, row: Commands, nonce: string): string {
+  const { cluster, context, epoch } = step;
+  const content = {
+    v: 1,
+    type: 'grant',
+    cluster: cluster.id,
+    node: row.executor,
+    commandId: row.id,
+    kind: kindOf(row),
+    target: { kind: row.target_kind, id: row.target_id },
+    args: JSON.parse(row.args) as GrantContent['args'],
+    generation: row.generation,
+    epoch,
+    nonce,
+    simulated: cluster.simulated === 1,
+    timeoutMs: effectTimeoutMs(kindOf(row), effortOf(step, row)),
+    timeScale: cluster.simulated === 1 ? cluster.time_scale : 1,
+    policyHash: row.policy_hash,
+  } satisfies GrantContent;
+  return JSON.stringify(context.signer.sign(content));
+}
+
+const sendGrant = (step: Step, { node, session }: Claim, signed: string): void =>
+  say(step, 'grant', { node, session, body: JSON.parse(signed) });
+
+/**
+ * The mutex: free, or held by an INDETERMINATE power-off of the very node that is to be woken,
+ * which never bars a wake.
+ */
+async function takeTarget(step: Step, row: Commands): Promise<boolean> {
+  const target = await step.trx
+    .selectFrom('targets')
+    .leftJoin('commands', 'commands.id', 'targets.active_command')
+    .select(['targets.active_command', 'targets.ver', 'commands.kind', 'commands.state'])
+    .where('targets.cluster', '=', row.cluster)
+    .where('targets.kind', '=', row.target_kind)
+    .where('targets.id', '=', row.target_id)
+    .executeTakeFirstOrThrow();
+  const isUncertainPowerOff =
+    target.state === 'INDETERMINATE' && isPowerOff(target.kind as CommandKind);
+  const isFree =
+    target.active_command === null || (row.kind === 'node.wake' && isUncertainPowerOff);
+  if (!isFree) return false;
+  return changed(
+    step.trx
+      .updateTable('targets')
+      .set((eb) => ({ active_command: row.id, ver: eb('ver', '+', 1) }))
+      .where('cluster', '=', row.cluster)
+      .where('kind', '=', row.target_kind)
+      .where('id', '=', row.target_id)
+      .where('ver', '=', target.ver),
+  );
+}
+
+async function targetBootId(step: Step, row: Commands): Promise<string | null> {
+  if (row.target_kind !== 'node') return null;
+  return (await readNode(step, row.target_id))?.boot_id ?? null;
+}
+
+async function auditGrant(step: Step, row: Commands): Promise<void> {
+  await appendAudit(step.trx, {
+    chain: row.cluster,
+    actor: 'act',
+    action: 'command.granted',
+    subject: subjectOf(row),
+    phase: 'done',
+    detail: {
+      kind: row.kind,
+      target: row.target_id,
+      executor: row.executor,
+      epoch: step.epoch,
+      nonce: row.nonce,
+      journalId: row.claim_journal_id,
+      factsHash: row.facts_hash,
+      grantHash: sha256(row.grant_signed ?? ''),
+    },
+    atMs: step.nowMs,
+  });
+}
+
+async function grant(step: Step, row: Commands, claim: Claim): Promise<void> {
+  const { nonce, journalId, incarnation, maxEpoch } = claim.body;
+  const facts = await gatherFacts(step, 'GRANT', row, maxEpoch);
+  const evaluation = evaluate('GRANT', step.nowMs, facts);
+  const guards = JSON.stringify([...(JSON.parse(row.guards) as Evaluation[]), evaluation]);
+  const patch = { guards, facts_hash: sha256(JSON.stringify(facts)) };
+  const denial = denialOf(evaluation);
+  if (denial) {
+    const reason = sentenceOf(denial);
+    const rejected = await move(step, row, 'reject', { actor: 'guard', reason, patch });
+    return end(step, claim, stateOf(rejected), reason);
+  }
+  if (!(await takeTarget(step, row))) return silence(step, claim, 'target busy');
+  const signed = signGrant(step, row, nonce);
+  const granted = await move(step, row, 'grant', {
+    actor: 'act',
+    data: { journalId, incarnation },
+    patch: {
+      ...patch,
+      nonce,
+      claim_journal_id: journalId,
+      claim_incarnation: incarnation,
+      grant_signed: signed,
+      granted_at_ms: step.nowMs,
+      target_boot_id: await targetBootId(step, row),
+    },
+  });
+  await auditGrant(step, granted);
+  step.context.counters.grants += 1;
+  sendGrant(step, claim, signed);
+}
+
+/**
+ * The answer was lost on the way. The same permission is signed for the newest nonce; the
+ * deadline stays where the first grant put it, so a grant cannot be stretched by asking.
+ */
+async function regrant(step: Step, row: Commands, claim: Claim): Promise<void> {
+  const { nonce, journalId, incarnation } = claim.body;
+  if (row.claim_journal_id !== journalId) {
+    step.context.log.warn(
+      { commandId: row.id, node: claim.node },
+      'claim of a granted command by another journal refused',
+    );
+    const reason = 'KR_OTHER_CLAIMANT: granted to another journal of this node';
+    return end(step, claim, 'REJECTED', reason);
+  }
+  if (step.isHeld) return silence(step, claim, 'HOLD');
+  if (row.nonce === nonce && row.grant_signed !== null && row.epoch === step.epoch) {
+    return sendGrant(step, claim, row.grant_signed);
+  }
+  const signed = signGrant(step, row, nonce);
+  await move(step, row, 'regrant', {
+    actor: 'act',
+    patch: { nonce, grant_signed: signed, claim_incarnation: incarnation },
+  });
+  step.context.counters.regrants += 1;
+  sendGrant(step, claim, signed);
+}
+
+async function grantWaiting(step: Step, row: Commands, claim: Claim): Promise<void> {
+  if (row.expires_at_ms <= step.nowMs) {
+    const expired = await move(step, row, 'expire', { actor: 'act', reason: 'claimed too late' });
+    return end(step, claim, stateOf(expired), expired.state_reason);
+  }
+  if (step.isHeld) {
+    const cancelled = await move(step, row, 'cancel', { actor: 'hold', reason: 'HOLD' });
+    return end(step, claim, stateOf(cancelled), cancelled.state_reason);
+  }
+  const node = await readNode(step, claim.node);
+  // Its hello is on the way or lost; what we know of its journal must come from that first.
+  if (node?.journal_id !== claim.body.journalId) return silence(step, claim, 'journal unknown');
+  return grant(step, row, claim);
+}
+
+export async function onClaim(step: Step, claim: Claim): Promise<void> {
+  const row = await readCommand(step, claim.body.commandId);
+  if (!row || row.executor !== claim.node) {
+    return end(step, claim, 'REJECTED', 'KR_UNKNOWN_COMMAND: not a command for this node');
+  }
+  const state = stateOf(row);
+  if (isTerminal(state)) return end(step, claim, state, row.state_reason);
+  if (state === 'QUEUED' || state === 'OFFERED') return grantWaiting(step, row, claim);
+  if (state === 'GRANTED') return regrant(step, row, claim);
+  return silence(step, claim, `state ${state}`);
+}

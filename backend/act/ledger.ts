@@ -1,0 +1,215 @@
+/**
+ * The only place that changes the row of a command: a conditional UPDATE on (id, state, ver), its
+ * history line, the target's mutex, and the audit entry, all in the caller's transaction. A move
+ * that the table of lifecycle.ts does not hold is our bug and aborts the step.
+ */
+import { strict as assert } from 'node:assert';
+import { createHash } from 'node:crypto';
+import {
+  type CommandKind,
+  type CommandState,
+  isTerminal,
+  repeatableKinds,
+} from '../../broker/contract/command.ts';
+import { textLengthMax } from '../../broker/contract/limits.ts';
+import { appendAudit } from '../audit/chain.ts';
+import { changed, ConflictError } from '../store/sql/database.ts';
+import type { Commands } from '../store/sql/schema.ts';
+import { effortOf } from './facts.ts';
+import {
+  activeStates,
+  cancellableStates,
+  effectTimeoutMs,
+  releasesTarget,
+  timeoutMs,
+  transitionOf,
+  type Trigger,
+} from './lifecycle.ts';
+import type { Step } from './step.ts';
+
+export const kindOf = (row: Commands): CommandKind => row.kind as CommandKind;
+export const stateOf = (row: Commands): CommandState => row.state as CommandState;
+
+export const sha256 = (text: string): string => createHash('sha256').update(text).digest('hex');
+const short = (text: string): string => text.slice(0, textLengthMax);
+
+/** By whom, and why; `patch` are further columns of the same UPDATE. */
+export type Change = {
+  actor: string;
+  reason?: string | null;
+  data?: object;
+  patch?: Partial<Commands>;
+};
+
+/** Between the first probe and the report that usually comes first. */
+const firstProbeAfterMs = 5_000;
+
+function schedule(step: Step, row: Commands, to: CommandState): Partial<Commands> {
+  if (cancellableStates.includes(to)) return {};
+  const timeout = timeoutMs(to, effectTimeoutMs(kindOf(row), effortOf(step, row)));
+  const probeAfterMs = to === 'VERIFYING' ? firstProbeAfterMs : 0;
+  const isProbed = to === 'VERIFYING' || to === 'INDETERMINATE';
+  return {
+    deadline_at_ms: timeout === null ? null : step.nowMs + timeout,
+    next_probe_at_ms: isProbed ? step.nowMs + probeAfterMs : null,
+    ...(isTerminal(to) ? { finished_at_ms: step.nowMs } : {}),
+  };
+}
+
+async function write(step: Step, row: Commands, patch: Partial<Commands>): Promise<Commands> {
+  const set = { ...patch, ver: row.ver + 1, epoch: step.epoch };
+  const isOurs = await changed(
+    step.trx
+      .updateTable('commands')
+      .set(set)
+      .where('id', '=', row.id)
+      .where('state', '=', row.state)
+      .where('ver', '=', row.ver),
+  );
+  if (!isOurs) throw new ConflictError(`command ${row.id} changed under us`);
+  return { ...row, ...set };
+}
+
+/** Further facts about a command whose state stays: heartbeats, witnesses, probe times. */
+export function note(step: Step, row: Commands, patch: Partial<Commands>): Promise<Commands> {
+  assert(!isTerminal(stateOf(row)), `${row.id} is ${row.state} and never changes`);
+  assert(patch.state === undefined, 'a state changes only by a transition');
+  return write(step, row, patch);
+}
+
+export async function addHistory(
+  step: Step,
+  row: Pick<Commands, 'id' | 'ver' | 'state'>,
+  { actor, reason, data }: Change,
+): Promise<void> {
+  await step.trx
+    .insertInto('command_history')
+    .values({
+      command_id: row.id,
+      ver: row.ver,
+      state: row.state,
+      at_ms: step.nowMs,
+      actor,
+      reason: reason ? short(reason) : null,
+      epoch: step.epoch,
+      data: data ? JSON.stringify(data) : null,
+    })
+    .execute();
+}
+
+export function addEvent(step: Step, row: Commands): void {
+  const { id, cluster, kind, state_reason: reason } = row;
+  step.events.push({ id, cluster, kind, state: stateOf(row), atMs: step.nowMs, reason });
+}
+
+/**
+ * Gives the target back. A wake may have taken it from an INDETERMINATE power-off, which then
+ * holds it again: only proof or a person's word frees it from that one.
+ */
+async function release(step: Step, row: Commands): Promise<void> {
+  const heir = await step.trx
+    .selectFrom('commands')
+    .select('id')
+    .where('cluster', '=', row.cluster)
+    .where('target_kind', '=', row.target_kind)
+    .where('target_id', '=', row.target_id)
+    .where('state', '=', 'INDETERMINATE')
+    .where('kind', 'not in', [...repeatableKinds])
+    .where('id', '!=', row.id)
+    .orderBy('generation')
+    .executeTakeFirst();
+  await step.trx
+    .updateTable('targets')
+    .set((eb) => ({ active_command: heir?.id ?? null, ver: eb('ver', '+', 1) }))
+    .where('cluster', '=', row.cluster)
+    .where('kind', '=', row.target_kind)
+    .where('id', '=', row.target_id)
+    .where('active_command', '=', row.id)
+    .execute();
+}
+
+/** What people want of a node, as far as commands have said it. */
+async function wish(step: Step, row: Commands, from: CommandState): Promise<void> {
+  const to = stateOf(row);
+  const kind = kindOf(row);
+  const hasFailed = (to === 'REJECTED' || to === 'FAILED') && activeStates.includes(from);
+  const isOff = kind === 'node.shutdown' && to === 'GRANTED';
+  const isOn =
+    (kind === 'node.wake' && to === 'GRANTED') || (kind === 'node.shutdown' && hasFailed);
+  if (!isOff && !isOn) return;
+  await step.trx
+    .updateTable('nodes')
+    .set((eb) => ({ desired: isOff ? 'asleep' : 'awake', ver: eb('ver', '+', 1) }))
+    .where('cluster', '=', row.cluster)
+    .where('id', '=', row.target_id)
+    .execute();
+}
+
+async function openedSeqOf(step: Step, id: string): Promise<number | null> {
+  const first = await step.trx
+    .selectFrom('command_history')
+    .select('data')
+    .where('command_id', '=', id)
+    .where('ver', '=', 1)
+    .executeTakeFirst();
+  const data = JSON.parse(first?.data ?? '{}') as { auditSeq?: number };
+  return data.auditSeq ?? null;
+}
+
+export const subjectOf = (row: Pick<Commands, 'id'>): string => `command:${row.id}`;
+
+async function closeAudit(step: Step, row: Commands, actor: string): Promise<void> {
+  await appendAudit(step.trx, {
+    chain: row.cluster,
+    actor,
+    action: `command.${row.state.toLowerCase()}`,
+    subject: subjectOf(row),
+    phase: 'closed',
+    openedSeq: await openedSeqOf(step, row.id),
+    detail: {
+      kind: row.kind,
+      target: row.target_id,
+      reason: row.state_reason,
+      witnesses: JSON.parse(row.witnesses) as unknown,
+      epoch: step.epoch,
+    },
+    atMs: step.nowMs,
+  });
+}
+
+export async function move(
+  step: Step,
+  row: Commands,
+  trigger: Trigger,
+  change: Change,
+): Promise<Commands> {
+  const from = stateOf(row);
+  const transition = transitionOf(from, trigger);
+  assert(transition, `${row.id}: no transition ${trigger} from ${from}`);
+  const to = transition.to;
+  const reason = change.reason === undefined ? null : change.reason && short(change.reason);
+  const moved = await write(step, row, {
+    ...(trigger === 'regrant' ? {} : schedule(step, row, to)),
+    state: to,
+    state_reason: reason,
+    ...change.patch,
+  });
+  await addHistory(step, moved, { ...change, reason });
+  if (cancellableStates.includes(from) && !cancellableStates.includes(to)) {
+    await step.trx.deleteFrom('outbox').where('command_id', '=', row.id).execute();
+  }
+  if (activeStates.includes(from) && releasesTarget(kindOf(row), to)) await release(step, moved);
+  await wish(step, moved, from);
+  addEvent(step, moved);
+  if (isTerminal(to)) await closeAudit(step, moved, change.actor);
+  return moved;
+}
+
+/** A command of this cluster as it stands now, inside the step. */
+export const readCommand = (step: Step, id: string): Promise<Commands | undefined> =>
+  step.trx
+    .selectFrom('commands')
+    .selectAll()
+    .where('id', '=', id)
+    .where('cluster', '=', step.cluster.id)
+    .executeTakeFirst();

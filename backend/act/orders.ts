@@ -1,0 +1,142 @@
+/**
+ * What people may do to a command that exists: approve it, cancel it before it can have begun,
+ * and say how an uncertain one ended. Each is one step and one audit entry under their name.
+ */
+import type { CommandState } from '../../broker/contract/command.ts';
+import { textLengthMax } from '../../broker/contract/limits.ts';
+import { appendAudit } from '../audit/chain.ts';
+import { changed } from '../store/sql/database.ts';
+import type { Commands } from '../store/sql/schema.ts';
+import { move, readCommand, stateOf, subjectOf } from './ledger.ts';
+import { transitionOf, type Trigger } from './lifecycle.ts';
+import { answer, refuse, type Refused } from './refusal.ts';
+import { type Context, inStep, type Step } from './step.ts';
+import { queue } from './planned.ts';
+import { takeLease } from './submit.ts';
+import { parseWitnesses, withWitness } from './witnesses.ts';
+
+export type StateAnswer = { ok: true; state: CommandState } | Refused;
+export type Statement = { outcome: 'succeeded' | 'failed'; note: string; actor: string };
+
+const unknownCommand = (id: string): never =>
+  refuse(404, 'KR_UNKNOWN_COMMAND', {
+    field: 'id',
+    detail: `there is no command ${id}`,
+    wayOut: 'see GET /api/v1/commands',
+  });
+
+function demand(row: Commands, trigger: Trigger, wayOut: string): void {
+  if (transitionOf(stateOf(row), trigger)) return;
+  const detail = `the command is ${row.state}`;
+  refuse(409, 'KR_COMMAND_STATE', { field: 'id', detail, wayOut });
+}
+
+const onCommand = (
+  context: Context,
+  id: string,
+  work: (step: Step, row: Commands) => Promise<Commands>,
+): Promise<StateAnswer> =>
+  answer(async () => {
+    const found = await context.database.db
+      .selectFrom('commands')
+      .select('cluster')
+      .where('id', '=', id)
+      .executeTakeFirst();
+    const { cluster } = found ?? unknownCommand(id);
+    await takeLease(context, cluster);
+    return inStep(context, cluster, async (step) => {
+      const row = (await readCommand(step, id)) ?? unknownCommand(id);
+      return { ok: true, state: stateOf(await work(step, row)) };
+    });
+  });
+
+export const cancel = (context: Context, id: string, actor: string): Promise<StateAnswer> =>
+  onCommand(context, id, (step, row) => {
+    demand(row, 'cancel', 'only what has not been granted can be cancelled; wait for its end');
+    return move(step, row, 'cancel', { actor, reason: `cancelled by ${actor}` });
+  });
+
+export const approve = (context: Context, id: string, actor: string): Promise<StateAnswer> =>
+  onCommand(context, id, async (step, row) => {
+    demand(row, 'queue', 'only a planned command waits for approval');
+    if (step.isHeld) {
+      refuse(409, 'KR_HOLD', {
+        field: 'id',
+        detail: `cluster ${row.cluster} is on hold`,
+        wayOut: 'an administrator releases HOLD, then the command is sent again',
+      });
+    }
+    if (row.expires_at_ms <= step.nowMs) {
+      return move(step, row, 'expire', { actor: 'act', reason: 'approved too late' });
+    }
+    const queued = await queue(step, row, actor);
+    await appendAudit(step.trx, {
+      chain: row.cluster,
+      actor,
+      action: 'command.approved',
+      subject: subjectOf(row),
+      phase: 'done',
+      detail: { kind: row.kind, target: row.target_id },
+      atMs: step.nowMs,
+    });
+    return queued;
+  });
+
+/** SAFETY t15: a person's word is a witness, kept under their name. */
+export const resolve = (
+  context: Context,
+  id: string,
+  { outcome, note, actor }: Statement,
+): Promise<StateAnswer> =>
+  onCommand(context, id, (step, row) => {
+    if (note.trim() === '' || note.length > textLengthMax) {
+      refuse(400, 'KR_INVALID', {
+        field: 'note',
+        detail: 'says nothing or too much',
+        wayOut: `say in 1 to ${textLengthMax} characters what you saw`,
+      });
+    }
+    demand(row, 'resolve-failed', 'only an INDETERMINATE command can be resolved');
+    const witness = { kind: 'person', by: actor, atMs: step.nowMs, detail: note } as const;
+    const trigger = outcome === 'succeeded' ? 'resolve-succeeded' : 'resolve-failed';
+    const witnesses = JSON.stringify(withWitness(parseWitnesses(row.witnesses), witness));
+    return move(step, row, trigger, { actor, reason: note, patch: { witnesses } });
+  });
+
+export type Confirmed = { ok: true } | Refused;
+
+/** The way out of KR_NEW_JOURNAL: a person has looked at what the lost journal may have begun. */
+export const confirmJournal = (
+  context: Context,
+  at: { cluster: string; node: string },
+  actor: string,
+): Promise<Confirmed> =>
+  answer(async () => {
+    await takeLease(context, at.cluster);
+    return inStep(context, at.cluster, async ({ trx, nowMs }) => {
+      const isKnown = await changed(
+        trx
+          .updateTable('nodes')
+          .set((eb) => ({ journal_confirmed: 1, ver: eb('ver', '+', 1) }))
+          .where('cluster', '=', at.cluster)
+          .where('id', '=', at.node),
+      );
+      if (!isKnown) {
+        refuse(404, 'KR_UNKNOWN_NODE', {
+          field: 'node',
+          detail: `cluster ${at.cluster} has no node ${at.node}`,
+          wayOut: 'see GET /api/v1/nodes',
+        });
+      }
+      await appendAudit(trx, {
+        chain: at.cluster,
+        actor,
+        action: 'node.journal-confirmed',
+        subject: `node:${at.node}`,
+        phase: 'done',
+        detail: {},
+        atMs: nowMs,
+      });
+      return { ok: true } as const;
+    });
+  });

@@ -1,0 +1,191 @@
+/**
+ * One step of the command protocol: one transaction that first passes the fence of its cluster's
+ * lease, so that a deposed backend changes nothing and the steps of a cluster happen one after
+ * another in the store. What it says to nodes and listeners leaves only after the commit, and may
+ * be lost: every message of the protocol is repeated or asked for again.
+ */
+import { type Transaction } from 'kysely';
+import { z } from 'zod';
+import type { CommandState } from '../../broker/contract/command.ts';
+import { encode, type Outgoing } from '../../broker/contract/codec.ts';
+import type { Bodies } from '../../broker/contract/messages.ts';
+import type { Clock, Log, NewId, Random } from '../../broker/contract/ports.ts';
+import type { ServerToNode } from '../../broker/contract/topics.ts';
+import type { ServerLink } from '../../broker/port.ts';
+import type { Fleet } from '../state/fleet.ts';
+import { changed, type Database } from '../store/sql/database.ts';
+import type { Clusters, Schema } from '../store/sql/schema.ts';
+import { type Lease, NotLeader } from './lease.ts';
+import type { Reach } from './reach.ts';
+import type { Signer } from './signer.ts';
+
+export type CommandEvent = {
+  id: string;
+  cluster: string;
+  kind: string;
+  state: CommandState;
+  atMs: number;
+  reason: string | null;
+};
+
+export type Counters = {
+  /** Messages dropped because too many waited; their senders repeat them. */
+  droppedMessages: number;
+  /** Messages for clusters another backend leads. */
+  foreignMessages: number;
+  grants: number;
+  regrants: number;
+  /** Claims left unanswered: target busy, HOLD, unknown journal. */
+  silentClaims: number;
+  offers: number;
+  probes: number;
+  /** Reports that contradict the row; logged, never obeyed. */
+  contradictions: number;
+  failedPublishes: number;
+};
+
+export type Context = {
+  database: Database;
+  link: ServerLink;
+  clock: Clock;
+  random: Random;
+  newId: NewId;
+  log: Log;
+  signer: Signer;
+  lease: Lease;
+  reach: Reach;
+  fleet: () => Fleet;
+  /** Up to where the metrics store is durable for a node. */
+  watermark: (cluster: string, node: string) => { incarnation: number; seq: number };
+  /** How often a node is asked to sample. */
+  intervalMs: (cluster: string, node: string) => number;
+  emit: (event: CommandEvent) => void;
+  counters: Counters;
+};
+
+export type Step = {
+  context: Context;
+  trx: Transaction<Schema>;
+  cluster: Clusters;
+  /** HOLD of this cluster or of everything. */
+  isHeld: boolean;
+  epoch: number;
+  /** The store's time at the start of the step. */
+  nowMs: number;
+  events: CommandEvent[];
+  outgoing: Outgoing[];
+};
+
+export const holdSetting = 'hold';
+export const HoldAll = z.object({
+  all: z.boolean(),
+  reason: z.string().nullable(),
+  by: z.string().nullable(),
+  atMs: z.number().nullable(),
+});
+export type HoldAll = z.infer<typeof HoldAll>;
+export const parseHold = (value: string | null): HoldAll =>
+  value === null
+    ? { all: false, reason: null, by: null, atMs: null }
+    : HoldAll.parse(JSON.parse(value));
+
+async function readCluster(context: Context, trx: Transaction<Schema>, cluster: string) {
+  return trx
+    .selectFrom('clusters')
+    .leftJoin('settings', (join) => join.on('settings.name', '=', holdSetting))
+    .selectAll('clusters')
+    .select('settings.value as hold_setting')
+    .select(context.database.dialect.nowMs().as('now_ms'))
+    .where('clusters.id', '=', cluster)
+    .executeTakeFirst();
+}
+
+async function openStep(
+  context: Context,
+  trx: Transaction<Schema>,
+  cluster: string,
+): Promise<Step> {
+  const epoch = context.lease.epochOf(cluster);
+  if (epoch === undefined) throw new NotLeader(`the lease of cluster ${cluster} is not held`);
+  // An UPDATE, because it both checks and locks on either store: nobody takes over, and no other
+  // step of this cluster begins, before this one has ended.
+  const isLeader = await changed(
+    trx
+      .updateTable('leases')
+      .set((eb) => ({ ver: eb('ver', '+', 1) }))
+      .where('cluster', '=', cluster)
+      .where('owner', '=', context.lease.owner)
+      .where('epoch', '=', epoch),
+  );
+  if (!isLeader) {
+    context.lease.drop(cluster);
+    throw new NotLeader(`another backend took over cluster ${cluster}`);
+  }
+  const row = await readCluster(context, trx, cluster);
+  if (!row) throw new NotLeader(`cluster ${cluster} has no row`);
+  const { now_ms: nowMs, hold_setting, ...clusterRow } = row;
+  return {
+    context,
+    trx,
+    cluster: clusterRow,
+    isHeld: clusterRow.hold === 1 || parseHold(hold_setting).all,
+    epoch,
+    nowMs,
+    events: [],
+    outgoing: [],
+  };
+}
+
+/** Publishes without waiting for anyone's patience: what is lost here is repeated. */
+export function publishAll(context: Context, outgoing: readonly Outgoing[]): void {
+  for (const message of outgoing) {
+    context.link.publish(message).catch((error: unknown) => {
+      context.counters.failedPublishes += 1;
+      context.log.debug({ topic: message.topic, err: error }, 'publish failed');
+    });
+  }
+}
+
+export async function inStep<T>(
+  context: Context,
+  cluster: string,
+  work: (step: Step) => Promise<T>,
+): Promise<T> {
+  const { step, result } = await context.database.transaction(async (trx) => {
+    const step = await openStep(context, trx, cluster);
+    return { step, result: await work(step) };
+  });
+  publishAll(context, step.outgoing);
+  for (const event of step.events) context.emit(event);
+  return result;
+}
+
+/** The session a message is meant for where none is known: no daemon has this one. */
+const noSession = '00000000-0000-0000-0000-000000000000';
+
+export type To = { node: string; session?: string | null };
+
+export function messageTo<N extends ServerToNode>(
+  context: Context,
+  name: N,
+  to: To & { cluster: string; body: Bodies[N] },
+): Outgoing {
+  const { cluster, node, body } = to;
+  const session = to.session ?? context.reach.contact(cluster, node).session ?? noSession;
+  return encode(name, {
+    v: 1,
+    id: context.newId(),
+    cluster,
+    node,
+    session,
+    seq: 0,
+    sentAtMs: Math.trunc(context.clock.wallMs()),
+    body,
+  });
+}
+
+/** Queues a message that leaves when the step has committed. */
+export function say<N extends ServerToNode>(step: Step, name: N, to: To & { body: Bodies[N] }) {
+  const cluster = step.cluster.id;
+  step.outgoing.push(messageTo(step.context, name, { ...to, cluster }));
+}

@@ -1,0 +1,142 @@
+/**
+ * A wish becomes a row: one transaction holds the replay check, the target's next generation, the
+ * guards' verdicts, the command, its history, its outbox line and its audit entry. Under HOLD
+ * there is no row at all.
+ */
+import { firstIssue } from '../../broker/contract/codec.ts';
+import { type CommandState, commandArgs } from '../../broker/contract/command.ts';
+import { ClusterId, GuestId, NodeId } from '../../broker/contract/ids.ts';
+import { ConflictError } from '../store/sql/database.ts';
+import { assign, type Wanted } from './executor.ts';
+import { move, sha256, stateOf } from './ledger.ts';
+import { approvalTtlMs, plannedTtlMs } from './lifecycle.ts';
+import { newRow, plan, queue, type Request, sentenceOf, type Submission } from './planned.ts';
+import { answer, refuse, type Refused } from './refusal.ts';
+import { type Context, inStep, type Step } from './step.ts';
+
+export type Submitted = { ok: true; id: string; state: CommandState; replayed: boolean } | Refused;
+
+const idempotencyKeyLengthMax = 255;
+
+function checkShape(submission: Submission): Wanted {
+  const { kind, node, guest, cluster, idempotencyKey } = submission;
+  const invalid = (field: string, detail: string, wayOut: string): never =>
+    refuse(400, 'KR_INVALID', { field, detail, wayOut });
+  if (!ClusterId.safeParse(cluster).success) invalid('cluster', 'no cluster id', 'see clusters');
+  if (!NodeId.safeParse(node).success) invalid('node', 'no node id', 'see GET /api/v1/nodes');
+  if (kind.startsWith('guest.') && !GuestId.safeParse(guest).success) {
+    invalid('guest', `${kind} needs a guest id`, 'see GET /api/v1/guests');
+  }
+  if (kind.startsWith('node.') && guest !== undefined) {
+    invalid('guest', `${kind} is about a node`, 'leave guest out');
+  }
+  if ((idempotencyKey?.length ?? 0) > idempotencyKeyLengthMax) {
+    invalid('Idempotency-Key', 'too long', `use at most ${idempotencyKeyLengthMax} characters`);
+  }
+  const args = commandArgs[kind].safeParse(submission.args ?? {});
+  if (!args.success) {
+    const { field, hint } = firstIssue(args.error, 'args');
+    return invalid(field, hint, `see the arguments of ${kind} in /docs`);
+  }
+  return { kind, node, guest: guest ?? null, args: args.data };
+}
+
+const hashOf = (submission: Submission, wanted: Wanted): string => {
+  const { kind, node, guest, args } = wanted;
+  return sha256(JSON.stringify([submission.cluster, kind, node, guest, args]));
+};
+
+async function replay(step: Step, { key, hash }: Request): Promise<Submitted | undefined> {
+  if (key === null) return undefined;
+  const earlier = await step.trx
+    .selectFrom('commands')
+    .select(['id', 'state', 'request_hash'])
+    .where('idempotency_key', '=', key)
+    .executeTakeFirst();
+  if (!earlier) return undefined;
+  if (earlier.request_hash === hash) {
+    return { ok: true, id: earlier.id, state: earlier.state as CommandState, replayed: true };
+  }
+  return refuse(409, 'KR_IDEMPOTENCY', {
+    field: 'Idempotency-Key',
+    detail: `the key was used for command ${earlier.id} with another body`,
+    wayOut: 'use a new key for a new command',
+  });
+}
+
+type Autonomy = Record<string, string>;
+
+/** A person approves by sending; the engine's wish waits unless autonomy says auto. */
+function approvalOf(step: Step, submission: Submission): { isApproved: boolean; ttlMs: number } {
+  const { origin, kind, approved } = submission;
+  if (origin !== 'engine') return { isApproved: approved, ttlMs: plannedTtlMs };
+  const autonomy = JSON.parse(step.cluster.autonomy) as Autonomy;
+  const level = autonomy[kind] ?? autonomy.default ?? 'observe';
+  if (level === 'observe' || level === 'recommend') {
+    refuse(409, 'KR_AUTONOMY', {
+      field: 'kind',
+      detail: `autonomy of ${kind} in cluster ${step.cluster.id} is ${level}`,
+      wayOut: 'an administrator raises it to approve or auto',
+    });
+  }
+  const isApproved = level === 'auto' && approved;
+  return { isApproved, ttlMs: level === 'approve' ? approvalTtlMs : plannedTtlMs };
+}
+
+async function accept(step: Step, request: Request): Promise<Submitted> {
+  const earlier = await replay(step, request);
+  if (earlier) return earlier;
+  if (step.isHeld) {
+    refuse(409, 'KR_HOLD', {
+      field: 'cluster',
+      detail: `cluster ${step.cluster.id} is on hold`,
+      wayOut: 'an administrator releases HOLD, then the command is sent again',
+    });
+  }
+  const { submission, wanted } = request;
+  const { isApproved, ttlMs } = approvalOf(step, submission);
+  const row = await newRow(step, request, await assign(step, wanted), ttlMs);
+  const denial = await plan(step, row);
+  let last = row;
+  if (denial) {
+    last = await move(step, row, 'reject', { actor: 'guard', reason: sentenceOf(denial) });
+  } else if (isApproved) {
+    last = await queue(step, row, submission.actor);
+  }
+  return { ok: true, id: last.id, state: stateOf(last), replayed: false };
+}
+
+/** A cluster made a moment ago has no lease yet; whoever asks first takes it. */
+export async function takeLease(context: Context, cluster: string): Promise<void> {
+  if (context.lease.epochOf(cluster) !== undefined) return;
+  await context.lease.refresh(cluster);
+  if (context.lease.epochOf(cluster) !== undefined) return;
+  const row = await context.database.db
+    .selectFrom('clusters')
+    .select('id')
+    .where('id', '=', cluster)
+    .executeTakeFirst();
+  if (row) return;
+  refuse(404, 'KR_UNKNOWN_CLUSTER', {
+    field: 'cluster',
+    detail: `there is no cluster ${cluster}`,
+    wayOut: 'name a cluster that GET /api/v1/clusters lists',
+  });
+}
+
+export const submit = (context: Context, submission: Submission): Promise<Submitted> =>
+  answer(async () => {
+    const wanted = checkShape(submission);
+    const { cluster, actor, idempotencyKey } = submission;
+    const key = idempotencyKey === undefined ? null : `${actor}:${idempotencyKey}`;
+    const request = { submission, wanted, key, hash: hashOf(submission, wanted) };
+    await takeLease(context, cluster);
+    return inStep(context, cluster, async (step) => {
+      try {
+        return await accept(step, request);
+      } catch (error) {
+        if (!context.database.dialect.isUniqueViolation(error)) throw error;
+        throw new ConflictError('the same key or target is being written', { cause: error });
+      }
+    });
+  });

@@ -1,0 +1,171 @@
+/**
+ * A hello: who the node is goes into its row, what its boot id proves goes into the commands on
+ * it, and the signed sync tells it every open command it is to execute. Nothing is executed or
+ * repeated because of a hello; what it should have received is offered or asked again.
+ */
+import { type CommandKind, type CommandState, isTerminal } from '../../broker/contract/command.ts';
+import { openCommandsMax } from '../../broker/contract/limits.ts';
+import type { Message } from '../../broker/contract/messages.ts';
+import type { SyncContent } from '../../broker/contract/server.ts';
+import { appendAudit } from '../audit/chain.ts';
+import type { Commands, Nodes } from '../store/sql/schema.ts';
+import { readNode } from './facts.ts';
+import { note, stateOf } from './ledger.ts';
+import { activeStates, transitionOf } from './lifecycle.ts';
+import { witnessed } from './reports.ts';
+import { say, type Step } from './step.ts';
+
+type Hello = Message<'hello'>;
+
+const toldStates = [...activeStates, 'QUEUED', 'OFFERED'];
+const provableStates: readonly CommandState[] = activeStates.filter(
+  (state) => transitionOf(state, 'succeed') !== undefined,
+);
+const isActive = (state: CommandState): boolean => activeStates.includes(state);
+
+/** What the node is to execute, and what is happening to the node itself. */
+const readOpen = (step: Step, node: string): Promise<Commands[]> =>
+  step.trx
+    .selectFrom('commands')
+    .selectAll()
+    .where('cluster', '=', step.cluster.id)
+    .where('state', 'in', toldStates)
+    .where((eb) =>
+      eb.or([
+        eb('executor', '=', node),
+        eb.and([eb('target_kind', '=', 'node'), eb('target_id', '=', node)]),
+      ]),
+    )
+    .orderBy('planned_at_ms')
+    .execute();
+
+/** A node that came up again while it was wished asleep was switched on by someone. */
+async function noteHello(
+  step: Step,
+  { node, body }: Hello,
+  hasOpenCommands: boolean,
+): Promise<Nodes | undefined> {
+  const before = await readNode(step, node);
+  const knownJournal = before?.journal_id ?? null;
+  const isNewJournal = knownJournal !== null && knownJournal !== body.journalId;
+  const isNewBoot = body.bootId !== null && before?.boot_id !== body.bootId;
+  await step.trx
+    .updateTable('nodes')
+    .set((eb) => ({
+      driver: JSON.stringify(body.driver),
+      boot_id: body.bootId,
+      journal_id: body.journalId,
+      incarnation: body.incarnation,
+      max_epoch: body.maxEpoch,
+      facts: JSON.stringify(body.facts),
+      facts_at_ms: step.nowMs,
+      wake_table_version: body.wakeTableVersion,
+      last_seen_at_ms: step.nowMs,
+      ...(isNewJournal && hasOpenCommands ? { journal_confirmed: 0 as const } : {}),
+      ...(isNewBoot ? { desired: 'awake' as const } : {}),
+      ver: eb('ver', '+', 1),
+    }))
+    .where('cluster', '=', step.cluster.id)
+    .where('id', '=', node)
+    .execute();
+  if (isNewJournal && hasOpenCommands) {
+    await appendAudit(step.trx, {
+      chain: step.cluster.id,
+      actor: `node:${node}`,
+      action: 'node.journal-lost',
+      subject: `node:${node}`,
+      phase: 'done',
+      detail: { before: knownJournal, after: body.journalId },
+      atMs: step.nowMs,
+    });
+  }
+  return before;
+}
+
+const bootKinds: ReadonlySet<string> = new Set(['node.wake', 'node.shutdown', 'node.reboot']);
+
+/**
+ * Another boot id than at the grant: the old boot is over, so a power-off has happened, and a
+ * new one has begun, so a wake has. Counts from the grant on: a lost report changes nothing.
+ */
+async function closeByBoot(step: Step, { node, body }: Hello, row: Commands): Promise<Commands> {
+  const isAboutNode = row.target_kind === 'node' && row.target_id === node;
+  if (!isAboutNode || !bootKinds.has(row.kind) || !provableStates.includes(stateOf(row))) {
+    return row;
+  }
+  if (body.bootId === null || row.target_boot_id === null) return row;
+  if (row.target_boot_id === body.bootId) {
+    // Whoever saw it gone was mistaken: here it is, in the boot it had.
+    return row.witnesses === '[]' ? row : note(step, row, { witnesses: '[]' });
+  }
+  const detail = `node ${node} booted anew`;
+  return witnessed(step, row, { kind: 'boot', by: node, atMs: step.nowMs, detail });
+}
+
+/** What waits for this node is offered at once, not when its back-off ends. */
+const offerNow = (step: Step, node: string) =>
+  step.trx
+    .updateTable('outbox')
+    .set((eb) => ({ due_at_ms: step.nowMs, ver: eb('ver', '+', 1) }))
+    .where('cluster', '=', step.cluster.id)
+    .where('node', '=', node)
+    .where('due_at_ms', '>', step.nowMs)
+    .execute();
+
+/** Uncertain commands are asked about as soon as there is somebody to ask. */
+const probeNow = (step: Step, node: string) =>
+  step.trx
+    .updateTable('commands')
+    .set((eb) => ({ next_probe_at_ms: step.nowMs, ver: eb('ver', '+', 1) }))
+    .where('cluster', '=', step.cluster.id)
+    .where('executor', '=', node)
+    .where('state', 'in', ['VERIFYING', 'INDETERMINATE'])
+    .where('next_probe_at_ms', '>', step.nowMs)
+    .execute();
+
+/** The commands it is to execute, after what this hello proves. */
+async function reconcile(step: Step, hello: Hello, open: Commands[]): Promise<Commands[]> {
+  if (open.length === 0) return [];
+  const after: Commands[] = [];
+  for (const row of open) after.push(await closeByBoot(step, hello, row));
+  await offerNow(step, hello.node);
+  await probeNow(step, hello.node);
+  return (
+    after
+      .filter((row) => row.executor === hello.node && !isTerminal(stateOf(row)))
+      // What is left out counts as over for the executor: what may have begun comes first.
+      .sort((a, b) => Number(isActive(stateOf(b))) - Number(isActive(stateOf(a))))
+      .slice(0, openCommandsMax)
+  );
+}
+
+export async function onHello(step: Step, hello: Hello): Promise<void> {
+  const { context, cluster, epoch } = step;
+  const { node, session } = hello;
+  const open = await readOpen(step, node);
+  const hasActive = open.some((row) => row.executor === node && isActive(stateOf(row)));
+  const known = await noteHello(step, hello, hasActive);
+  if (!known) return context.log.warn({ cluster: cluster.id, node }, 'hello of an unknown node');
+  const commands = await reconcile(step, hello, open);
+  const { incarnation, seq } = context.watermark(cluster.id, node);
+  const content = {
+    v: 1,
+    type: 'sync',
+    cluster: cluster.id,
+    node,
+    session,
+    epoch,
+    hold: step.isHeld,
+    simulated: cluster.simulated === 1,
+    storedIncarnation: incarnation,
+    storedSeq: seq,
+    intervalMs: context.intervalMs(cluster.id, node),
+    commands: commands.map((row) => ({
+      commandId: row.id,
+      kind: row.kind as CommandKind,
+      state: stateOf(row),
+    })),
+    wakeTable: null,
+  } satisfies SyncContent;
+  say(step, 'sync', { node, session, body: context.signer.sign(content) });
+}
