@@ -22,6 +22,8 @@ export type PipelineDeps = {
   /** What SQL knows of clusters and nodes; once a tick. */
   administration(): Promise<StateInput & { kind: 'administration' }>;
   saveFacts(changes: readonly FactsChange[], atMs: number): Promise<void>;
+  /** Once before the clusters of a round. */
+  remember(clusters: readonly string[]): Promise<void>;
   /** Decides and acts for one cluster; only called for clusters whose lease we hold. */
   round(cluster: ClusterRecord, nowMs: number): Promise<void>;
   leads(cluster: string): boolean;
@@ -72,9 +74,9 @@ function createTick(deps: PipelineDeps, fold: ReturnType<typeof createFold>) {
   async function decideAll(nowMs: number): Promise<void> {
     if (nowMs - lastRoundMs < roundMs) return;
     lastRoundMs = nowMs;
-    for (const cluster of fleet.clusters.values()) {
-      if (!cluster.hold && deps.leads(cluster.id)) await deps.round(cluster, nowMs);
-    }
+    const led = [...fleet.clusters.values()].filter(({ id, hold }) => !hold && deps.leads(id));
+    await deps.remember(led.map(({ id }) => id));
+    for (const cluster of led) await deps.round(cluster, nowMs);
   }
 
   async function attempt(part: string, work: () => Promise<void>): Promise<void> {

@@ -26,7 +26,7 @@ export type RoundDeps = {
   /** Opens the audit entry of a plan and answers its place in the chain. */
   openAudit(plan: Plan, decisionId: string): Promise<number>;
   /** Closes it and keeps the decision, in one transaction. */
-  closeAudit(decision: Decision, openedSeq: number | null, results: Dispatched[]): Promise<void>;
+  closeAudit(decision: Decision, openedSeq: number | null): Promise<void>;
   onDecision(decision: Decision): void;
   clock: Clock;
   newId: NewId;
@@ -100,7 +100,7 @@ export function createRound(deps: RoundDeps) {
       plan: JSON.stringify({ intents: plan.intents, results: results.map(outline) }),
       report: JSON.stringify(plan.report),
     };
-    await deps.closeAudit(decision, openedSeq, results);
+    await deps.closeAudit(decision, openedSeq);
     lastKept.set(cluster.id, { signature: found, outcome: decision.outcome, atMs: nowMs });
     deps.onDecision(decision);
   };

@@ -66,6 +66,7 @@ describe('the pipeline', () => {
       },
       administration,
       saveFacts: async (changes) => void saved.push(changes.length),
+      remember: async (clusters) => void log.push(`remember ${clusters.join()}`),
       round: async ({ id }) => void log.push(`round ${id}`),
       leads: (id) => id !== 'elsewhere',
       onFolded: (latencyMs) => void log.push(`folded after ${latencyMs} ms`),
@@ -95,7 +96,8 @@ describe('the pipeline', () => {
     expect(log).toEqual(['folded after 41 ms', 'folded after 41 ms']);
     log.length = 0;
     await clock.advance(20_000);
-    expect(log).toEqual(['round home', 'round home']);
+    const round = ['remember home', 'round home'];
+    expect(log).toEqual([...round, ...round]);
     expect(saved).toEqual([1]);
     await pipeline.stop();
     expect(clock.pending()).toBe(0);

@@ -1,0 +1,108 @@
+/**
+ * Binds the decide round to the stores: policies and migrations are read from SQL, the audit
+ * entry is opened before a plan is dispatched and closed with the decision in one transaction.
+ */
+import { parse } from 'yaml';
+import type { Clock, NewId } from '../broker/contract/ports.ts';
+import type { Commands } from './act/commands.ts';
+import { dispatch } from './act/dispatch.ts';
+import { appendAudit } from './audit/chain.ts';
+import { emptyHistory, type History, type Move } from './decide/history.ts';
+import { Policy } from './decide/policy.ts';
+import { createRound, type Decision, defaultPolicy } from './round.ts';
+import type { ClusterRecord, Fleet } from './state/fleet.ts';
+import type { Database } from './store/sql/database.ts';
+import { insertDecision } from './store/sql/decisions.ts';
+import { type Migration, recentMigrations } from './store/sql/moves.ts';
+
+export type DeciderDeps = {
+  database: Database;
+  fleet: Fleet;
+  commands: Pick<Commands, 'submit' | 'lease'>;
+  onDecision(decision: Decision): void;
+  clock: Clock;
+  newId: NewId;
+};
+
+export type Decider = {
+  /** Once before the clusters of a round are decided. */
+  remember(clusters: readonly string[]): Promise<void>;
+  round(cluster: ClusterRecord, nowMs: number): Promise<void>;
+};
+
+/** SQL stamps are wall time, the engine's are monotonic; both are this server's own. */
+function recall(history: History, migrations: readonly Migration[], clock: Clock): void {
+  const offsetMs = clock.monotonicMs() - clock.wallMs();
+  const inFlight = new Map<string, Move[]>();
+  history.lastMovedAtMs.clear();
+  for (const { cluster, guest, fromNode, toNode, plannedAtMs, isOpen } of migrations) {
+    const atMs = plannedAtMs + offsetMs;
+    history.lastMovedAtMs.set(`${cluster}/${guest}`, atMs);
+    if (!isOpen) continue;
+    const moves = inFlight.get(cluster) ?? [];
+    inFlight.set(cluster, [...moves, { guest, fromNode, toNode, atMs }]);
+  }
+  history.movesInFlight = inFlight;
+}
+
+function createPolicyReader(): (cluster: ClusterRecord) => Policy {
+  const known = new Map<string, Policy>();
+  return ({ policyHash, policyYaml }) => {
+    if (policyHash === null || policyYaml === null) return defaultPolicy;
+    const policy = known.get(policyHash) ?? Policy.parse(parse(policyYaml));
+    known.set(policyHash, policy);
+    return policy;
+  };
+}
+
+export function createDecider(deps: DeciderDeps): Decider {
+  const { database, fleet, commands, clock } = deps;
+  const history = emptyHistory();
+  const round = createRound({
+    ...deps,
+    history,
+    policyOf: createPolicyReader(),
+    epochOf: (cluster) => commands.lease.epochOf(cluster) ?? 0,
+    dispatch: (plan, decisionId) =>
+      dispatch(plan, decisionId, {
+        fleet,
+        submit: (submission) => commands.submit(submission),
+        nowMs: clock.monotonicMs(),
+      }),
+    openAudit: async (plan, decisionId) => {
+      const { seq } = await database.transaction((trx) =>
+        appendAudit(trx, {
+          chain: plan.cluster,
+          actor: 'engine',
+          action: 'decision',
+          subject: `decision:${decisionId}`,
+          phase: 'opened',
+          detail: { intents: plan.intents.map(({ rule, reason }) => ({ rule, reason })) },
+          atMs: clock.wallMs(),
+        }),
+      );
+      return seq;
+    },
+    closeAudit: (decision, openedSeq) =>
+      database.transaction(async (trx) => {
+        await insertDecision(trx, decision);
+        if (openedSeq === null) return;
+        await appendAudit(trx, {
+          chain: decision.cluster,
+          actor: 'engine',
+          action: 'decision',
+          subject: `decision:${decision.id}`,
+          phase: 'closed',
+          openedSeq,
+          detail: { outcome: decision.outcome },
+          atMs: clock.wallMs(),
+        });
+      }),
+  });
+  return {
+    round,
+    async remember(clusters) {
+      recall(history, await recentMigrations(database.db, clusters, clock.wallMs()), clock);
+    },
+  };
+}
