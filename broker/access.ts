@@ -25,6 +25,8 @@ export function may(party: Party, deed: Deed, topic: string): boolean {
   if (topic === serverTopic) return deed !== 'publish';
   const parts = parseTopic(topic);
   if (!parts || parts.cluster !== party.cluster || !party.nodes.has(parts.node)) return false;
-  if (party.enrolling) return parts.name === (deed === 'publish' ? 'enrol' : 'enrolled');
+  // Enrolling is for the one-time token alone, and nothing else is for it.
+  const isEnrolment = parts.name === 'enrol' || parts.name === 'enrolled';
+  if (isEnrolment !== party.enrolling) return false;
   return isSentByNode(parts.name) === (deed === 'publish');
 }

@@ -5,7 +5,7 @@
  * secret is 256 random bits, not a word.
  */
 import { pbkdf2Sync } from 'node:crypto';
-import { serverFilters } from './access.ts';
+import { may, serverFilters } from './access.ts';
 import { nodeToServer, serverToNode, serverTopic, topicOf } from './contract/topics.ts';
 import type { Ownership } from './port.ts';
 
@@ -24,15 +24,17 @@ export type MosquittoUser = { ownership: Ownership; mqttHash: string };
 export type MosquittoServer = { username: string; mqttHash: string };
 
 function daemonRules(ownership: Ownership): string[] {
-  const { cluster, enrolling } = ownership;
-  const writes = nodeToServer.filter((name) => !enrolling || name === 'enrol');
-  const reads = serverToNode.filter((name) => !enrolling || name === 'enrolled');
+  const topics = [...ownership.nodes].flatMap((node) =>
+    [...nodeToServer, ...serverToNode].map((name) => topicOf(ownership.cluster, node, name)),
+  );
   return [
     `topic read ${serverTopic}`,
-    ...[...ownership.nodes].flatMap((node) => [
-      ...writes.map((name) => `topic write ${topicOf(cluster, node, name)}`),
-      ...reads.map((name) => `topic read ${topicOf(cluster, node, name)}`),
-    ]),
+    ...topics
+      .filter((topic) => may(ownership, 'publish', topic))
+      .map((topic) => `topic write ${topic}`),
+    ...topics
+      .filter((topic) => may(ownership, 'subscribe', topic))
+      .map((topic) => `topic read ${topic}`),
   ];
 }
 

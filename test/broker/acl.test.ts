@@ -44,6 +44,7 @@ describe('mosquittoFiles', () => {
         ...(may(party, 'publish', topic) ? [`topic write ${topic}`] : []),
         ...(may(party, 'subscribe', topic) ? [`topic read ${topic}`] : []),
       ]);
+    expect(expected).toHaveLength(2 * 11);
     expect(rules.toSorted()).toEqual([...expected, `topic read ${serverTopic}`].toSorted());
     expect(rules.some((rule) => /[+#$]/.test(rule))).toBe(false);
   });

@@ -36,7 +36,8 @@ describe('docs/asyncapi.yaml', () => {
     const schema = require('@asyncapi/specs/schemas/3.0.0-without-$id.json') as object;
     const ajv = new Ajv({ strict: false, allErrors: true, validateFormats: false });
     const isValid = ajv.compile(schema);
-    expect(isValid(document), JSON.stringify(isValid.errors?.slice(0, 5))).toBe(true);
+    isValid(document);
+    expect(isValid.errors ?? []).toEqual([]);
     expect(isValid({ ...document, channels: [] })).toBe(false);
   });
 

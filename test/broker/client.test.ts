@@ -29,7 +29,7 @@ import {
 
 const ends: (() => Promise<unknown>)[] = [];
 afterEach(async () => {
-  for (const end of ends.splice(0).reverse()) await end();
+  for (const end of ends.splice(0).toReversed()) await end();
 });
 
 type Seen = { connects: number; closes: string[]; messages: string[] };

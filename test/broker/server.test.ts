@@ -196,7 +196,7 @@ describe('PUBLISH', () => {
     ['a topic of the server', own('grant'), {}],
     ['the server page', serverTopic, {}],
     ['$SYS', '$SYS/kernreaktor/new/clients', {}],
-    ['enrol without an enrolment', 'kr/v1/home/pve2/enrol', {}],
+    ['enrol without an enrolment', own('enrol'), {}],
     ['a deep topic', `kr/v1/${'a/'.repeat(200)}b`, {}],
     ['a wildcard', 'kr/v1/home/+/telemetry', {}],
     ['retain', own('telemetry'), { retain: true }],

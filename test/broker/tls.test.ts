@@ -23,7 +23,7 @@ beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), 'kr-tls-'));
 });
 afterEach(async () => {
-  for (const end of ends.splice(0).reverse()) await end();
+  for (const end of ends.splice(0).toReversed()) await end();
   await rm(folder, { recursive: true, force: true });
 });
 
@@ -181,7 +181,7 @@ describe('TLS listener', () => {
     await once(oversized, 'secureConnect');
     wire.send(connectPacket('home/pve1', { password: Buffer.alloc(5_000) }));
     await wire.closed();
-    await Promise.all([silent, plain].map((socket) => socket.closed || once(socket, 'close')));
+    await until(() => silent.closed && plain.closed);
     expect(broker.stats().gate).toMatchObject({ connectTooLarge: 1, connectTimeout: 1 });
     await until(() => broker.stats().preAuthSockets === 0);
   });
