@@ -100,7 +100,7 @@ function onServer(agent: Agent, payload: Uint8Array): void {
     agent.serverSeen = seen;
     return;
   }
-  clock.after(random.ratio() * helloSpreadMs, () => {
+  clock.after(Math.floor(random.ratio() * helloSpreadMs), () => {
     if (!isOnline(agent)) return;
     for (const state of agent.nodes.values()) void sayHello(agent, state);
   });

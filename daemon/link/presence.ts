@@ -107,7 +107,7 @@ export function startUpkeep(agent: Agent): void {
     agent.cancelUpkeep = clock.after(upkeepMs, run);
     if (isOnline(agent)) upkeep(agent, measure);
   };
-  agent.cancelUpkeep = clock.after(random.ratio() * upkeepMs, run);
+  agent.cancelUpkeep = clock.after(Math.floor(random.ratio() * upkeepMs), run);
 }
 
 function upkeep(agent: Agent, measure: () => DaemonLoad): void {

@@ -13,7 +13,7 @@ import { repeatStuck } from './replaying.ts';
 
 export function startSampling(agent: Agent, state: NodeState): void {
   const { clock, random } = agent.deps;
-  const phaseMs = random.ratio() * state.intervalMs;
+  const phaseMs = Math.floor(random.ratio() * state.intervalMs);
   state.dueAtMs = clock.monotonicMs() + phaseMs;
   state.cancelBeat = clock.after(phaseMs, () => beat(agent, state));
 }
@@ -82,7 +82,8 @@ async function record(agent: Agent, state: NodeState, sample: HostSample): Promi
     if (await publish(agent, { topic, payload, qos: 0, retain: false })) agent.counters.sent += 1;
     repeatStuck(agent, state);
   }
-  await spill(agent, evicted);
+  // Not awaited: a slow disk must not cost a beat. Spills write in turn.
+  void spill(agent, evicted);
 }
 
 /** Keeps on disk what the ring could not keep; without a disk, or with a full one, it is lost. */
