@@ -137,6 +137,26 @@ describe('an absent server', () => {
     }
   });
 
+  it('that hangs is given up, and used again when it goes on', async () => {
+    const own = await startMariadb();
+    const database = await openUrl(own.url);
+    try {
+      expect(await refused(database)).toEqual([]);
+      process.kill(own.pid, 'SIGSTOP');
+      // More callers than connections: those who wait for one must be freed as well.
+      const failures = await Promise.all(Array.from({ length: 30 }, () => refused(database)));
+      for (const failure of failures) {
+        expect(failure).toMatchObject({ code: 'KR_STORE_UNAVAILABLE' });
+      }
+      process.kill(own.pid, 'SIGCONT');
+      await until(async () => Array.isArray(await refused(database)));
+    } finally {
+      process.kill(own.pid, 'SIGCONT');
+      await database.close();
+      await own.stop();
+    }
+  });
+
   it('that takes the connection and says nothing is given up', async () => {
     const sockets = new Set<Socket>();
     const mute = createServer((socket) => sockets.add(socket)).listen(0, '127.0.0.1');

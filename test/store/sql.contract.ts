@@ -21,7 +21,7 @@ import {
   type Database,
   UniqueViolation,
 } from '../../backend/store/sql/database.ts';
-import { getDecision, insertDecision, listDecisions } from '../../backend/store/sql/decisions.ts';
+import { insertDecision } from '../../backend/store/sql/decisions.ts';
 import { createEnrolments } from '../../backend/store/sql/enrolments.ts';
 import { factsAt, factsBetween, recordFacts } from '../../backend/store/sql/facts-history.ts';
 import { tables } from '../../backend/store/sql/migrations/001-schema.ts';
@@ -592,8 +592,16 @@ export function sqlContract(open: () => Promise<Opened>): void {
         await directory.authenticate('home/pve1', bytes(old.token.slice(0, 64))),
       ).toBeUndefined();
       expect(await directory.authenticate('home/pve1', bytes(secret))).toBeDefined();
-      clock.nowMs = nowMs + 900_000;
+      expect(await enrolments.redeem(first)).toMatchObject({ ok: true });
+      // Neither the older token nor the used one is left behind.
+      expect(await enrolments.redeem(first)).toMatchObject({ ok: false });
       expect(await directory.authenticate('home/pve1', bytes(secret))).toBeUndefined();
+
+      const late = await enrolments.createToken(order);
+      const lateSecret = late.ok ? late.token.slice(0, 64) : '';
+      expect(await directory.authenticate('home/pve1', bytes(lateSecret))).toBeDefined();
+      clock.nowMs = nowMs + 900_000;
+      expect(await directory.authenticate('home/pve1', bytes(lateSecret))).toBeUndefined();
       expect(await enrolments.redeem(first)).toMatchObject({ ok: false });
     });
 
@@ -712,43 +720,24 @@ export function sqlContract(open: () => Promise<Opened>): void {
     });
   });
 
-  describe('decisions', () => {
-    const decision = (n: number, cluster: string) => ({
-      id: uuid(n),
-      cluster,
-      at_ms: n,
-      epoch: 1,
-      policy_hash: null,
-      inputs_hash: 'f'.repeat(64),
-      intents: 0,
-      outcome: 'nothing' as const,
-      summary: `decision ${n}`,
-      plan: '{}',
-      report: '{"summary":"quiet"}',
-    });
-
-    it('are listed newest first, page by page, for the clusters one may see', async () => {
-      await database.transaction(async (trx) => {
-        for (let n = 1; n <= 7; n += 1) {
-          await insertDecision(trx, decision(n, n % 2 === 0 ? 'home' : 'away'));
-        }
-      });
-      const list = (query: Parameters<typeof listDecisions>[1]) =>
-        listDecisions(database.db, query);
-      const seen: string[] = [];
-      let cursor: string | undefined;
-      do {
-        const page = await list({ clusters: null, limit: 3, cursor });
-        seen.push(...page.items.map(({ summary }) => summary));
-        cursor = page.nextCursor ?? undefined;
-      } while (cursor !== undefined);
-      expect(seen).toEqual([7, 6, 5, 4, 3, 2, 1].map((n) => `decision ${n}`));
-      const home = await list({ clusters: ['home'], limit: 10 });
-      expect(home.items.map(({ at_ms }) => at_ms)).toEqual([6, 4, 2]);
-      expect(home.nextCursor).toBeNull();
-      expect((await list({ clusters: [], limit: 10 })).items).toEqual([]);
-      expect((await getDecision(database.db, uuid(3)))?.report).toBe('{"summary":"quiet"}');
-      expect(await getDecision(database.db, uuid(99))).toBeUndefined();
+  describe('a decision', () => {
+    it('is kept whole, and its measured effect is still open', async () => {
+      const decision = {
+        id: uuid(1),
+        cluster: 'home',
+        at_ms: nowMs,
+        epoch: 1,
+        policy_hash: null,
+        inputs_hash: 'f'.repeat(64),
+        intents: 0,
+        outcome: 'nothing' as const,
+        summary: 'no node is hot; '.repeat(200),
+        plan: '{"intents": []}',
+        report: '{"summary": "quiet"}',
+      };
+      await database.transaction((trx) => insertDecision(trx, decision));
+      const rows = await database.db.selectFrom('decisions').selectAll().execute();
+      expect(rows).toEqual([{ ...decision, measured: null, ver: 1 }]);
     });
   });
 

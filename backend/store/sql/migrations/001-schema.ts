@@ -2,21 +2,23 @@
  * The tables of schema.ts: the compiler refuses a missing, surplus or differently typed column.
  * Once released this file never changes; a later table or column is a later migration.
  *
- * Widths: a cluster, node or daemon id has at most 63 characters, a guest's 128, a UUID 36, a
- * SHA-256 in hex 64. Indexes are those the queries of this version ask for.
+ * A text has a width only where a key needs one or our own format fixes it: a cluster, node or
+ * daemon id has at most 63 characters, a guest's 128, a UUID 36, a SHA-256 in hex 64. Words of
+ * people and tools have none, since a long reason must never make a transition fail.
  */
 import type { Kysely } from 'kysely';
 import type { Schema } from '../schema.ts';
-import { createTables, int, json, nullable, real, type Tables, text } from './table.ts';
+import { createTables, int, long, nullable, real, type Tables, text } from './table.ts';
 
 const id = text(63);
 const guestOrNode = text(128);
 const uuid = text(36);
 const sha256 = text(64);
 const word = text(32);
+const json = long;
+const sentence = long;
 /** Who did it: a user name, `<cluster>/<daemon>`, `engine`. */
-const actor = text(160);
-const sentence = text(1024);
+const actor = long;
 const ver = int;
 
 const people = {
@@ -24,10 +26,10 @@ const people = {
     columns: {
       id: uuid,
       username: text(64),
-      password_hash: text(255),
+      password_hash: long,
       role: word,
       clusters: nullable(json),
-      totp_secret: nullable(json),
+      totp_secret: nullable(long),
       disabled: int,
       created_at_ms: int,
       password_changed_at_ms: int,
@@ -44,8 +46,8 @@ const people = {
       created_at_ms: int,
       expires_at_ms: int,
       reauthenticated_at_ms: int,
-      address: text(64),
-      user_agent: text(512),
+      address: long,
+      user_agent: long,
       ver,
     },
     key: ['id'],
@@ -55,7 +57,7 @@ const people = {
   api_tokens: {
     columns: {
       id: uuid,
-      name: text(128),
+      name: long,
       token_hash: sha256,
       account_id: uuid,
       role: word,
@@ -124,7 +126,7 @@ const fleet = {
       secret_hash: sha256,
       secret_hash_old: nullable(sha256),
       secret_hash_old_until_ms: nullable(int),
-      mqtt_hash: nullable(text(255)),
+      mqtt_hash: nullable(long),
       simulated: int,
       created_at_ms: int,
       revoked_at_ms: nullable(int),
@@ -229,8 +231,8 @@ const commands = {
       nonce: nullable(word),
       claim_journal_id: nullable(uuid),
       claim_incarnation: nullable(int),
-      grant_signed: nullable(json),
-      handle: nullable(sentence),
+      grant_signed: nullable(long),
+      handle: nullable(long),
       last_n: int,
       witnesses: json,
       result: nullable(json),
@@ -250,8 +252,9 @@ const commands = {
     unique: [['cluster', 'target_kind', 'target_id', 'kind', 'generation'], ['idempotency_key']],
     indexes: [
       ['state', 'deadline_at_ms'],
-      ['cluster', 'planned_at_ms'],
+      ['cluster', 'id'],
       ['cluster', 'executor', 'state'],
+      ['decision_id'],
     ],
   },
   command_history: {
@@ -337,7 +340,7 @@ const engine = {
       name: text(128),
       version: int,
       source: word,
-      yaml: json,
+      yaml: long,
       hash: sha256,
       author: actor,
       created_at_ms: int,
@@ -355,8 +358,8 @@ const records = {
       seq: int,
       at_ms: int,
       actor,
-      action: text(64),
-      subject: text(255),
+      action: long,
+      subject: long,
       phase: word,
       opened_seq: nullable(int),
       detail: json,
@@ -370,7 +373,7 @@ const records = {
     key: ['chain'],
   },
   secrets: {
-    columns: { name: text(128), sealed: json, updated_at_ms: int, ver },
+    columns: { name: text(128), sealed: long, updated_at_ms: int, ver },
     key: ['name'],
   },
   settings: {

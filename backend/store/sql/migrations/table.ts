@@ -12,9 +12,9 @@ import {
   sql,
 } from 'kysely';
 
-/** `json` is text of any length; a flag and a count are both `int`. */
-type ColumnType = { is: 'text'; lengthMax: number } | { is: 'json' | 'int' | 'real' };
-type Holds<T extends ColumnType> = T extends { is: 'text' | 'json' } ? string : number;
+/** `long` is text of any length; a flag and a count are both `int`. */
+type ColumnType = { is: 'text'; lengthMax: number } | { is: 'long' | 'int' | 'real' };
+type Holds<T extends ColumnType> = T extends { is: 'text' | 'long' } ? string : number;
 
 export type Column<V = string | number, N extends boolean = boolean> = {
   type: ColumnType;
@@ -29,7 +29,7 @@ const column = <T extends ColumnType>(type: T): Column<Holds<T>, false> => ({
 });
 
 export const text = (lengthMax: number) => column({ is: 'text', lengthMax });
-export const json = column({ is: 'json' });
+export const long = column({ is: 'long' });
 export const int = column({ is: 'int' });
 export const real = column({ is: 'real' });
 export const nullable = <V>({ type }: Column<V, false>): Column<V, true> => ({
@@ -51,8 +51,8 @@ export type Table<Row> = {
 
 export type Tables<S> = { [T in keyof S]: Table<S[T]> };
 
-const mariadbTypes = { json: sql`longtext`, int: sql`bigint`, real: sql`double` };
-const sqliteTypes = { text: sql`text`, json: sql`text`, int: sql`integer`, real: sql`real` };
+const mariadbTypes = { long: sql`longtext`, int: sql`bigint`, real: sql`double` };
+const sqliteTypes = { text: sql`text`, long: sql`text`, int: sql`integer`, real: sql`real` };
 
 const mariadbType = (type: ColumnType): RawBuilder<unknown> =>
   type.is === 'text' ? sql`varchar(${sql.lit(type.lengthMax)})` : mariadbTypes[type.is];
