@@ -27,6 +27,7 @@ export const permissions = {
   /** Setting HOLD is the safe direction; releasing it asks for admin in the route. */
   'hold:cluster': { role: 'operator', everyCluster: false },
   'hold:all': { role: 'operator', everyCluster: true },
+  'journal:confirm': { role: 'admin', everyCluster: false },
   'clusters:change': { role: 'admin', everyCluster: false },
   'users:manage': { role: 'admin', everyCluster: true },
   'enrolments:create': { role: 'admin', everyCluster: false },

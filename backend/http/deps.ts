@@ -65,6 +65,11 @@ export type CommandsFace = {
     id: string,
     statement: { outcome: 'succeeded' | 'failed'; note: string; actor: string },
   ): Promise<StateAnswer>;
+  /** A node that lost its journal may act again, after a person has looked. */
+  confirmJournal(
+    at: { cluster: string; node: string },
+    actor: string,
+  ): Promise<{ ok: true } | Refused>;
   /** `cluster` null = everything. */
   setHold(order: {
     cluster: string | null;

@@ -9,10 +9,10 @@ import { nodeState } from '../../state/node-state.ts';
 import type { Principal } from '../access.ts';
 import type { App } from '../app.ts';
 import { type Context, requireKnownCluster } from '../context.ts';
-import { httpError } from '../errors.ts';
+import { httpError, refusalError } from '../errors.ts';
 import { principalOfRequest } from '../guard.ts';
 import { keysOfClusters, pageOfKeys } from '../paging.ts';
-import { ByGuest, ByNode, listQuery, pageOf, problems } from '../schemas.ts';
+import { ByGuest, ByNode, listQuery, pageOf, Password, problems } from '../schemas.ts';
 import {
   GuestDetail,
   guestDetail,
@@ -86,6 +86,32 @@ function nodeRoutes(app: App, context: Context): void {
   });
 }
 
+const ConfirmBody = z
+  .strictObject({
+    password: Password.optional().describe('Not needed within 5 minutes of the last proof'),
+  })
+  .meta({ examples: [{}] });
+
+function journalRoute(app: App, context: Context): void {
+  app.post('/api/v1/clusters/:cluster/nodes/:node/confirm-journal', {
+    config: { access: 'journal:confirm' },
+    schema: {
+      tags: ['nodes'],
+      summary: 'State that what a lost journal may have begun was looked at; the node may act again',
+      params: ByNode,
+      body: ConfirmBody,
+      response: { 204: z.undefined().describe('Confirmed'), ...problems },
+    },
+    handler: async (request, reply) => {
+      const principal = principalOfRequest(request);
+      await context.authentication.requireFreshProof(principal, request.body.password);
+      const answer = await context.commands.confirmJournal(request.params, principal.actor);
+      if (!answer.ok) throw refusalError(answer.refusal);
+      return reply.code(204).send();
+    },
+  });
+}
+
 function guestRoutes(app: App, context: Context): void {
   const { clock, fleet, guestKeys } = context;
 
@@ -140,5 +166,6 @@ function guestRoutes(app: App, context: Context): void {
 
 export function fleetRoutes(app: App, context: Context): void {
   nodeRoutes(app, context);
+  journalRoute(app, context);
   guestRoutes(app, context);
 }

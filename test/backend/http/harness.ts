@@ -219,6 +219,7 @@ function commandsTwin(database: Database, newId: () => string, nowMs: () => numb
       },
     }),
     resolve: async () => ({ ok: true, state: 'FAILED' }),
+    confirmJournal: async () => ({ ok: true }),
     async setHold(order) {
       holds.push(order);
       return { ok: true };

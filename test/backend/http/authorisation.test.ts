@@ -1,0 +1,205 @@
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { hasRole, permissions, type Permission, type Role } from '../../../backend/http/access.ts';
+import {
+  addCluster,
+  addNode,
+  bearer,
+  type Harness,
+  password,
+  signInAll,
+  startHarness,
+  type Who,
+} from './harness.ts';
+
+type Sample = {
+  /** Defaults to the route's own path. */
+  url?: string;
+  payload?: object;
+  /** Status for those who may. */
+  status: number;
+  /** For the token of another cluster, where its role and scope let it come to the handler. */
+  foreign?: number;
+};
+
+const commandId = '01890000-0000-7000-8000-000000000001';
+const unknownId = '01890000-0000-7000-8000-0000000000ff';
+const enrolment = { cluster: 'home', node: 'n9' };
+const command = { cluster: 'home', kind: 'guest.start', node: 'n1', guest: '100' };
+
+/** One request per route; a route that is missing here fails the test. */
+const samples: Record<string, Sample> = {
+  'GET /api/v1/setup': { status: 200 },
+  'POST /api/v1/setup': { payload: { token: 'x', username: 'eve', password }, status: 401 },
+  'POST /api/v1/session': { payload: { username: 'eve', password }, status: 401 },
+  'GET /api/v1/session': { status: 200, foreign: 200 },
+  'GET /api/v1/clusters': { status: 200, foreign: 200 },
+  'GET /api/v1/clusters/:cluster': { url: '/api/v1/clusters/home', status: 200 },
+  'PATCH /api/v1/clusters/:cluster': {
+    url: '/api/v1/clusters/home',
+    payload: { autonomy: { default: 'observe' } },
+    status: 204,
+  },
+  'GET /api/v1/hold': { status: 200, foreign: 200 },
+  'PUT /api/v1/hold': { payload: { hold: true }, status: 204 },
+  'PUT /api/v1/clusters/:cluster/hold': {
+    url: '/api/v1/clusters/home/hold',
+    payload: { hold: true },
+    status: 204,
+  },
+  'GET /api/v1/nodes': { status: 200, foreign: 200 },
+  'GET /api/v1/clusters/:cluster/nodes/:node': {
+    url: '/api/v1/clusters/home/nodes/n1',
+    status: 200,
+  },
+  'POST /api/v1/clusters/:cluster/nodes/:node/confirm-journal': {
+    url: '/api/v1/clusters/home/nodes/n1/confirm-journal',
+    payload: {},
+    status: 204,
+  },
+  'GET /api/v1/guests': { status: 200, foreign: 200 },
+  'GET /api/v1/clusters/:cluster/guests/:guest': {
+    url: '/api/v1/clusters/home/guests/100',
+    status: 200,
+  },
+  'GET /api/v1/telemetry': {
+    url: '/api/v1/telemetry?cluster=home&node=n1&metrics=cpuRatio',
+    status: 200,
+  },
+  'POST /api/v1/commands': { payload: command, status: 202 },
+  'GET /api/v1/commands': { status: 200, foreign: 200 },
+  'GET /api/v1/commands/:id': { url: `/api/v1/commands/${commandId}`, status: 200 },
+  'POST /api/v1/commands/:id/cancel': {
+    url: `/api/v1/commands/${commandId}/cancel`,
+    status: 200,
+  },
+  'POST /api/v1/commands/:id/approve': {
+    url: `/api/v1/commands/${commandId}/approve`,
+    status: 409,
+  },
+  'POST /api/v1/commands/:id/resolve': {
+    url: `/api/v1/commands/${commandId}/resolve`,
+    payload: { outcome: 'failed', note: 'never started' },
+    status: 200,
+  },
+  'GET /api/v1/decisions': { status: 200, foreign: 200 },
+  'GET /api/v1/decisions/:id': { url: `/api/v1/decisions/${commandId}`, status: 200 },
+  'GET /api/v1/audit': { url: '/api/v1/audit?cluster=home', status: 200 },
+  'GET /api/v1/audit/verify': { url: '/api/v1/audit/verify?cluster=home', status: 200 },
+  'GET /api/v1/users': { status: 200 },
+  'POST /api/v1/users': { payload: { username: 'x', password, role: 'viewer' }, status: 400 },
+  'PATCH /api/v1/users/:id': {
+    url: `/api/v1/users/${unknownId}`,
+    payload: { role: 'viewer' },
+    status: 404,
+  },
+  'POST /api/v1/tokens': { payload: { name: 't', role: 'viewer' }, status: 201, foreign: 403 },
+  'GET /api/v1/tokens': { status: 200, foreign: 200 },
+  'DELETE /api/v1/tokens/:id': {
+    url: `/api/v1/tokens/${unknownId}`,
+    status: 404,
+    foreign: 404,
+  },
+  'POST /api/v1/enrolments': { payload: enrolment, status: 201 },
+  'GET /healthz': { status: 200 },
+  'GET /readyz': { status: 200 },
+  'GET /metrics': { status: 200 },
+  'GET /openapi.json': { status: 200 },
+  'GET /': { status: 200 },
+  'GET /page/style.css': { status: 200 },
+  'GET /page/app.js': { status: 200 },
+  // Last, since it ends the session that asked.
+  'DELETE /api/v1/session': { status: 204, foreign: 400 },
+};
+
+/** Those whose token must be good wherever one is shown, public or not, or who judge themselves. */
+const judgesItself = new Set(['GET /metrics']);
+
+const roleOf: Record<Exclude<Who, 'none' | 'foreignAdmin'>, Role> = {
+  viewer: 'viewer',
+  operator: 'operator',
+  admin: 'admin',
+  foreign: 'operator',
+};
+
+/** What the table of permissions says, told a second time in the words of a status. */
+function expectedStatus(who: Who, access: string, sample: Sample): number {
+  if (access === 'public') return sample.status;
+  if (who === 'none' || who === 'foreignAdmin') return 401;
+  const { role, everyCluster } = permissions[access as Permission];
+  if (!hasRole(roleOf[who], role)) return 403;
+  if (who !== 'foreign') return sample.status;
+  return everyCluster ? 403 : (sample.foreign ?? 404);
+}
+
+let h: Harness;
+let who: Record<Who, string | null>;
+
+beforeAll(async () => {
+  h = await startHarness();
+  await addCluster(h.database, h.fleet, 'home');
+  await addCluster(h.database, h.fleet, 'elsewhere');
+  await h.database.db.updateTable('clusters').set({ simulated: 0 }).execute();
+  addNode(h.fleet, { cluster: 'home', node: 'n1', guests: ['100'] });
+  who = await signInAll(h);
+  const submitted = await h.app.inject({
+    method: 'POST',
+    url: '/api/v1/commands',
+    payload: command,
+    headers: bearer(who.admin),
+  });
+  expect(submitted.statusCode, submitted.body).toBe(202);
+  await h.database.db.updateTable('commands').set({ id: commandId }).execute();
+  await h.database.db
+    .insertInto('decisions')
+    .values({
+      id: commandId,
+      cluster: 'home',
+      at_ms: 1,
+      epoch: 1,
+      policy_hash: null,
+      inputs_hash: '0'.repeat(64),
+      intents: 0,
+      outcome: 'nothing',
+      summary: 'nothing to do',
+      plan: '{"cluster":"home","intents":[]}',
+      report: '{"summary":"nothing to do","nonActions":[]}',
+      measured: null,
+      ver: 1,
+    })
+    .execute();
+});
+afterAll(() => h.stop());
+
+it('answers every route to each kind of caller as the permission table says', async () => {
+  const wrong: string[] = [];
+  const routes = h.server.routes.filter(
+    ({ method, url }) =>
+      method !== 'HEAD' && !url.startsWith('/docs') && url !== '/api/v1/stream',
+  );
+  const ordered = Object.keys(samples);
+  const names = routes.map(({ method, url }) => `${method} ${url}`);
+  expect(names.toSorted()).toEqual(ordered.toSorted());
+  for (const name of ordered) {
+    const route = routes[names.indexOf(name)];
+    const sample = samples[name];
+    if (!route || !sample) throw new Error(`no route ${name}`);
+    if (judgesItself.has(name)) continue;
+    for (const caller of ['none', 'viewer', 'operator', 'admin', 'foreign'] as const) {
+      const answer = await h.app.inject({
+        method: route.method as 'GET',
+        url: sample.url ?? route.url,
+        ...(sample.payload === undefined ? {} : { payload: sample.payload }),
+        headers: bearer(who[caller]),
+      });
+      const expected = expectedStatus(caller, route.access, sample);
+      if (answer.statusCode !== expected) {
+        wrong.push(`${name} as ${caller}: ${answer.statusCode}, not ${expected}: ${answer.body}`);
+      }
+      const isForeignRead = caller === 'foreign' && name !== 'GET /openapi.json';
+      if (isForeignRead && answer.statusCode === 200 && answer.body.includes('"home"')) {
+        wrong.push(`${name} shows a foreign cluster: ${answer.body}`);
+      }
+    }
+  }
+  expect(wrong).toEqual([]);
+});
