@@ -14,7 +14,7 @@ import { migrate } from './migrate.ts';
 import type { Schema } from './schema.ts';
 import { sqliteBacking } from './sqlite.ts';
 
-export { ConflictError, StoreMisconfigured, StoreUnavailable, UniqueViolation } from './errors.ts';
+export { ConflictError, StoreUnavailable, UniqueViolation } from './errors.ts';
 export type { Dialect } from './dialect.ts';
 
 /** Sixteen writers on one row lose at most fifteen times; beyond this something is wrong. */

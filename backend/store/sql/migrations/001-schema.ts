@@ -253,6 +253,7 @@ const commands = {
     indexes: [
       ['state', 'deadline_at_ms'],
       ['cluster', 'id'],
+      ['cluster', 'planned_at_ms'],
       ['cluster', 'executor', 'state'],
       ['decision_id'],
     ],
