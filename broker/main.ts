@@ -46,7 +46,11 @@ export async function startBrokerProcess(
   const urls = await created.listen();
   log.info({ ...urls }, 'broker listens');
   const renew = async (): Promise<void> => {
-    created.renewTls(await certificates());
+    try {
+      created.renewTls(await certificates());
+    } catch (error) {
+      log.error({ error: String(error) }, 'certificate not renewed, the old one stays');
+    }
     cancelRenewal = clock.after(renewalCheckMs, renew);
   };
   let cancelRenewal = tls ? clock.after(renewalCheckMs, renew) : () => undefined;

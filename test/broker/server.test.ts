@@ -1,3 +1,4 @@
+import { generate } from 'mqtt-packet';
 import { afterEach, describe, expect, it } from 'vitest';
 import type { Outgoing } from '../../broker/contract/codec.ts';
 import { serverToNode, serverTopic, topicOf } from '../../broker/contract/topics.ts';
@@ -431,5 +432,50 @@ describe('server over the wire', () => {
     expect(await connack(port, user, { ...credential, clientId: `${user}/../home` })).toBe(2);
     const without = await brokerWith();
     expect(await connack(without.port, user, { ...credential, clientId: user })).toBe(4);
+  });
+});
+
+describe('WebSocket', () => {
+  const socketTo = (url: string, protocol = 'mqtt') => {
+    const socket = new WebSocket(url, protocol);
+    socket.binaryType = 'arraybuffer';
+    const state = { open: false, closed: false, bytes: 0 };
+    socket.addEventListener('open', () => (state.open = true));
+    socket.addEventListener('close', () => (state.closed = true));
+    socket.addEventListener('message', ({ data }) => {
+      state.bytes += (data as ArrayBuffer).byteLength;
+    });
+    return { socket, state };
+  };
+  const ws = { host: '127.0.0.1', port: 0 };
+
+  it('passes the same gate: five seconds, 4 KiB, CONNECT first', async () => {
+    const { urls, broker } = await brokerWith({ ws, gateLimits: { connectTimeoutMs: 500 } });
+    const url = urls.wsUrl ?? '';
+    const [idle, big, early, good] = [0, 1, 2, 3].map(() => socketTo(url));
+    if (!idle || !big || !early || !good) throw new Error('no sockets');
+    await until(() => [idle, big, early, good].every(({ state }) => state.open));
+    big.socket.send(generate(connectPacket('home/pve1', { password: Buffer.alloc(5_000) })));
+    early.socket.send(generate(publishPacket(own('telemetry'))));
+    // In two frames: the bytes are a stream, whatever the frames.
+    const hello = generate(connectPacket('home/pve1'));
+    good.socket.send(hello.subarray(0, 9));
+    good.socket.send(hello.subarray(9));
+    await until(() => [idle, big, early].every(({ state }) => state.closed));
+    expect(broker.stats().gate).toMatchObject({
+      connectTimeout: 1,
+      connectTooLarge: 1,
+      notConnect: 1,
+    });
+    expect([good.state.closed, good.state.bytes]).toEqual([false, 4]);
+    good.socket.close();
+    await until(() => broker.stats().clients === 0);
+  });
+
+  it('counts a plain HTTP request among the unauthenticated and turns it away', async () => {
+    const { urls, broker } = await brokerWith({ ws });
+    const answer = await fetch((urls.wsUrl ?? '').replace('ws:', 'http:'));
+    expect(answer.status).toBe(426);
+    await until(() => broker.stats().preAuthSockets === 0);
   });
 });
