@@ -1,0 +1,153 @@
+/**
+ * What the machine asks for, done: judge by fresh facts, claim, start, look, report. Invariant:
+ * nothing here decides whether a command may start; it only carries the machine's answer out, and
+ * brings back what it found as the command's next input.
+ */
+import type { Probe } from '../../broker/contract/command.ts';
+import type { Actors } from './actors.ts';
+import { claimOf, type Command, type Effect, type In, type Outcome } from './command-state.ts';
+import type { FromExecutor } from './executor-port.ts';
+import { judge, type Wanted } from './guards.ts';
+import type { Hold } from './hold.ts';
+import type { Journal } from './journal.ts';
+import { type FactSources, gatherFacts } from './local-facts.ts';
+import { observe, perform, resume, type WorkDeps, type WorkHooks, workOf } from './work.ts';
+
+export type EffectDeps = FactSources & WorkDeps & { observeOnly: boolean };
+
+export type Bench = {
+  deps: EffectDeps;
+  hold: Hold;
+  journal: Journal;
+  post: Actors['post'];
+  /** Lost when the node is offline; the machine says it again. */
+  say: (message: Exclude<FromExecutor, { name: 'goodbye' }>) => void;
+  goodbye: (node: string) => Promise<void>;
+};
+
+const targetOf = ({ target }: Pick<Wanted, 'target'>): string => `${target.kind}/${target.id}`;
+
+export class Effects {
+  readonly #bench: Bench;
+  /** target -> the command that works on it. */
+  readonly #busy = new Map<string, string>();
+
+  constructor(bench: Bench) {
+    this.#bench = bench;
+  }
+
+  run(command: Command, effect: Exclude<Effect, { type: 'journal' }>): void {
+    const { node } = command;
+    switch (effect.type) {
+      case 'check':
+        if (command.phase === 'received' || command.phase === 'granted') void this.#check(command);
+        return;
+      case 'claim':
+        if (command.phase === 'claiming') this.#claim(command);
+        return;
+      case 'perform':
+        if (command.phase === 'started') this.#perform(command);
+        return;
+      case 'observe':
+        void this.#look(node, effect.probe);
+        return;
+      case 'report':
+      default:
+        this.#bench.say({ name: 'report', node, body: effect.report });
+    }
+  }
+
+  /** Goes on with what had started before the restart. */
+  recover(command: Command): void {
+    if (command.phase !== 'started') return;
+    const { commandId, node, grant } = command;
+    const { deps } = this.#bench;
+    deps.log.info({ commandId, node, kind: grant.kind }, 'command taken up again after a restart');
+    this.#reserve(grant);
+    void this.#follow(command, resume(deps, command, this.#hooksOf(command)));
+  }
+
+  /** A command that has ended frees its target. */
+  release(command: Command): void {
+    if (command.phase !== 'finished' && command.phase !== 'refused') return;
+    for (const [target, holder] of this.#busy) {
+      if (holder === command.commandId) this.#busy.delete(target);
+    }
+  }
+
+  /** A wake is never barred, not even by a power-off of the same node whose end is unknown. */
+  #reserve(wanted: Wanted): void {
+    const target = targetOf(wanted);
+    if (wanted.kind !== 'node.wake' && !this.#busy.has(target)) {
+      this.#busy.set(target, wanted.commandId);
+    }
+  }
+
+  #isBusy(wanted: Wanted): boolean {
+    const holder = this.#busy.get(targetOf(wanted)) ?? wanted.commandId;
+    return wanted.kind !== 'node.wake' && holder !== wanted.commandId;
+  }
+
+  async #check(command: In<'received' | 'granted'>): Promise<void> {
+    const { deps, hold, journal, post } = this.#bench;
+    const { node, commandId } = command;
+    const grant = command.phase === 'granted' ? command.grant : null;
+    const wanted = grant ?? command.offer;
+    if (grant) this.#reserve(grant);
+    const facts = await gatherFacts(deps, node, wanted);
+    const quarantined = await journal.quarantined();
+    const hasReserve = await journal.hasReserve();
+    const denial = judge({
+      ...facts,
+      node,
+      wanted,
+      grant,
+      maxEpoch: journal.state.maxEpoch,
+      isHeldByServer: hold.isHeld(),
+      isObserveOnly: deps.observeOnly,
+      wakers: deps.wakers.length,
+      isTargetBusy: this.#isBusy(wanted),
+      quarantined,
+      hasReserve,
+    });
+    if (denial) deps.log.warn({ commandId, node, ...denial }, 'command denied');
+    await post(node, commandId, { type: 'checked', denial, bootId: facts.bootId });
+  }
+
+  #claim(command: In<'claiming'>): void {
+    const { journalId, state } = this.#bench.journal;
+    const { incarnation, maxEpoch } = state;
+    const body = claimOf(command, { journalId, incarnation, maxEpoch });
+    this.#bench.say({ name: 'claim', node: command.node, body });
+  }
+
+  #perform(command: In<'started'>): void {
+    const { deps } = this.#bench;
+    const { commandId, node, grant } = command;
+    deps.log.info({ commandId, node, kind: grant.kind }, 'command started');
+    void this.#follow(command, perform(deps, grant, this.#hooksOf(command)));
+  }
+
+  #hooksOf({ node, commandId }: Command): WorkHooks {
+    return {
+      onHandle: (handle) => this.#bench.post(node, commandId, { type: 'handle', handle }),
+      goodbye: () => this.#bench.goodbye(node),
+    };
+  }
+
+  async #follow({ node, commandId }: Command, work: Promise<Outcome>): Promise<void> {
+    const outcome = await work;
+    const { exitCode, postcondition } = outcome;
+    this.#bench.deps.log.info({ commandId, node, exitCode, postcondition }, 'command finished');
+    await this.#bench.post(node, commandId, { type: 'ended', outcome });
+  }
+
+  async #look(node: string, probe: Probe): Promise<void> {
+    const { commandId, role } = probe;
+    const work = workOf(probe, node, 1);
+    const { postcondition, detail } = work
+      ? await observe(this.#bench.deps, work)
+      : { postcondition: null, detail: 'the arguments are not those of this kind' };
+    await this.#bench.post(node, commandId, { type: 'observed', role, postcondition, detail });
+  }
+}

@@ -1,0 +1,140 @@
+/**
+ * The only part of Kernreaktor that acts on a machine. It believes signed words of the server,
+ * judges them by local facts, writes down what it is about to do, does it once, and reports until
+ * it is heard. Invariant: an effect starts at most once per command id, whatever is lost, repeated
+ * or crashes. After a failed journal it starts nothing until it is restarted on a sound disk.
+ */
+import { openCommandsMax } from '../../broker/contract/limits.ts';
+import type { NewId, Random } from '../../broker/contract/ports.ts';
+import type { ServerKey } from '../../broker/contract/server.ts';
+import { Actors } from './actors.ts';
+import { type EffectDeps, Effects } from './effects.ts';
+import type {
+  CheckedSync,
+  ExecutorPort,
+  FromExecutor,
+  Introduction,
+  ToExecutor,
+} from './executor-port.ts';
+import type { FilePort } from './files.ts';
+import { createHold, type Hold } from './hold.ts';
+import { Inbox } from './inbox.ts';
+import { type Journal, openJournal } from './journal.ts';
+import { isSettled, openCommandsOf } from './records.ts';
+
+export type ExecutorDeps = EffectDeps & {
+  cluster: string;
+  /** Where the journal lives; opened with the first introduction or message. */
+  files: FilePort;
+  /** At most two, during a rotation. */
+  serverKeys: () => readonly ServerKey[];
+  random: Random;
+  newId: NewId;
+};
+
+type Opened = { journal: Journal; actors: Actors; inbox: Inbox };
+
+class Executor implements ExecutorPort {
+  readonly #deps: ExecutorDeps;
+  readonly #hold: Hold;
+  readonly #online = new Set<string>();
+  readonly #introduced = new Map<string, ReadonlySet<string>>();
+  #listener: (message: FromExecutor) => void | Promise<void> = () => undefined;
+  #opening: Promise<Opened> | null = null;
+
+  constructor(deps: ExecutorDeps) {
+    this.#deps = deps;
+    this.#hold = createHold(deps.cluster);
+  }
+
+  async introduce(node: string): Promise<Introduction> {
+    const { journal, actors } = await this.#opened();
+    const open = actors.of(node).filter((command) => !isSettled(command));
+    const openCommands = openCommandsOf(open).slice(0, openCommandsMax);
+    this.#introduced.set(node, new Set(openCommands.map(({ commandId }) => commandId)));
+    const { incarnation, maxEpoch } = journal.state;
+    return {
+      journalId: journal.journalId,
+      incarnation,
+      maxEpoch,
+      openCommands,
+      wakeTableVersion: null,
+      localHold: await this.#isStoppedHere(journal),
+    };
+  }
+
+  async deliver(message: ToExecutor): Promise<CheckedSync | undefined> {
+    const { inbox } = await this.#opened();
+    return inbox.take(message);
+  }
+
+  onOutgoing(listener: (message: FromExecutor) => void | Promise<void>): void {
+    this.#listener = listener;
+  }
+
+  connected(node: string, online: boolean): void {
+    if (online) this.#online.add(node);
+    else this.#online.delete(node);
+    void this.#reconnect(node);
+  }
+
+  async close(): Promise<void> {
+    const parts = await this.#opening?.catch(() => undefined);
+    await parts?.actors.close();
+    await parts?.journal.close();
+  }
+
+  #opened(): Promise<Opened> {
+    this.#opening ??= this.#open();
+    return this.#opening;
+  }
+
+  async #open(): Promise<Opened> {
+    const { cluster, files, newId, random, clock, log, hypervisor, serverKeys } = this.#deps;
+    const hold = this.#hold;
+    const journal = await openJournal({ files, newId, wallMs: () => clock.wallMs(), log });
+    const effects = new Effects({
+      deps: this.#deps,
+      hold,
+      journal,
+      post: (node, commandId, input) => actors.post(node, commandId, input),
+      say: (message) => {
+        if (this.#online.has(message.node)) void this.#listener(message);
+      },
+      goodbye: async (node) => {
+        if (this.#online.has(node)) await this.#listener({ name: 'goodbye', node });
+      },
+    });
+    const actors: Actors = new Actors({
+      journal,
+      clock,
+      random,
+      isOnline: (node) => this.#online.has(node),
+      onEffect: (command, effect) => effects.run(command, effect),
+      onChange: (command) => effects.release(command),
+    });
+    for (const command of actors.recover()) effects.recover(command);
+    const introduced = this.#introduced;
+    const own = { cluster, hypervisor, serverKeys, log };
+    return { journal, actors, inbox: new Inbox({ ...own, hold, journal, actors, introduced }) };
+  }
+
+  async #reconnect(node: string): Promise<void> {
+    const parts = await this.#opening?.catch(() => undefined);
+    await parts?.actors.reconnect(node);
+  }
+
+  /** What stops every command on this machine, as far as the server should know. */
+  async #isStoppedHere(journal: Journal): Promise<boolean> {
+    const { isHeld, readPolicy } = this.#deps;
+    if (journal.hasFailed()) return true;
+    try {
+      return (await isHeld()) || !(await readPolicy()).ok;
+    } catch {
+      return true;
+    }
+  }
+}
+
+/** `introduce` and `deliver` reject with JournalError when the journal cannot be opened. */
+export const createExecutor = (deps: ExecutorDeps): ExecutorPort => new Executor(deps);

@@ -1,0 +1,249 @@
+/**
+ * The executor's own judgement, on fresh local facts, directly before the claim and again directly
+ * before the start: one row per rule, asked in order, the first denial stands. Invariant: what is
+ * missing, stale or contradictory denies. It never relies on the server having looked. Pure.
+ */
+import {
+  type Action,
+  commandArgs,
+  type CommandKind,
+  type GrantContent,
+  type Offer,
+} from '../../broker/contract/command.ts';
+import type { Driver, NodeFacts } from '../../broker/contract/facts.ts';
+import type { Refusal } from './command-state.ts';
+import type { PolicyReading } from './local-policy.ts';
+
+/** The common part of offer and grant. */
+export type Wanted = Pick<Offer, 'commandId' | 'kind' | 'target' | 'args' | 'epoch'>;
+
+export type GuardFacts = {
+  /** The executor. */
+  node: string;
+  wanted: Wanted;
+  /** null while it is only an offer: what only a grant says is not judged yet. */
+  grant: GrantContent | null;
+  driver: Driver | null;
+  nodeFacts: NodeFacts | null;
+  runningGuests: number | null;
+  maxEpoch: number;
+  policy: PolicyReading;
+  isHeldHere: boolean;
+  isHeldByServer: boolean;
+  isObserveOnly: boolean;
+  wakers: number;
+  /** Another command works on the same target. */
+  isTargetBusy: boolean;
+  /** The corrupt journal that nobody has removed yet. */
+  quarantined: string | null;
+  hasReserve: boolean;
+};
+
+export type Denial = Refusal & { rule: string };
+export type Guard = { id: string; verdict: (facts: GuardFacts) => Refusal | null };
+
+const powerOff: ReadonlySet<CommandKind> = new Set(['node.shutdown', 'node.reboot']);
+export const isPowerOff = (kind: CommandKind): boolean => powerOff.has(kind);
+
+/** These take nothing away; every other kind waits while the past of this node is unclear. */
+const harmless: ReadonlySet<CommandKind> = new Set([
+  'node.wake',
+  'node.restore',
+  'guest.start',
+  'guest.snapshot',
+]);
+
+const deny = (code: string, reason: string, wayOut: string): Refusal => ({ code, reason, wayOut });
+
+/** Strict: an argument the kind does not know, or out of its bounds, is an error. */
+export function actionOf({ kind, args }: Pick<Wanted, 'kind' | 'args'>): Action | string {
+  const parsed = commandArgs[kind].safeParse(args);
+  if (parsed.success) return { kind, args: parsed.data } as Action;
+  const issue = parsed.error.issues[0];
+  return `${['args', ...(issue?.path ?? [])].join('.')}: ${issue?.message ?? 'invalid'}`;
+}
+
+const rows: Guard[] = [
+  {
+    id: 'local-hold',
+    verdict: ({ isHeldHere }) =>
+      isHeldHere
+        ? deny('KR_HOLD', 'the HOLD file of this machine stands', 'remove /etc/kernreaktor/HOLD')
+        : null,
+  },
+  {
+    id: 'server-hold',
+    verdict: ({ isHeldByServer }) =>
+      isHeldByServer
+        ? deny('KR_HOLD', 'the server holds this cluster', 'release HOLD in the panel or by API')
+        : null,
+  },
+  {
+    id: 'observe-only',
+    verdict: ({ isObserveOnly }) =>
+      isObserveOnly
+        ? deny(
+            'KR_OBSERVE_ONLY',
+            'this daemon only observes',
+            'start a daemon for this node without observe-only',
+          )
+        : null,
+  },
+  {
+    id: 'args',
+    verdict({ wanted }) {
+      const action = actionOf(wanted);
+      return typeof action === 'string'
+        ? deny('KR_ARGS', action, 'submit the command with corrected args')
+        : null;
+    },
+  },
+  {
+    id: 'target',
+    verdict({ wanted: { kind, target }, node }) {
+      const isGuest = kind.startsWith('guest.');
+      if (isGuest !== (target.kind === 'guest')) {
+        return deny('KR_TARGET', `${kind} cannot act on a ${target.kind}`, 'name the right target');
+      }
+      const isElsewhere = !isGuest && kind !== 'node.wake' && target.id !== node;
+      return isElsewhere
+        ? deny('KR_TARGET', `${kind} of ${target.id} came to ${node}`, 'name its own executor')
+        : null;
+    },
+  },
+  {
+    id: 'local-policy',
+    verdict({ policy, wanted }) {
+      if (!policy.ok) return deny('KR_LOCAL_POLICY', policy.problem, 'correct the local policy');
+      const { allow } = policy.policy;
+      return allow && !allow.includes(wanted.kind)
+        ? deny(
+            'KR_LOCAL_POLICY',
+            `the local policy does not allow ${wanted.kind}`,
+            `add it under "allow" in the policy file of this machine`,
+          )
+        : null;
+    },
+  },
+  {
+    id: 'facts',
+    verdict: ({ driver, nodeFacts }) =>
+      driver && nodeFacts
+        ? null
+        : deny(
+            'KR_FACTS',
+            'the hypervisor did not describe this node in time',
+            'see the log of the daemon; check that the hypervisor answers',
+          ),
+  },
+  {
+    id: 'simulated',
+    verdict({ grant, driver }) {
+      if (!grant || grant.simulated === driver?.simulated) return null;
+      const [command, own] = grant.simulated ? ['simulated', 'real'] : ['real', 'simulated'];
+      return deny(
+        'KR_SIMULATED',
+        `a ${command} command came to a ${own} driver`,
+        'enrol this daemon in a cluster of its own kind',
+      );
+    },
+  },
+  {
+    id: 'capability',
+    verdict({ wanted: { kind }, driver, wakers }) {
+      if (kind === 'node.wake') {
+        return wakers > 0
+          ? null
+          : deny('KR_NO_WAKER', 'this node has no waker', 'configure one, or use another waker');
+      }
+      return driver?.capabilities.includes(kind)
+        ? null
+        : deny(
+            'KR_NOT_CAPABLE',
+            `driver ${driver?.name ?? 'unknown'} cannot ${kind} here`,
+            'use a driver whose capability list has it',
+          );
+    },
+  },
+  {
+    id: 'epoch',
+    verdict: ({ wanted: { epoch }, maxEpoch }) =>
+      epoch < maxEpoch
+        ? deny(
+            'KR_EPOCH',
+            `epoch ${epoch} is over, ${maxEpoch} has spoken`,
+            'submit the command again to the server that leads now',
+          )
+        : null,
+  },
+  {
+    id: 'journal',
+    verdict: ({ quarantined, wanted: { kind } }) =>
+      quarantined && !harmless.has(kind)
+        ? deny(
+            'KR_JOURNAL_QUARANTINED',
+            'the journal was corrupt, so what ran before is unknown',
+            `check the latest commands of this node, then remove ${quarantined}`,
+          )
+        : null,
+  },
+  {
+    id: 'disk',
+    verdict: ({ hasReserve }) =>
+      hasReserve
+        ? null
+        : deny('KR_DISK_FULL', 'the journal has no reserve left', 'free 2 MiB on its disk'),
+  },
+  {
+    id: 'target-busy',
+    verdict: ({ isTargetBusy, wanted: { target } }) =>
+      isTargetBusy
+        ? deny(
+            'KR_TARGET_BUSY',
+            `another command works on ${target.kind} ${target.id}`,
+            'wait until it has ended',
+          )
+        : null,
+  },
+  {
+    id: 'protected',
+    verdict({ wanted: { kind }, policy, nodeFacts }) {
+      const isProtected = (policy.ok && policy.policy.protected) || nodeFacts?.protected === true;
+      return isPowerOff(kind) && isProtected
+        ? deny(
+            'KR_PROTECTED',
+            'this machine is protected: it is never switched off',
+            'remove "protected" from the policy file of this machine',
+          )
+        : null;
+    },
+  },
+  {
+    id: 'running-guests',
+    verdict({ wanted: { kind }, runningGuests }) {
+      if (!isPowerOff(kind) || runningGuests === 0) return null;
+      return runningGuests === null
+        ? deny(
+            'KR_GUESTS_RUNNING',
+            'nobody can tell whether guests run here',
+            'see the log of the daemon; check that the hypervisor lists its guests',
+          )
+        : deny(
+            'KR_GUESTS_RUNNING',
+            `${runningGuests} guests run on this node`,
+            'migrate or stop them first',
+          );
+    },
+  },
+];
+
+export const guards: readonly Guard[] = rows;
+
+/** The first denial, or null: nothing speaks against it. */
+export function judge(facts: GuardFacts): Denial | null {
+  for (const { id, verdict } of guards) {
+    const refusal = verdict(facts);
+    if (refusal) return { rule: id, ...refusal };
+  }
+  return null;
+}

@@ -1,0 +1,72 @@
+/**
+ * Gathers what the guards judge by, fresh, all at once, within 5 s. Invariant: what does not
+ * answer in time, or fails, is missing, and missing denies. It never caches.
+ */
+import type { Clock, Log } from '../../broker/contract/ports.ts';
+import type { Description, Hypervisor } from '../hypervisor/port.ts';
+import { type GuardFacts, isPowerOff, type Wanted } from './guards.ts';
+import type { PolicyReading } from './local-policy.ts';
+import { within } from './work.ts';
+
+export type FactSources = {
+  hypervisor: Hypervisor;
+  readPolicy: () => Promise<PolicyReading>;
+  /** The HOLD file of this machine. */
+  isHeld: () => Promise<boolean>;
+  clock: Clock;
+  log: Log;
+};
+
+export type LocalFacts = Pick<
+  GuardFacts,
+  'driver' | 'nodeFacts' | 'runningGuests' | 'policy' | 'isHeldHere'
+> & { bootId: string | null };
+
+const factsMaxMs = 5_000;
+
+async function answered<T>(
+  { clock, log }: FactSources,
+  what: string,
+  answer: () => Promise<T>,
+): Promise<T | undefined> {
+  const tried = (async () => answer())().catch((error: unknown) => {
+    log.warn({ error, what }, 'no facts for the guards');
+    return undefined;
+  });
+  return within(clock, factsMaxMs, tried);
+}
+
+/** The driver's own count, or a count of what it lists. */
+async function countRunning(
+  sources: FactSources,
+  node: string,
+  description: Description | undefined,
+): Promise<number | null> {
+  const told = description?.facts.runningGuests ?? null;
+  if (told !== null) return told;
+  const sample = await answered(sources, 'sample', () => sources.hypervisor.sample(node));
+  const guests = sample?.guests ?? null;
+  // A guest in an unknown state may run: only those known to be off do not count.
+  return guests && guests.filter((guest) => guest.state !== 'stopped').length;
+}
+
+export async function gatherFacts(
+  sources: FactSources,
+  node: string,
+  { kind }: Wanted,
+): Promise<LocalFacts> {
+  const { hypervisor, readPolicy, isHeld } = sources;
+  const [description, policy, held] = await Promise.all([
+    answered(sources, 'description', () => hypervisor.describe(node)),
+    answered(sources, 'policy', readPolicy),
+    answered(sources, 'hold', isHeld),
+  ]);
+  return {
+    driver: description?.driver ?? null,
+    nodeFacts: description?.facts ?? null,
+    bootId: description?.bootId ?? null,
+    runningGuests: isPowerOff(kind) ? await countRunning(sources, node, description) : null,
+    policy: policy ?? { ok: false, problem: 'the local policy could not be read' },
+    isHeldHere: held ?? true,
+  };
+}

@@ -1,0 +1,55 @@
+/**
+ * What the administrator of this machine allows, whatever the server says: the policy file and the
+ * HOLD file. Both are read at every check, so an edit counts at once. Invariant: what cannot be
+ * read or understood forbids everything; a missing file is the only silence.
+ */
+import { access, readFile } from 'node:fs/promises';
+import { parse } from 'yaml';
+import { z } from 'zod';
+import { CommandKind } from '../../broker/contract/command.ts';
+
+/**
+ *   allow: [guest.migrate, guest.scale]   # only these kinds; every kind when left out
+ *   protected: true                       # this machine is never switched off
+ */
+export const LocalPolicy = z.strictObject({
+  allow: z.array(CommandKind).nullable().default(null),
+  protected: z.boolean().default(false),
+});
+export type LocalPolicy = z.infer<typeof LocalPolicy>;
+
+export type PolicyReading = { ok: true; policy: LocalPolicy } | { ok: false; problem: string };
+
+export function parsePolicy(text: string): PolicyReading {
+  let value: unknown;
+  try {
+    value = parse(text);
+  } catch (error) {
+    return { ok: false, problem: (error as Error).message.split('\n')[0] ?? 'not YAML' };
+  }
+  const policy = LocalPolicy.safeParse(value ?? {});
+  if (policy.success) return { ok: true, policy: policy.data };
+  const issue = policy.error.issues[0];
+  const field = issue?.path.join('.') ?? '';
+  return { ok: false, problem: `${field === '' ? 'policy' : field}: ${issue?.message ?? ''}` };
+}
+
+const isMissing = (error: unknown): boolean =>
+  ['ENOENT', 'ENOTDIR'].includes((error as NodeJS.ErrnoException).code ?? '');
+
+export const policyFile = (path: string) => async (): Promise<PolicyReading> => {
+  try {
+    const reading = parsePolicy(await readFile(path, 'utf8'));
+    return reading.ok ? reading : { ok: false, problem: `${path}: ${reading.problem}` };
+  } catch (error) {
+    if (isMissing(error)) return { ok: true, policy: LocalPolicy.parse({}) };
+    return { ok: false, problem: `${path}: ${(error as Error).message}` };
+  }
+};
+
+/** Held while the file exists, and also when nobody can tell whether it does. */
+export const holdFile = (path: string) => (): Promise<boolean> =>
+  access(path).then(
+    () => true,
+    (error: unknown) => !isMissing(error),
+  );
