@@ -6,7 +6,15 @@
  */
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
-import * as limits from './contract/limits.ts';
+import {
+  connectPacketBytesMax,
+  connectTimeoutMs,
+  packetBytesMax,
+  preAuthSocketsMax,
+  preAuthSocketsPerAddressMax,
+  publishBurstMax,
+  publishesPerSecondMax,
+} from './contract/limits.ts';
 import type { Clock } from './contract/ports.ts';
 import { createFrameScanner, packetType } from './frames.ts';
 
@@ -28,6 +36,14 @@ export type GateLimits = {
   preAuthSocketsMax: number;
   publishesPerSecondMax: number;
   publishBurstMax: number;
+};
+
+const defaults: GateLimits = {
+  connectTimeoutMs,
+  preAuthSocketsPerAddressMax,
+  preAuthSocketsMax,
+  publishesPerSecondMax,
+  publishBurstMax,
 };
 
 export type Admission = {
@@ -72,9 +88,9 @@ function judgeFrame(passage: Passage, type: number, lengthBytes: number): GateRe
     passage.phase = 'connecting';
   }
   if (passage.phase === 'connecting') {
-    return lengthBytes > limits.connectPacketBytesMax ? 'connectTooLarge' : undefined;
+    return lengthBytes > connectPacketBytesMax ? 'connectTooLarge' : undefined;
   }
-  if (lengthBytes > limits.packetBytesMax) return 'packetTooLarge';
+  if (lengthBytes > packetBytesMax) return 'packetTooLarge';
   if (type !== packetType.puback && !passage.spend()) return 'tooManyPackets';
   return undefined;
 }
@@ -99,7 +115,7 @@ function watch(stream: Duplex, passage: Passage, refuse: (why: GateRefusal) => v
 }
 
 export function createGate(clock: Clock, overrides: Partial<GateLimits> = {}): Gate {
-  const gateLimits: GateLimits = { ...limits, ...overrides };
+  const gateLimits: GateLimits = { ...defaults, ...overrides };
   const counters = Object.fromEntries(gateRefusals.map((why) => [why, 0])) as Counters;
   const waiting = new Set<Socket>();
   const byAddress = new Map<string, number>();
