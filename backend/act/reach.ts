@@ -67,7 +67,10 @@ export function createReach(clock: Clock, fleet: () => Fleet): Reach {
         return;
       }
       // The will of a session that was replaced says nothing about the present one.
-      if (contact(cluster, node).session !== session) return;
+      const known = contact(cluster, node);
+      if (known.session !== session) return;
+      // The will that follows a goodbye adds nothing; the first word keeps its time and reason.
+      if (contacts.has(key) && !known.online) return;
       const isShuttingDown = body.reason === 'shutdown';
       const offlineSinceMs = clock.monotonicMs();
       contacts.set(key, { session, online: false, offlineSinceMs, isShuttingDown });

@@ -8,6 +8,7 @@ import { openCommandsMax } from '../../broker/contract/limits.ts';
 import type { Message } from '../../broker/contract/messages.ts';
 import type { SyncContent } from '../../broker/contract/server.ts';
 import { appendAudit } from '../audit/chain.ts';
+import { noteHello } from '../store/sql/clusters.ts';
 import type { Commands, Nodes } from '../store/sql/schema.ts';
 import { readNode } from './facts.ts';
 import { note, stateOf } from './ledger.ts';
@@ -39,47 +40,41 @@ const readOpen = (step: Step, node: string): Promise<Commands[]> =>
     .orderBy('planned_at_ms')
     .execute();
 
-/** A node that came up again while it was wished asleep was switched on by someone. */
-async function noteHello(
-  step: Step,
-  { node, body }: Hello,
-  hasOpenCommands: boolean,
-): Promise<Nodes | undefined> {
-  const before = await readNode(step, node);
-  const knownJournal = before?.journal_id ?? null;
-  const isNewJournal = knownJournal !== null && knownJournal !== body.journalId;
-  const isNewBoot = body.bootId !== null && before?.boot_id !== body.bootId;
-  await step.trx
+async function auditLostJournal(step: Step, { node, body }: Hello, before: Nodes | undefined) {
+  await appendAudit(step.trx, {
+    chain: step.cluster.id,
+    actor: `node:${node}`,
+    action: 'node.journal-lost',
+    subject: `node:${node}`,
+    phase: 'done',
+    detail: { before: before?.journal_id ?? null, after: body.journalId },
+    atMs: step.nowMs,
+  });
+}
+
+const setNode = (step: Step, node: string, values: Partial<Nodes>) =>
+  step.trx
     .updateTable('nodes')
-    .set((eb) => ({
-      driver: JSON.stringify(body.driver),
-      boot_id: body.bootId,
-      journal_id: body.journalId,
-      incarnation: body.incarnation,
-      max_epoch: body.maxEpoch,
-      facts: JSON.stringify(body.facts),
-      facts_at_ms: step.nowMs,
-      wake_table_version: body.wakeTableVersion,
-      last_seen_at_ms: step.nowMs,
-      ...(isNewJournal && hasOpenCommands ? { journal_confirmed: 0 as const } : {}),
-      ...(isNewBoot ? { desired: 'awake' as const } : {}),
-      ver: eb('ver', '+', 1),
-    }))
+    .set((eb) => ({ ...values, ver: eb('ver', '+', 1) }))
     .where('cluster', '=', step.cluster.id)
     .where('id', '=', node)
     .execute();
-  if (isNewJournal && hasOpenCommands) {
-    await appendAudit(step.trx, {
-      chain: step.cluster.id,
-      actor: `node:${node}`,
-      action: 'node.journal-lost',
-      subject: `node:${node}`,
-      phase: 'done',
-      detail: { before: knownJournal, after: body.journalId },
-      atMs: step.nowMs,
-    });
+
+/** False for a hello that an older start of the daemon sent and that means nothing any more. */
+async function introduce(step: Step, hello: Hello, hasActive: boolean): Promise<boolean> {
+  const { node, body, cluster } = hello;
+  const before = await readNode(step, node);
+  const noted = await noteHello(step.trx, { cluster, node, hello: body, nowMs: step.nowMs });
+  if (noted.isNewJournal && hasActive) await auditLostJournal(step, hello, before);
+  // What a lost journal may have begun is none of our commands: there is nothing to look at.
+  if (noted.isNewJournal && !hasActive && before?.journal_confirmed === 1) {
+    await setNode(step, node, { journal_confirmed: 1 });
   }
-  return before;
+  // It came up although it was wished asleep: someone switched it on.
+  if (noted.isNewBoot && before?.desired === 'asleep') {
+    await setNode(step, node, { desired: 'awake' });
+  }
+  return noted.isCurrent;
 }
 
 const bootKinds: ReadonlySet<string> = new Set(['node.wake', 'node.shutdown', 'node.reboot']);
@@ -144,8 +139,7 @@ export async function onHello(step: Step, hello: Hello): Promise<void> {
   const { node, session } = hello;
   const open = await readOpen(step, node);
   const hasActive = open.some((row) => row.executor === node && isActive(stateOf(row)));
-  const known = await noteHello(step, hello, hasActive);
-  if (!known) return context.log.warn({ cluster: cluster.id, node }, 'hello of an unknown node');
+  if (!(await introduce(step, hello, hasActive))) return;
   const commands = await reconcile(step, hello, open);
   const { incarnation, seq } = context.watermark(cluster.id, node);
   const content = {
