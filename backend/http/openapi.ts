@@ -17,7 +17,13 @@ export async function installOpenApi(app: App, version: string): Promise<void> {
       components: { securitySchemes: { bearer: { type: 'http', scheme: 'bearer' } } },
       security: [{ bearer: [] }],
     },
-    transform: jsonSchemaTransform,
+    // The WebSocket plugin hides its routes; people should find the stream all the same.
+    transform: (route) =>
+      jsonSchemaTransform(
+        route.route.websocket === true
+          ? { ...route, schema: { ...route.schema, hide: false } }
+          : route,
+      ),
   });
   // The user interface brings routes of its own, which are as public as the document.
   await app.register(async (docs) => {

@@ -12,10 +12,10 @@ import { z } from 'zod';
 import { firstIssue } from '../../broker/contract/codec.ts';
 import { ClusterId } from '../../broker/contract/ids.ts';
 import type { Cancel, Clock, Log } from '../../broker/contract/ports.ts';
-import type { Fleet, NodeRecord } from '../state/fleet.ts';
+import type { Fleet } from '../state/fleet.ts';
 import type { Principal } from './access.ts';
 import type { CommandEvent, DecisionEvent } from './deps.ts';
-import { nodeView } from './views.ts';
+import { type NodeView, nodeView } from './views.ts';
 
 export const topics = ['telemetry', 'decisions', 'commands'] as const;
 export type Topic = (typeof topics)[number];
@@ -44,7 +44,8 @@ type Client = {
   recheck: () => Promise<Principal | undefined>;
   topics: ReadonlySet<Topic>;
   clusters: ReadonlySet<string> | null;
-  seenAtMs: number;
+  /** Has not been told of the nodes yet. */
+  isNew: boolean;
   cancel: Cancel;
 };
 
@@ -87,16 +88,27 @@ const isWanted = (client: Client, topic: Topic, cluster: string): boolean =>
   (client.clusters === null || client.clusters.has(cluster)) &&
   (client.principal?.clusters?.has(cluster) ?? client.principal !== undefined);
 
-function changedNodes(client: Client, fleet: Fleet, nowMs: number): object[] {
-  const changed: object[] = [];
-  const look = (record: NodeRecord): void => {
-    const changedAtMs = Math.max(record.sampleAtMs ?? -1, record.offlineSinceMs ?? -1);
-    if (changedAtMs > client.seenAtMs) changed.push(nodeView(record, nowMs));
+/**
+ * What is new of the nodes since it was last asked. Compared by what the nodes are, not by time:
+ * a sample enters the picture after its arrival, and a node grows stale without any.
+ */
+function nodeChanges(): (fleet: Fleet, nowMs: number) => { all: NodeView[]; changed: NodeView[] } {
+  const told = new Map<string, string>();
+  return (fleet, nowMs) => {
+    const all: NodeView[] = [];
+    const changed: NodeView[] = [];
+    for (const [key, record] of fleet.nodes) {
+      const view = nodeView(record, nowMs);
+      const { state, online, protected: isProtected, localHold, desired } = view;
+      const version = [record.incarnation, record.seq, state, online, isProtected, localHold];
+      const mark = [...version, desired].join(' ');
+      all.push(view);
+      if (told.get(key) === mark) continue;
+      told.set(key, mark);
+      changed.push(view);
+    }
+    return { all, changed };
   };
-  for (const [cluster, nodes] of fleet.nodesByCluster) {
-    if (isWanted(client, 'telemetry', cluster)) for (const record of nodes.values()) look(record);
-  }
-  return changed;
 }
 
 const isMate = (a: Principal, b: Principal | undefined): boolean =>
@@ -128,8 +140,7 @@ async function subscribe(
   client.cancel();
   client.topics = new Set(topics);
   client.clusters = clusters === undefined ? null : new Set(clusters);
-  // Everything known is sent once, so that a client needs no list request of its own.
-  client.seenAtMs = -1;
+  client.isNew = true;
   send(client, { topic: 'subscribed', topics, clusters: clusters ?? null });
 }
 
@@ -142,17 +153,23 @@ async function recheckAll(clients: ReadonlySet<Client>): Promise<void> {
   }
 }
 
-function sendChanges(clients: ReadonlySet<Client>, fleet: Fleet, nowMs: number): void {
+function sendChanges(
+  clients: ReadonlySet<Client>,
+  { all, changed }: { all: NodeView[]; changed: NodeView[] },
+): void {
   for (const client of clients) {
     if (!client.topics.has('telemetry')) continue;
-    const nodes = changedNodes(client, fleet, nowMs);
-    client.seenAtMs = nowMs;
+    // Everything is sent once, so that a client needs no list request of its own.
+    const news = client.isNew ? all : changed;
+    const nodes = news.filter(({ cluster }) => isWanted(client, 'telemetry', cluster));
+    client.isNew = false;
     if (nodes.length > 0) send(client, { topic: 'telemetry', nodes });
   }
 }
 
 export function createStream({ clock, fleet, log }: Deps): Stream {
   const clients = new Set<Client>();
+  const changesOf = nodeChanges();
   let ticking: Cancel | undefined;
   let recheckedAtMs = clock.monotonicMs();
 
@@ -165,7 +182,8 @@ export function createStream({ clock, fleet, log }: Deps): Stream {
         log.warn({ err: error }, 'streams unchecked'),
       );
     }
-    sendChanges(clients, fleet(), nowMs);
+    const isWatched = [...clients].some(({ topics }) => topics.has('telemetry'));
+    if (isWatched) sendChanges(clients, changesOf(fleet(), nowMs));
     ticking = clients.size > 0 ? clock.after(batchMs, tick) : undefined;
   };
   const tell = (topic: Topic, event: { cluster: string; atMs: number }): void => {
@@ -187,7 +205,7 @@ export function createStream({ clock, fleet, log }: Deps): Stream {
         recheck: connection.recheck,
         topics: new Set(),
         clusters: null,
-        seenAtMs: -1,
+        isNew: true,
         cancel: clock.after(subscribeWithinMs, () =>
           end(client, closeCode.policy, 'nothing was subscribed within 10 s'),
         ),

@@ -24,7 +24,7 @@ const SubmitBody = z
     kind: CommandKind,
     node: NodeId.describe('For guest kinds the node that executes it'),
     guest: GuestId.optional().describe('Required by guest kinds, refused by node kinds'),
-    args: z.record(z.string().max(128), z.json()).default({}),
+    args: z.record(z.string().max(128), z.unknown()).default({}),
     reason: reason.optional(),
   })
   .meta({

@@ -97,7 +97,8 @@ function journalRoute(app: App, context: Context): void {
     config: { access: 'journal:confirm' },
     schema: {
       tags: ['nodes'],
-      summary: 'State that what a lost journal may have begun was looked at; the node may act again',
+      summary:
+        'State that what a lost journal may have begun was looked at; the node may act again',
       params: ByNode,
       body: ConfirmBody,
       response: { 204: z.undefined().describe('Confirmed'), ...problems },

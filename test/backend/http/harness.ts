@@ -17,6 +17,7 @@ import type {
   Readiness,
   Submission,
 } from '../../../backend/http/deps.ts';
+import { createPasswords } from '../../../backend/http/passwords.ts';
 import { hashOf, newSecret } from '../../../backend/http/secrets.ts';
 import { createHttpServer, type HttpServer } from '../../../backend/http/server.ts';
 import { createObservation } from '../../../backend/observe/metrics.ts';
@@ -328,6 +329,10 @@ export async function startHarness(config: Partial<HttpConfig> = {}) {
   };
 }
 
+const storedHash = createPasswords((count) => new Uint8Array(count)).then((passwords) =>
+  passwords.hash(password),
+);
+
 /** Sessions of each role, made directly in the store: signing in has its own tests. */
 export async function signInAll(harness: Harness): Promise<Record<Who, string | null>> {
   const { database, newId, random, clock } = harness;
@@ -340,7 +345,7 @@ export async function signInAll(harness: Harness): Promise<Record<Who, string | 
     clusters: string[] | null,
   ) => {
     const id = newId();
-    const account = { id, username, passwordHash: '$none', role, clusters };
+    const account = { id, username, passwordHash: await storedHash, role, clusters };
     const isCreated =
       username === 'admin'
         ? await accounts.createFirst(account, by)

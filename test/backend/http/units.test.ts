@@ -1,4 +1,4 @@
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import {
   commonClusters,
@@ -29,7 +29,7 @@ describe('access', () => {
     for (const permission of Object.keys(permissions) as Permission[]) {
       const verdicts = roles.map((role) => may({ ...localPrincipal, role }, permission));
       const first = verdicts.indexOf('allowed');
-      expect(first, permission).toBeGreaterThanOrEqual(0);
+      expect(first).toBeGreaterThanOrEqual(0);
       expect(verdicts.slice(first).every((verdict) => verdict === 'allowed')).toBe(true);
     }
   });
@@ -44,7 +44,9 @@ describe('access', () => {
 
   it('never raises a role or widens a scope when two are combined', () => {
     const role = fc.constantFrom(...roles);
-    const scope = fc.option(fc.array(fc.constantFrom('a', 'b', 'c')).map((list) => new Set(list)));
+    const scope = fc.option(
+      fc.array(fc.constantFrom<string[]>('a', 'b', 'c')).map((list) => new Set(list)),
+    );
     fc.assert(
       fc.property(role, role, scope, scope, (x, y, a, b) => {
         expect(hasRole(x, lowerRole(x, y)) && hasRole(y, lowerRole(x, y))).toBe(true);
@@ -68,9 +70,11 @@ describe('sign-in delay', () => {
       const waitMs = delay.attempt('anna', nowMs);
       waits.push(waitMs);
       nowMs += waitMs;
-      if (waitMs > 0) expect(delay.attempt('anna', nowMs)).toBe(0);
+      // Whoever waited as told gets in.
+      if (waitMs > 0) waits.push(delay.attempt('anna', nowMs));
     }
-    expect(waits).toEqual([0, 0, 0, 1_000, 2_000, 4_000, 8_000, 8_000, 8_000]);
+    const doubling = [1_000, 2_000, 4_000, 8_000, 8_000, 8_000].flatMap((waitMs) => [waitMs, 0]);
+    expect(waits).toEqual([0, 0, 0, ...doubling]);
   });
 
   it('counts parallel attempts before any of them is judged', () => {

@@ -341,13 +341,13 @@ describe('a wrong request is refused with field and way out, and changes nothing
       ...(payload === undefined ? {} : { payload }),
       headers: { ...bearer(who.admin), ...headers },
     });
-    expect(answer.statusCode, answer.body).toBe(expected.status);
+    expect(answer.statusCode).toBe(expected.status);
     expect(answer.headers['content-type']).toMatch(/^application\/problem\+json/);
     const problem = Problem.parse(answer.json());
     expect(problem).toMatchObject({ status: expected.status, code: expected.code });
     expect(problem.field).toBe(expected.field);
     expect(problem.wayOut).toMatch(expected.wayOut);
-    if (expected.detail) expect(problem.detail).toMatch(expected.detail);
+    expect(problem.detail).toMatch(expected.detail ?? /\w+/);
     expect(answer.body).not.toMatch(/node_modules|\.ts:\d/);
     expect(await snapshot(h.database)).toBe(before);
     expect(JSON.stringify([...h.fleet.nodes], null, 1)).toBe(fleetBefore);

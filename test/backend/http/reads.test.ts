@@ -1,0 +1,263 @@
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { GuestDetail, GuestView, NodeDetail, NodeView } from '../../../backend/http/views.ts';
+import {
+  addCluster,
+  addNode,
+  bearer,
+  type Harness,
+  signInAll,
+  startHarness,
+  type Who,
+} from './harness.ts';
+
+let h: Harness;
+let who: Record<Who, string | null>;
+beforeAll(async () => {
+  h = await startHarness();
+  await addCluster(h.database, h.fleet, 'home');
+  await addCluster(h.database, h.fleet, 'elsewhere');
+  for (const node of ['n1', 'n2', 'n3']) {
+    addNode(h.fleet, { cluster: 'home', node, guests: [`${node}.100`, `${node}.101`] });
+  }
+  addNode(h.fleet, { cluster: 'elsewhere', node: 'n1', guests: ['7'] });
+  addNode(h.fleet, { cluster: 'home', node: 'n4' }, { maintenance: true });
+  who = await signInAll(h);
+});
+afterAll(() => h.stop());
+
+const get = async (url: string, caller: Who = 'viewer') => {
+  const answer = await h.app.inject({ url: `/api/v1/${url}`, headers: bearer(who[caller]) });
+  expect(answer.statusCode).toBe(200);
+  return answer.json();
+};
+type Page = { items: { id: string; cluster: string }[]; total: number; nextCursor: string | null };
+const idsOfPage = (page: Page) => page.items.map(({ cluster, id }) => `${cluster}/${id}`);
+
+it('lists nodes by cluster and id with what DESIGN names', async () => {
+  const page: Page = await get('nodes');
+  expect(idsOfPage(page)).toEqual(['elsewhere/n1', 'home/n1', 'home/n2', 'home/n3', 'home/n4']);
+  expect(page).toMatchObject({ total: 5, nextCursor: null });
+  for (const item of page.items) NodeView.strict().parse(item);
+  expect(page.items[1]).toMatchObject({
+    state: 'awake',
+    ageMs: 0,
+    cpuRatio: 0.25,
+    memoryUsedBytes: null,
+    memoryTotalBytes: null,
+    guestCount: 2,
+  });
+});
+
+it('pages by cursor or offset, and filters by cluster, state and node', async () => {
+  const first: Page = await get('nodes?limit=2');
+  expect(idsOfPage(first)).toEqual(['elsewhere/n1', 'home/n1']);
+  const second: Page = await get(`nodes?limit=2&cursor=${first.nextCursor}`);
+  expect(idsOfPage(second)).toEqual(['home/n2', 'home/n3']);
+  expect(idsOfPage(await get('nodes?limit=2&offset=2'))).toEqual(idsOfPage(second));
+  expect(idsOfPage(await get('nodes?cluster=home&state=maintenance'))).toEqual(['home/n4']);
+  const guests: Page = await get('guests?cluster=home&node=n2');
+  expect(idsOfPage(guests)).toEqual(['home/n2.100', 'home/n2.101']);
+  for (const item of guests.items) GuestView.strict().parse(item);
+});
+
+it('shows a scoped caller only its clusters, in lists and totals', async () => {
+  for (const list of ['nodes', 'guests', 'clusters']) {
+    const page: Page = await get(list, 'foreignAdmin');
+    expect(page.total).toBe(1);
+  }
+  expect(await get('clusters')).toMatchObject({
+    items: [
+      { id: 'elsewhere', nodeCount: 1, guestCount: 1 },
+      { id: 'home', nodeCount: 4, guestCount: 6, nodeStates: { awake: 3, maintenance: 1 } },
+    ],
+  });
+});
+
+it('shows one node and one guest with every metric of the catalogue', async () => {
+  const node = await get('clusters/home/nodes/n1');
+  NodeDetail.strict().parse(node);
+  expect(node).toMatchObject({
+    metrics: { cpuRatio: 0.25, votes: null },
+    guests: ['n1.100', 'n1.101'],
+  });
+  const guest = await get('clusters/home/guests/n1.100');
+  GuestDetail.strict().parse(guest);
+  expect(guest).toMatchObject({ node: 'n1', state: 'running', metrics: { cpuRatio: null } });
+});
+
+it('asks the store for series with sensible defaults, times in either form', async () => {
+  h.ranges.length = 0;
+  const now = h.clock.wallMs();
+  const answer = await get('telemetry?cluster=home&guest=n1.100&metrics=cpuRatio,cpuRatio');
+  expect(answer).toEqual({
+    series: [
+      { metric: 'cpuRatio', node: 'n1', guest: 'n1.100', points: [[now - 3_600_000, null]] },
+    ],
+    resolutionMs: 5_000,
+  });
+  const from = encodeURIComponent('2026-01-31T13:00:00+01:00');
+  const to = Date.parse('2026-01-31T13:00:00Z');
+  await get(`telemetry?cluster=home&metrics=cpuRatio&from=${from}&to=${to}&stepMs=60000`);
+  expect(h.ranges[1]).toEqual({
+    cluster: 'home',
+    entity: 'node',
+    metrics: ['cpuRatio'],
+    fromMs: to - 3_600_000,
+    toMs: to,
+    stepMs: 60_000,
+    aggregate: 'mean',
+  });
+});
+
+it('takes a command once per idempotency key and shows its history', async () => {
+  const submit = () =>
+    h.app.inject({
+      method: 'POST',
+      url: '/api/v1/commands',
+      payload: {
+        cluster: 'home',
+        kind: 'guest.migrate',
+        node: 'n1',
+        guest: 'n1.100',
+        args: { targetNode: 'n2' },
+      },
+      headers: { ...bearer(who.operator), 'idempotency-key': 'move-1' },
+    });
+  const first = await submit();
+  expect(first.statusCode).toBe(202);
+  const { id, state } = first.json<{ id: string; state: string }>();
+  expect(state).toBe('QUEUED');
+  const again = await submit();
+  expect(again.json()).toEqual({ id, state });
+  expect(again.headers['idempotent-replayed']).toBe('true');
+  expect(h.commands.submitted).toHaveLength(1);
+  expect(h.commands.submitted[0]).toMatchObject({
+    actor: 'account:operator',
+    origin: 'person',
+    approved: true,
+    // Defaults of the kind are filled in before anyone else sees it.
+    args: { targetNode: 'n2', online: true, withLocalDisks: false },
+  });
+  expect(await get(`commands/${id}`)).toMatchObject({
+    id,
+    state: 'QUEUED',
+    target: { kind: 'guest', id: 'n1.100' },
+    history: [{ state: 'QUEUED', at: new Date(h.clock.wallMs()).toISOString() }],
+  });
+  expect(await get('commands?cluster=home&state=QUEUED')).toMatchObject({ total: 1 });
+  expect(await get('commands?cluster=elsewhere')).toMatchObject({ total: 0, items: [] });
+});
+
+it('pages commands newest first, without losing or repeating one', async () => {
+  for (let n = 0; n < 4; n += 1) {
+    await h.clock.advance(1);
+    const payload = { cluster: 'home', kind: 'guest.start', node: 'n1', guest: `new-${n}` };
+    const headers = bearer(who.operator);
+    await h.app.inject({ method: 'POST', url: '/api/v1/commands', payload, headers });
+  }
+  const seen: string[] = [];
+  let cursor = '';
+  do {
+    const page: Page = await get(`commands?limit=2${cursor}`);
+    expect(page.total).toBe(5);
+    seen.push(...page.items.map(({ id }) => id));
+    cursor = page.nextCursor === null ? '' : `&cursor=${page.nextCursor}`;
+  } while (cursor !== '');
+  expect(seen).toEqual(seen.toSorted().toReversed());
+  expect(new Set(seen).size).toBe(5);
+});
+
+it('passes on the refusal of the stage behind it, with field and way out', async () => {
+  const page: Page = await get('commands?limit=1');
+  const url = `/api/v1/commands/${page.items[0]?.id}/approve`;
+  const answer = await h.app.inject({ method: 'POST', url, headers: bearer(who.operator) });
+  expect(answer.statusCode).toBe(409);
+  expect(answer.json()).toMatchObject({
+    code: 'KR_STATE',
+    field: 'id',
+    wayOut: 'look at its state',
+  });
+});
+
+it('explains a decision in one sentence and verifies the audit chain', async () => {
+  const summary = 'Moved guest 100 from n1 (cpu 0.93 > 0.85 for 300 s) to n2 (cpu 0.21).';
+  const id = h.newId();
+  await h.database.db
+    .insertInto('decisions')
+    .values({
+      id,
+      cluster: 'home',
+      at_ms: h.clock.wallMs(),
+      epoch: 1,
+      policy_hash: null,
+      inputs_hash: '0'.repeat(64),
+      intents: 1,
+      outcome: 'recommended',
+      summary,
+      plan: JSON.stringify({ cluster: 'home', intents: [{ rule: 'hot-node' }] }),
+      report: JSON.stringify({ summary, nonActions: [] }),
+      measured: null,
+      ver: 1,
+    })
+    .execute();
+  expect(await get('decisions?outcome=recommended')).toMatchObject({ items: [{ id, summary }] });
+  expect(await get(`decisions/${id}`)).toMatchObject({
+    summary,
+    intents: [{ rule: 'hot-node' }],
+    nonActions: [],
+    commands: [],
+  });
+  const audit = await get('audit?limit=2', 'admin');
+  expect(audit).toMatchObject({ items: [{ chain: 'system' }, { chain: 'system' }] });
+  const older: { items: { seq: number }[] } = await get(
+    `audit?limit=1&cursor=${audit.nextCursor}`,
+    'admin',
+  );
+  expect(older.items[0]?.seq).toBe(audit.items[1].seq - 1);
+  expect(await get('audit/verify', 'admin')).toMatchObject({ chain: 'system', ok: true });
+});
+
+it('enrols 2,048 simulated nodes at once, with credentials that work', async () => {
+  const nodes = Array.from({ length: 2_048 }, (_, index) => `node-${index}`);
+  const answer = await h.app.inject({
+    method: 'POST',
+    url: '/api/v1/enrolments',
+    payload: { cluster: 'elsewhere', nodes, simulated: true },
+    headers: bearer(who.foreignAdmin),
+  });
+  expect(answer.statusCode).toBe(201);
+  const { credentials, serverId, serverKeys } = answer.json<{
+    credentials: { node: string; daemon: string; secret: string }[];
+    serverId: string;
+    serverKeys: unknown[];
+  }>();
+  expect(credentials).toHaveLength(2_048);
+  expect({ serverId, serverKeys }).toEqual(h.deps.identity);
+  const [first] = credentials;
+  const owner = await h.directory.authenticate(
+    `elsewhere/${first?.daemon}`,
+    Buffer.from(first?.secret ?? '', 'utf8'),
+  );
+  expect([...(owner?.nodes ?? [])]).toEqual([first?.node]);
+});
+
+it('shows no secret in any answer or log line but where it is handed out', async () => {
+  const secrets = Object.values(who).filter((token) => token !== null);
+  const hashes = (await h.database.db.selectFrom('sessions').select('token_hash').execute()).map(
+    (row) => row.token_hash,
+  );
+  const bodies: string[] = [];
+  for (const { method, url } of h.server.routes) {
+    if (method !== 'GET' || url.includes(':') || url.includes('*') || url.endsWith('/stream'))
+      continue;
+    const headers = bearer(who.admin);
+    bodies.push((await h.app.inject({ url: `${url}?limit=5000`, headers })).body);
+    bodies.push((await h.app.inject({ url, headers })).body);
+  }
+  const seen = [...bodies, JSON.stringify(h.log.lines)].join('\n');
+  expect(seen.length).toBeGreaterThan(10_000);
+  for (const secret of [...secrets, ...hashes, h.server.setupToken() ?? '-']) {
+    expect(seen.includes(secret)).toBe(false);
+  }
+  expect(seen).not.toMatch(/argon2id\$|password_hash|token_hash|secret_hash/);
+});
