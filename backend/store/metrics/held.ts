@@ -4,7 +4,16 @@
  */
 import { type NodeKey, nodeKey } from '../../../broker/contract/ids.ts';
 import type { StoredSample, Watermark } from '../ports.ts';
-import { add, addRange, contiguous, emptySet, has, type SequenceSet } from './sequence-set.ts';
+import {
+  add,
+  addRange,
+  closeFirstHole,
+  contiguous,
+  emptySet,
+  has,
+  hasTooManyHoles,
+  type SequenceSet,
+} from './sequence-set.ts';
 
 /** A daemon that restarts every quarter of an hour for a day has 96. */
 const incarnationsPerNodeMax = 96;
@@ -37,7 +46,9 @@ export function isHeld(held: Held, { cluster, node, incarnation, seq }: Identity
 }
 
 export function hold(held: Held, sample: Identity): void {
-  add(setOf(held, sample), sample.seq);
+  const set = setOf(held, sample);
+  add(set, sample.seq);
+  if (hasTooManyHoles(set)) closeFirstHole(set);
 }
 
 export type HeldRange = Omit<Identity, 'seq'> & { first: number; last: number };

@@ -1,11 +1,11 @@
 /**
  * Which sequence numbers of one (node, incarnation) are held, as sorted disjoint ranges: one range
- * while nothing is missing. Pure. Memory is bounded: with more than `rangesMax` holes the oldest
- * hole is closed, that is, given up as lost.
+ * while nothing is missing. Pure. Whoever adds closes the oldest hole beyond `rangesMax`, that is,
+ * gives it up as lost, so that no daemon can fill the memory with holes.
  */
 
 /** A daemon that loses every second sample for an hour at 5 s makes 360 holes. */
-export const rangesMax = 1_024;
+const rangesMax = 1_024;
 
 export type SequenceSet = { firsts: number[]; lasts: number[] };
 
@@ -49,7 +49,6 @@ export function add(set: SequenceSet, seq: number): boolean {
   }
   if (has(set, seq)) return false;
   addRange(set, seq, seq);
-  if (set.firsts.length > rangesMax) closeFirstHole(set);
   return true;
 }
 
@@ -59,14 +58,16 @@ export const contiguous = (set: SequenceSet): number =>
 
 export const highest = (set: SequenceSet): number => set.lasts.at(-1) ?? 0;
 
+export const hasTooManyHoles = (set: SequenceSet): boolean => set.firsts.length > rangesMax;
+
 /** True when something between 1 and the highest is missing. */
 export const hasHole = (set: SequenceSet): boolean => contiguous(set) < highest(set);
 
-/** Gives the oldest hole up; returns how many numbers that were. */
-export function closeFirstHole(set: SequenceSet): number {
-  if (!hasHole(set)) return 0;
+/** Gives the oldest hole up; returns what it was, undefined when there is none. */
+export function closeFirstHole(set: SequenceSet): { first: number; last: number } | undefined {
+  if (!hasHole(set)) return undefined;
   const first = contiguous(set) + 1;
-  const next = set.firsts[set.firsts[0] === 1 ? 1 : 0] as number;
-  addRange(set, 1, next - 1);
-  return next - first;
+  const last = (set.firsts[set.firsts[0] === 1 ? 1 : 0] as number) - 1;
+  addRange(set, first, last);
+  return { first, last };
 }

@@ -1,0 +1,265 @@
+/**
+ * Where messages enter the backend. `accept` takes the bytes and returns at once: it decodes,
+ * judges, and puts what is good into bounded buffers, one for the state (newest sample per node)
+ * and one for the store (every sample). It never waits and never throws on foreign input. Every
+ * sample received is accounted for; see counters.ts. A receipt goes out only for what is durable.
+ */
+import { decode } from '../../broker/contract/codec.ts';
+import type { Message } from '../../broker/contract/messages.ts';
+import type { Cancel, Clock, Log, NewId } from '../../broker/contract/ports.ts';
+import type { Directory, Incoming, ServerLink } from '../../broker/port.ts';
+import type { StateInput } from '../state/inputs.ts';
+import type { MetricsStore, StoredSample } from '../store/ports.ts';
+import { createBuffer, type Entry, push, queuedCount } from './buffer.ts';
+import { type Counters, newCounters } from './counters.ts';
+import { type IngestRejection, judge, type RefusedSessions } from './judge.ts';
+import { createNodes, type NodeEntry } from './nodes.ts';
+import { createReceipts } from './receipts.ts';
+import {
+  discard,
+  expect,
+  isReplay,
+  mustDrop,
+  resume,
+  settle,
+  type Stored,
+  watermarkOf,
+} from './sequence.ts';
+import { createStateInputs, drain, offer } from './state-inputs.ts';
+import { createWriter } from './writer.ts';
+
+/** 48 s of 2048 nodes at 5 s; daemons keep 15 minutes, so a longer outage costs a replay. */
+const samplesMax = 20_000;
+/** Wire bytes; decoded, a sample takes about as much again. 11 s of 2048 nodes x 20 guests. */
+const bytesMax = 32 * 1024 * 1024;
+/** Clocks differ; more than this ahead of ours is wrong, and would outlive the retention. */
+const clockAheadMaxMs = 60_000;
+const receiptsEveryMs = 1_000;
+/** stop() must leave time for the stores to close within 5 s. */
+const stopWithinMs = 3_000;
+const logPerClientMs = 60_000;
+const loggedClientsMax = 4_096;
+
+export type CommandMessage = Message<'claim' | 'report' | 'hello' | 'presence'>;
+
+export type IngestDeps = {
+  link: ServerLink;
+  store: Pick<MetricsStore, 'write' | 'watermarks'>;
+  directory: Pick<Directory, 'ownership'>;
+  clock: Clock;
+  log: Log;
+  newId: NewId;
+  /** Must take it and return; called in order of arrival. */
+  toCommands(message: CommandMessage): void;
+  toEnrolments(message: Message<'enrol'>, client: string | null): void;
+};
+
+export type Ingest = {
+  accept(incoming: Incoming): void;
+  /** What the state has to fold, in order; empties it. */
+  drain(): StateInput[];
+  /** Called, synchronously, whenever `drain` would answer more than before. */
+  onArrival(listener: () => void): void;
+  counters(): Readonly<Counters>;
+  watermark(cluster: string, node: string): Stored;
+  start(): void;
+  /** Stores what is queued if the store takes it in time; what was receipted is stored already. */
+  stop(): Promise<void>;
+};
+
+type Parts = ReturnType<typeof createParts>;
+
+/** At most one line per client and minute, however much it sends. */
+function createRejectionLog({ clock, log }: IngestDeps) {
+  const loggedAtMs = new Map<string, number>();
+  return (incoming: Incoming, { code, field, hint }: IngestRejection): void => {
+    const client = incoming.client ?? 'external broker';
+    const nowMs = clock.monotonicMs();
+    const lastMs = loggedAtMs.get(client);
+    if (lastMs !== undefined && nowMs - lastMs < logPerClientMs) return;
+    if (loggedAtMs.size >= loggedClientsMax) loggedAtMs.clear();
+    loggedAtMs.set(client, nowMs);
+    const topic = incoming.topic.slice(0, 256);
+    log.warn({ client, topic, code, field, hint }, 'message refused');
+  };
+}
+
+function createParts(deps: IngestDeps) {
+  const { clock, log } = deps;
+  const counters = newCounters();
+  const nodes = createNodes();
+  const buffer = createBuffer({ samplesMax, bytesMax });
+  const entryOf = ({ cluster, node }: StoredSample): NodeEntry => nodes.of(cluster, node);
+  const receipts = createReceipts({
+    ...deps,
+    onPublished: () => void (counters.receipts += 1),
+    onFailed: () => void (counters.receiptFailures += 1),
+    onAbandoned({ cluster, node }, samples) {
+      counters.abandoned += samples;
+      log.warn({ cluster, node, samples }, 'missing samples given up: the daemon has them no more');
+    },
+  });
+  const onDropped = (dropped: readonly Entry[]): void => {
+    counters.dropped += dropped.length;
+    for (const { sample } of dropped) {
+      discard(entryOf(sample).sequence, sample.incarnation, sample.seq);
+    }
+  };
+  const writer = createWriter({
+    buffer,
+    clock,
+    log,
+    store: deps.store,
+    onDropped,
+    falls: ({ sample }) => mustDrop(entryOf(sample).sequence, sample.incarnation),
+    onStored(samples) {
+      const nowMs = clock.monotonicMs();
+      counters.stored += samples.length;
+      counters.batches += 1;
+      for (const sample of samples) {
+        const entry = entryOf(sample);
+        const { incarnation, seq } = sample;
+        counters.abandoned += settle(entry.sequence, { incarnation, seq, nowMs });
+        receipts.touch(entry);
+      }
+    },
+    onFailed: () => void (counters.writeFailures += 1),
+  });
+  const inputs = createStateInputs();
+  const logRejection = createRejectionLog(deps);
+  const refused: RefusedSessions = new Map();
+  return { counters, nodes, buffer, receipts, writer, onDropped, inputs, logRejection, refused };
+}
+
+function toState(parts: Parts, input: Parameters<typeof offer>[1]): void {
+  const outcome = offer(parts.inputs, input);
+  if (outcome === 'superseded') parts.counters.superseded += 1;
+  if (outcome === 'full') parts.counters.inputsDropped += 1;
+}
+
+/** What is stored of it, with a time that retention can be trusted to reach. */
+function sampleOf({ counters }: Parts, message: Message<'telemetry'>, wallMs: number) {
+  const { cluster, node, seq, body } = message;
+  const { incarnation, node: values, guests } = body;
+  const isAhead = body.sampledAtMs > wallMs + clockAheadMaxMs;
+  if (isAhead) counters.clockCorrected += 1;
+  const sampledAtMs = isAhead ? wallMs : body.sampledAtMs;
+  return { cluster, node, incarnation, seq, sampledAtMs, values, guests: guests ?? [] };
+}
+
+function takeTelemetry(
+  parts: Parts,
+  { clock }: IngestDeps,
+  [message, incoming]: readonly [Message<'telemetry'>, Incoming],
+): void {
+  const { counters, nodes, buffer, writer } = parts;
+  const { cluster, node, session, seq, body } = message;
+  const atMs = clock.monotonicMs();
+  const entry = nodes.of(cluster, node);
+  entry.session = session;
+  if (incoming.client !== null) entry.replayer = nodes.replayerOf(incoming.client);
+  if (isReplay(entry.sequence, body.incarnation, seq)) entry.replayer.replayedAtMs = atMs;
+  toState(parts, { kind: 'telemetry', atMs, message });
+  if (!expect(entry.sequence, body.incarnation, seq)) {
+    counters.duplicate += 1;
+    return;
+  }
+  const sample = sampleOf(parts, message, clock.wallMs());
+  parts.onDropped(push(buffer, { sample, bytes: incoming.payload.byteLength }));
+  writer.wake();
+}
+
+function route(parts: Parts, deps: IngestDeps, message: Message, incoming: Incoming): void {
+  if (message.name === 'telemetry') return takeTelemetry(parts, deps, [message, incoming]);
+  parts.counters.forwarded += 1;
+  const atMs = deps.clock.monotonicMs();
+  switch (message.name) {
+    case 'hello':
+      toState(parts, { kind: 'hello', atMs, message });
+      return deps.toCommands(message);
+    case 'presence':
+      toState(parts, { kind: 'presence', atMs, message });
+      return deps.toCommands(message);
+    case 'claim':
+    case 'report':
+      return deps.toCommands(message);
+    case 'enrol':
+      return deps.toEnrolments(message, incoming.client);
+    case 'sync':
+    case 'offer':
+    case 'grant':
+    case 'probe':
+    case 'verdict':
+    case 'receipt':
+    case 'enrolled':
+      throw new Error(`${message.name} passed the judge, which takes no server message`);
+  }
+}
+
+function accept(parts: Parts, deps: IngestDeps, incoming: Incoming): void {
+  const { counters } = parts;
+  const isTelemetry = incoming.topic.endsWith('/telemetry');
+  if (isTelemetry) counters.received += 1;
+  const decoded = decode(incoming.topic, incoming.payload);
+  const owner = incoming.client === null ? null : deps.directory.ownership(incoming.client);
+  const rejection = decoded.ok ? judge(decoded.message, owner, parts.refused) : decoded.rejection;
+  if (rejection) {
+    counters[rejection.code] += 1;
+    if (isTelemetry) counters.rejected += 1;
+    parts.logRejection(incoming, rejection);
+  } else if (decoded.ok) {
+    route(parts, deps, decoded.message, incoming);
+  }
+}
+
+/** Knows what the store holds when it resolves; listens to the link from the first moment. */
+export async function createIngest(deps: IngestDeps): Promise<Ingest> {
+  const { clock } = deps;
+  const parts = createParts(deps);
+  const { counters, buffer, inputs, nodes, receipts, writer } = parts;
+  const listeners: (() => void)[] = [];
+  let cancelReceipts: Cancel = () => undefined;
+
+  const take = (incoming: Incoming): void => {
+    const before = inputs.slots.length;
+    accept(parts, deps, incoming);
+    if (inputs.slots.length > before) for (const listener of listeners) listener();
+  };
+  const receiptLoop = (): void => {
+    cancelReceipts = clock.after(receiptsEveryMs, () => {
+      receipts.tick();
+      receiptLoop();
+    });
+  };
+
+  deps.link.onMessage(take);
+  for (const { cluster, node, incarnation, seq } of await deps.store.watermarks()) {
+    resume(nodes.of(cluster, node).sequence, incarnation, seq);
+  }
+
+  return {
+    accept: take,
+    drain: () => drain(inputs),
+    onArrival: (listener) => void listeners.push(listener),
+    counters() {
+      counters.queued = queuedCount(buffer);
+      counters.inFlight = buffer.flight.length;
+      counters.bufferedBytes = buffer.bytes;
+      return counters;
+    },
+    watermark: (cluster, node) => watermarkOf(nodes.get(cluster, node)?.sequence),
+    start() {
+      writer.start();
+      receiptLoop();
+    },
+    async stop() {
+      cancelReceipts();
+      let cancelLate: Cancel = () => undefined;
+      const late = new Promise<void>((done) => {
+        cancelLate = clock.after(stopWithinMs, done);
+      });
+      await Promise.race([writer.stop(), late]);
+      cancelLate();
+    },
+  };
+}
