@@ -21,7 +21,7 @@ type Rig = {
   live: LiveWorld;
   fleet: Fleet;
   log: ReturnType<typeof memoryLog>;
-  heard(name: Message['name'], node?: string): Message[];
+  heard: (name: Message['name'], node?: string) => Message[];
 };
 const closers: (() => Promise<void>)[] = [];
 afterEach(async () => {
