@@ -1,0 +1,122 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { DaemonConfigError, readDaemonConfig } from '../../daemon/config.ts';
+
+let folder: string;
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'kr-config-'));
+});
+afterEach(() => rm(folder, { recursive: true, force: true }));
+
+const secret = 'a1'.repeat(32);
+
+function read(environment: Record<string, string | undefined> = {}, hostName = 'PVE1.lan') {
+  const base = { KR_MQTT_URL: 'mqtts://kr.lan:8883', KR_CLUSTER: 'home', KR_DATA_DIR: folder };
+  const sources = { environment: { ...base, ...environment }, hostName };
+  return readDaemonConfig({ ...sources, systemFolder: join(folder, 'etc') });
+}
+
+function problemsOf(run: () => unknown): Record<string, string> {
+  try {
+    run();
+  } catch (error) {
+    if (!(error instanceof DaemonConfigError)) throw error;
+    return Object.fromEntries(error.problems.map(({ field, hint }) => [field, hint]));
+  }
+  throw new Error('was accepted');
+}
+
+describe('daemon settings', () => {
+  it('need little: the broker, the cluster and, the first time, a token', () => {
+    expect(read({ KR_ENROL_TOKEN: `${secret}.${'b2'.repeat(32)}` })).toEqual({
+      mqttUrl: 'mqtts://kr.lan:8883',
+      cluster: 'home',
+      node: 'pve1',
+      enrolment: { secret, caSha256: 'b2'.repeat(32) },
+      dataDir: folder,
+      intervalMs: 5_000,
+      logLevel: 'info',
+      script: null,
+    });
+    expect(read({ KR_ENROL_TOKEN: secret }).enrolment).toEqual({ secret, caSha256: null });
+  });
+
+  it('make an id of any host name, unless one is given', () => {
+    expect(read({}, 'My_Server').node).toBe('my-server');
+    expect(read({ KR_NODE: 'nas' }, 'x').node).toBe('nas');
+  });
+
+  it('come from files as well, without the line end an editor leaves', async () => {
+    const path = join(folder, 'token');
+    await writeFile(path, `${secret}\n`);
+    expect(read({ KR_ENROL_TOKEN_FILE: path }).enrolment?.secret).toBe(secret);
+  });
+
+  it('list every problem at once, each with its field and the way out', () => {
+    const environment = {
+      KR_MQTT_URL: 'http://kr.lan',
+      KR_CLUSTER: 'sys',
+      KR_NODE: 'Not An Id',
+      KR_ENROL_TOKEN: 'short',
+      KR_SAMPLE_INTERVAL_MS: '10',
+      KR_LOG_LEVEL: 'loud',
+    };
+    expect(problemsOf(() => read(environment))).toEqual({
+      KR_MQTT_URL: 'name the broker, for example mqtts://server.example:8883',
+      KR_CLUSTER: 'server, daemons and sys are reserved',
+      KR_NODE: expect.stringContaining('lower-case letters'),
+      KR_ENROL_TOKEN: expect.stringContaining('copy the whole token'),
+      KR_SAMPLE_INTERVAL_MS: 'use whole milliseconds from 250 to 300000',
+      KR_LOG_LEVEL: 'use debug, info, warn, error or silent',
+    });
+    expect(problemsOf(() => readDaemonConfig({ environment: {}, hostName: 'a' }))).toEqual({
+      KR_MQTT_URL: expect.stringContaining('name the broker'),
+      KR_CLUSTER: 'name the cluster this host belongs to',
+    });
+  });
+
+  it.each([
+    ['KR_NODE', { KR_NODE: 'a', KR_NODE_FILE: '/x' }, 'not both'],
+    ['KR_CLUSTER_FILE', { KR_CLUSTER: '', KR_CLUSTER_FILE: '/nowhere/x' }, 'cannot be read'],
+    ['KR_SAMPLE_INTERVAL_MS', { KR_SAMPLE_INTERVAL_MS: '5s' }, 'whole milliseconds'],
+    ['KR_SAMPLE_INTERVAL_MS', { KR_SAMPLE_INTERVAL_MS: '999.5' }, 'whole milliseconds'],
+    ['KR_ENROL_TOKEN', { KR_ENROL_TOKEN: `${secret}.ff` }, 'a dot and 64 more'],
+  ])('name %s in %o', (field, environment, hint) => {
+    expect(problemsOf(() => read(environment))[field]).toContain(hint);
+  });
+});
+
+describe('daemon.yaml', () => {
+  const write = (text: string): Promise<void> => writeFile(join(folder, 'daemon.yaml'), text);
+
+  it('names the programs of the script hypervisor', async () => {
+    await write('script:\n  guests: /opt/kr/guests\n  actions: {guest.stop: /opt/kr/stop}\n');
+    expect(read().script).toEqual({
+      guests: '/opt/kr/guests',
+      actions: { 'guest.stop': '/opt/kr/stop' },
+      queryTimeoutMs: 10_000,
+    });
+  });
+
+  it('may be empty', async () => {
+    await write('# nothing yet\n');
+    expect(read().script).toBeNull();
+  });
+
+  it.each([
+    ['script:\n  guests: guests.sh\n', 'daemon.yaml:2:11 script.guests', 'absolute path'],
+    ['script: {}\n', 'daemon.yaml:1:1 script.guests', 'expected string'],
+    ['script:\n  guests: /g\n  actions: {guest.fly: /f}\n', 'script.actions', 'guest.fly'],
+    ['script:\n  guests: /g\n  colour: red\n', 'daemon.yaml:2:3 script', 'colour'],
+    ['script: [unclosed\n', 'daemon.yaml:2:1', ''],
+    ['script:\n  guests: /g\n  queryTimeoutMs: 1\n', 'daemon.yaml:3:19', '100'],
+  ])('points at the place of a problem in %j', async (text, field, hint) => {
+    await write(text);
+    const problems = Object.entries(problemsOf(() => read())).map(([at, why]) => `${at}: ${why}`);
+    expect(problems).toHaveLength(1);
+    expect(problems[0]).toContain(field);
+    expect(problems[0]).toContain(hint);
+  });
+});
