@@ -29,6 +29,8 @@ type Slot = {
   cancel: Cancel | null;
 };
 
+const isWaiting = ({ phase }: Command): boolean => phase === 'received' || phase === 'claiming';
+
 const nonceBytes = 16;
 const keyOf = (node: string, commandId: string): string => `${commandId}@${node}`;
 
@@ -53,6 +55,12 @@ export class Actors {
   of(node: string): Command[] {
     const slots = [...this.#slots.values()].filter((slot) => slot.node === node);
     return slots.flatMap(({ command }) => command ?? []);
+  }
+
+  /** How many of the node's commands wait for a grant, those just arriving included. */
+  unstarted(node: string): number {
+    const slots = [...this.#slots.values()].filter((slot) => slot.node === node);
+    return slots.filter(({ command }) => !command || isWaiting(command)).length;
   }
 
   isKnown(node: string, commandId: string): boolean {

@@ -20,6 +20,7 @@ import type { FilePort } from './files.ts';
 import { createHold, type Hold } from './hold.ts';
 import { Inbox } from './inbox.ts';
 import { type Journal, openJournal } from './journal.ts';
+import { gatherLocalWill } from './local-facts.ts';
 import { isSettled, openCommandsOf } from './records.ts';
 
 export type ExecutorDeps = EffectDeps & {
@@ -126,13 +127,9 @@ class Executor implements ExecutorPort {
 
   /** What stops every command on this machine, as far as the server should know. */
   async #isStoppedHere(journal: Journal): Promise<boolean> {
-    const { isHeld, readPolicy } = this.#deps;
     if (journal.hasFailed()) return true;
-    try {
-      return (await isHeld()) || !(await readPolicy()).ok;
-    } catch {
-      return true;
-    }
+    const { isHeldHere, policy } = await gatherLocalWill(this.#deps);
+    return isHeldHere || !policy.ok;
   }
 }
 

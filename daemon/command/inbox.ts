@@ -102,10 +102,7 @@ export class Inbox {
     const { commandId, epoch } = offer;
     if (this.#isOld(epoch)) return this.#drop('offer of an old epoch', { commandId, node, epoch });
     if (!actors.isKnown(node, commandId)) {
-      const waiting = actors.of(node).filter(({ phase }) => phase === 'received');
-      const claiming = actors.of(node).filter(({ phase }) => phase === 'claiming');
-      const isCrowded = waiting.length + claiming.length >= openCommandsMax;
-      if (isCrowded || this.#isFull(node)) {
+      if (actors.unstarted(node) >= openCommandsMax || this.#isFull(node)) {
         return this.#drop('offer beyond the bound', { commandId, node });
       }
     }

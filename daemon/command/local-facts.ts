@@ -50,23 +50,34 @@ async function countRunning(
   return guests && guests.filter((guest) => guest.state !== 'stopped').length;
 }
 
+/** What the administrator of this machine wants, whatever the server says. */
+export async function gatherLocalWill(
+  sources: FactSources,
+): Promise<Pick<LocalFacts, 'policy' | 'isHeldHere'>> {
+  const [policy, held] = await Promise.all([
+    answered(sources, 'policy', sources.readPolicy),
+    answered(sources, 'hold', sources.isHeld),
+  ]);
+  return {
+    policy: policy ?? { ok: false, problem: 'the local policy could not be read' },
+    isHeldHere: held ?? true,
+  };
+}
+
 export async function gatherFacts(
   sources: FactSources,
   node: string,
   { kind }: Wanted,
 ): Promise<LocalFacts> {
-  const { hypervisor, readPolicy, isHeld } = sources;
-  const [description, policy, held] = await Promise.all([
-    answered(sources, 'description', () => hypervisor.describe(node)),
-    answered(sources, 'policy', readPolicy),
-    answered(sources, 'hold', isHeld),
+  const [description, will] = await Promise.all([
+    answered(sources, 'description', () => sources.hypervisor.describe(node)),
+    gatherLocalWill(sources),
   ]);
   return {
     driver: description?.driver ?? null,
     nodeFacts: description?.facts ?? null,
     bootId: description?.bootId ?? null,
     runningGuests: isPowerOff(kind) ? await countRunning(sources, node, description) : null,
-    policy: policy ?? { ok: false, problem: 'the local policy could not be read' },
-    isHeldHere: held ?? true,
+    ...will,
   };
 }

@@ -122,7 +122,8 @@ async function wake(deps: WorkDeps, grant: GrantContent, action: Action): Promis
   const args = action.kind === 'node.wake' ? action.args : {};
   const wakers = deps.wakers.filter(({ name }) => !args.waker || name === args.waker);
   const { macs = [], broadcasts = [] } = args;
-  const request = { node: grant.target.id, macs, broadcasts };
+  const { commandId } = grant;
+  const request = { node: grant.target.id, macs, broadcasts, commandId };
   const sent = await limited(deps, grant.timeoutMs, (signal) => wakeBy(wakers, request, signal));
   return { ...sent, postcondition: null };
 }
