@@ -36,15 +36,16 @@ function beat(agent: Agent, state: NodeState): void {
   state.dueAtMs = nowMs - (lateMs % state.intervalMs) + state.intervalMs;
   state.cancelBeat = clock.after(state.dueAtMs - nowMs, () => beat(agent, state));
   if (state.isSampling) agent.counters.skippedBeats += 1;
-  else void take(agent, state);
+  else void take(agent, state, clock.wallMs() - (lateMs % state.intervalMs));
 }
 
-async function take(agent: Agent, state: NodeState): Promise<void> {
+/** `dueAtMs`: the intended wall time, so that a late beat shows as latency and not as a late truth. */
+async function take(agent: Agent, state: NodeState, dueAtMs: number): Promise<void> {
   const { hypervisor, log } = agent.deps;
   state.isSampling = true;
   try {
     const sample = await hypervisor.sample(state.node);
-    if (!agent.isStopped) await record(agent, state, sample);
+    if (!agent.isStopped) await record(agent, state, { sample, dueAtMs });
   } catch (error) {
     agent.counters.failedSamples += 1;
     log.warn({ node: state.node, error }, 'the driver gave no sample');
@@ -68,12 +69,15 @@ function encodeSample(agent: Agent, state: NodeState, body: Telemetry): string {
   return fitting(null);
 }
 
-async function record(agent: Agent, state: NodeState, sample: HostSample): Promise<void> {
+type Taken = { sample: HostSample; dueAtMs: number };
+
+async function record(agent: Agent, state: NodeState, taken: Taken): Promise<void> {
+  const { sample, dueAtMs } = taken;
   const { clock } = agent.deps;
   const { node, incarnation, intervalMs } = state;
   state.seq += 1;
   agent.counters.samples += 1;
-  const sampledAtMs = clock.wallMs();
+  const sampledAtMs = Math.round(dueAtMs);
   const payload = encodeSample(agent, state, { incarnation, sampledAtMs, intervalMs, ...sample });
   const takenAtMs = clock.monotonicMs();
   const evicted = agent.outbox.add({ node, incarnation, seq: state.seq, takenAtMs, payload });
