@@ -4,9 +4,10 @@ import { clusterUnknown } from './access.ts';
 import type { Authentication } from './authentication.ts';
 import type { HttpDeps } from './deps.ts';
 import type { LoginDelay } from './login-delay.ts';
-import type { sortedKeys } from './paging.ts';
+import type { KeyIndex } from './paging.ts';
 import type { Passwords } from './passwords.ts';
 import type { Queries } from './queries.ts';
+import type { GuestRecord, NodeRecord } from '../state/fleet.ts';
 import type { AccountStore, Change } from '../store/sql/accounts.ts';
 import type { SessionStore, TokenStore } from '../store/sql/sessions.ts';
 
@@ -24,8 +25,8 @@ export type Context = HttpDeps & {
   queries: Queries;
   setup: SetupToken;
   delays: { byAccount: LoginDelay; byAddress: LoginDelay };
-  nodeKeys: ReturnType<typeof sortedKeys>;
-  guestKeys: ReturnType<typeof sortedKeys>;
+  nodeKeys: KeyIndex<NodeRecord>;
+  guestKeys: KeyIndex<GuestRecord>;
 };
 
 export const changeBy = (context: Pick<Context, 'clock'>, principal: Principal): Change => ({

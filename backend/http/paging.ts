@@ -65,23 +65,45 @@ export function pageOfKeys<T>(
   };
 }
 
-/**
- * The sorted keys of a map that changes under us, sorted anew at most once a second: sorting
- * 40,000 guests costs 20 ms, which no list request should pay.
- */
-export function sortedKeys<V>(source: () => ReadonlyMap<string, V>): {
+export type KeyIndex<V> = {
   at(nowMs: number): readonly string[];
-} {
+  /** Those whose value passes; scanned at most once a second per name. */
+  where(nowMs: number, name: string, isWanted: (value: V) => boolean): readonly string[];
+};
+
+/**
+ * The sorted keys of a map that changes under us. Sorting 40,000 guests costs 25 ms, which no list
+ * request should pay: when keys came or went it is done at most once a second, otherwise every
+ * 5 s, since one may have gone as another came. Reads by id never wait for it.
+ */
+export function sortedKeys<V>(source: () => ReadonlyMap<string, V>): KeyIndex<V> {
   let keys: readonly string[] = [];
   let sortedAtMs = Number.NEGATIVE_INFINITY;
+  const found = new Map<string, { atMs: number; keys: readonly string[] }>();
+  const at = (nowMs: number): readonly string[] => {
+    const map = source();
+    const hasGrown = keys.length !== map.size;
+    const isDue = nowMs - sortedAtMs >= (hasGrown ? 1_000 : 5_000);
+    if (isDue || (hasGrown && map.size < 10_000)) {
+      keys = [...map.keys()].sort();
+      sortedAtMs = nowMs;
+      found.clear();
+    }
+    return keys;
+  };
   return {
-    at(nowMs) {
+    at,
+    where(nowMs, name, isWanted) {
+      const all = at(nowMs);
+      const known = found.get(name);
+      if (known && nowMs - known.atMs < 1_000) return known.keys;
       const map = source();
-      if (nowMs - sortedAtMs >= 1_000 || (keys.length !== map.size && map.size < 10_000)) {
-        keys = [...map.keys()].sort();
-        sortedAtMs = nowMs;
-      }
-      return keys;
+      const wanted = all.filter((key) => {
+        const value = map.get(key);
+        return value !== undefined && isWanted(value);
+      });
+      found.set(name, { atMs: nowMs, keys: wanted });
+      return wanted;
     },
   };
 }

@@ -26,7 +26,13 @@ import {
 } from '../views.ts';
 
 const NodesQuery = listQuery({ state: z.enum(nodeStates).optional() });
-const GuestsQuery = listQuery({ node: NodeId.optional(), state: GuestState.optional() });
+const GuestsQuery = listQuery({
+  node: NodeId.optional(),
+  state: GuestState.optional(),
+}).refine(({ node, cluster }) => node === undefined || cluster !== undefined, {
+  path: ['cluster'],
+  message: 'is needed with node: a node is named by cluster and node',
+});
 
 function keysInScope(
   keys: readonly string[],
@@ -129,14 +135,13 @@ function guestRoutes(app: App, context: Context): void {
       await requireKnownCluster(context, cluster);
       const nowMs = clock.monotonicMs();
       const { guests } = fleet();
-      const all = keysInScope(guestKeys.at(nowMs), principalOfRequest(request), cluster);
-      const isWanted = (key: string): boolean => {
-        const guest = guests.get(key);
-        if (!guest || (node !== undefined && guest.node !== node)) return false;
-        return state === undefined || guest.state === state;
-      };
-      const isFiltered = node !== undefined || state !== undefined;
-      const keys = isFiltered ? all.filter(isWanted) : all;
+      const all =
+        state === undefined
+          ? guestKeys.at(nowMs)
+          : guestKeys.where(nowMs, state, (guest) => guest.state === state);
+      const inScope = keysInScope(all, principalOfRequest(request), cluster);
+      const keys =
+        node === undefined ? inScope : inScope.filter((key) => guests.get(key)?.node === node);
       return pageOfKeys(keys, request.query, (key) => {
         const guest = guests.get(key);
         return guest && guestView(guest, nowMs);

@@ -294,6 +294,12 @@ const cases: Case[] = [
     expected: { status: 400, code: 'KR_QUERY', field: 'limit', wayOut: schemaHint },
   },
   {
+    what: 'guests of a node without its cluster',
+    method: 'GET',
+    url: 'guests?node=n1',
+    expected: { status: 400, code: 'KR_QUERY', field: 'cluster', wayOut: schemaHint },
+  },
+  {
     what: 'offset and cursor together',
     method: 'GET',
     url: 'nodes?offset=1&cursor=aG9tZS9uMQ',
