@@ -1,0 +1,43 @@
+/**
+ * Samples as line protocol: measurement `node` with tags cluster, node and `guest` with tags
+ * cluster, node, guest; fields are the catalogue, and on the node the sample's identity. The
+ * client escapes the tags; our field names need none. A null is no field. By hand, because the
+ * client's Point takes 14 us a line and this 3 us, of 8 600 lines a second. Pure.
+ */
+import { guestMetrics, nodeMetrics } from '../../../broker/contract/metrics.ts';
+import type { StoredSample, Watermark } from '../ports.ts';
+import { escape } from './influx-client.ts';
+
+type Values = Readonly<Record<string, unknown>>;
+
+/** Floats all of them: InfluxDB fixes a field's type by its first value for ever. */
+function fieldsOf(values: Values, metrics: readonly { name: string }[]): string {
+  let fields = '';
+  for (const { name } of metrics) {
+    const value = values[name];
+    if (typeof value === 'number') fields += `${fields === '' ? '' : ','}${name}=${value}`;
+  }
+  return fields;
+}
+
+const tagsOf = ({ cluster, node }: { cluster: string; node: string }): string =>
+  `cluster=${escape.tag(cluster)},node=${escape.tag(node)}`;
+
+export function linesOf(sample: StoredSample): string[] {
+  const { incarnation, seq, sampledAtMs, values, guests } = sample;
+  const tags = tagsOf(sample);
+  const fields = fieldsOf(values, nodeMetrics);
+  const identity = `incarnation=${incarnation}i,seq=${seq}i`;
+  const lines = [`node,${tags} ${identity}${fields === '' ? '' : ','}${fields} ${sampledAtMs}`];
+  for (const guest of guests) {
+    const guestFields = fieldsOf(guest, guestMetrics);
+    if (guestFields === '') continue;
+    // Tags in the order of their names, as the server sorts them anyway.
+    const guestTags = `cluster=${escape.tag(sample.cluster)},guest=${escape.tag(guest.id)}`;
+    lines.push(`guest,${guestTags},node=${escape.tag(sample.node)} ${guestFields} ${sampledAtMs}`);
+  }
+  return lines;
+}
+
+export const watermarkLine = (watermark: Watermark, nowMs: number): string =>
+  `watermark,${tagsOf(watermark)} incarnation=${watermark.incarnation}i,seq=${watermark.seq}i ${nowMs}`;
