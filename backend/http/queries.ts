@@ -12,9 +12,15 @@ export type Scope = {
   cluster?: string | undefined;
 };
 
-/** The clusters a query may touch: the named one, the account's, or null for all. */
-const clustersIn = ({ clusters, cluster }: Scope): string[] | null =>
-  cluster !== undefined ? [cluster] : clusters && [...clusters];
+/**
+ * The clusters a query may touch: the named one, the account's, or null for all. No cluster has
+ * the empty id, which stands for "none": SQL knows no empty list.
+ */
+function clustersIn({ clusters, cluster }: Scope): string[] | null {
+  if (cluster !== undefined) return [cluster];
+  if (clusters === null) return null;
+  return clusters.size === 0 ? [''] : [...clusters];
+}
 
 /** One row more than asked for tells whether another page follows. */
 function pageOfRows<R extends { id: string }, T>(

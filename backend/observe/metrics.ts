@@ -19,6 +19,8 @@ export type Observation = {
   request(seen: { route: string; method: string; status: number; durationMs: number }): void;
   commandTransition(kind: string, state: string): void;
   refusedLogin(): void;
+  /** Time from a sample's intended instant to its place in the state. */
+  folded(latencyMs: number): void;
   render(): Promise<{ contentType: string; text: string }>;
 };
 
@@ -74,6 +76,12 @@ export function createObservation(sources: ObservationSources): Observation {
     help: 'Sign-ins refused for a wrong name, password or delay',
     registers: [registry],
   });
+  const publishToState = new Histogram({
+    name: 'kr_ingest_publish_to_state_seconds',
+    help: 'From the intended sampling time to being part of the state, by two clocks',
+    buckets: [0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.25, 0.5, 1, 2, 5, 15, 60],
+    registers: [registry],
+  });
   const ingest = { name: 'kr_ingest_total', help: 'Messages by what became of them' };
   const broker = { name: 'kr_broker', help: 'Figures of the broker' };
   const nodes = { name: 'kr_nodes', help: 'Nodes by state' };
@@ -94,6 +102,8 @@ export function createObservation(sources: ObservationSources): Observation {
       requests.observe({ route, method, status }, durationMs / 1_000),
     commandTransition: (kind, state) => transitions.inc({ kind, state }),
     refusedLogin: () => refusedLogins.inc(),
+    // A daemon's clock may run ahead; a negative latency would spoil the sum.
+    folded: (latencyMs) => publishToState.observe(Math.max(0, latencyMs) / 1_000),
     render: async () => ({ contentType: registry.contentType, text: await registry.metrics() }),
   };
 }

@@ -6,7 +6,7 @@ import type { FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import type { App } from '../app.ts';
 import { changeBy, type Context } from '../context.ts';
-import { httpError } from '../errors.ts';
+import { type HttpError, httpError } from '../errors.ts';
 import { principalOfRequest } from '../guard.ts';
 import { At, isoOf, isoOrNull, Password, problems, Role, Username } from '../schemas.ts';
 import { hashOf, newSecret } from '../secrets.ts';
@@ -31,6 +31,11 @@ const WhoAmI = z.object({
 export const addressKey = (request: FastifyRequest): string =>
   request.raw.socket.remoteAddress === undefined ? 'local' : request.ip;
 
+const refusedSignIn = (context: Context, error: HttpError): HttpError => {
+  context.observation.refusedLogin();
+  return error;
+};
+
 async function signIn(
   context: Context,
   request: FastifyRequest,
@@ -43,14 +48,14 @@ async function signIn(
     delays.byAddress.attempt(addressKey(request), nowMs) ||
     delays.byAccount.attempt(username, nowMs);
   if (waitMs > 0) {
-    throw httpError('KR_LOGIN_DELAY', 'Too many failed sign-ins from here or for this name.', {
-      retryAfterMs: waitMs,
-    });
+    const detail = 'Too many failed sign-ins from here or for this name.';
+    throw refusedSignIn(context, httpError('KR_LOGIN_DELAY', detail, { retryAfterMs: waitMs }));
   }
   const account = await accounts.findByUsername(username);
   const isRight = await passwords.verify(account?.password_hash ?? null, password);
   if (!isRight || !account || account.disabled === 1) {
-    throw httpError('KR_CREDENTIALS', 'User name or password is wrong.', { field: 'password' });
+    const detail = 'User name or password is wrong.';
+    throw refusedSignIn(context, httpError('KR_CREDENTIALS', detail, { field: 'password' }));
   }
   delays.byAddress.succeeded(addressKey(request));
   delays.byAccount.succeeded(username);

@@ -1,8 +1,12 @@
 import { request as httpRequest } from 'node:http';
-import { readFile, stat } from 'node:fs/promises';
+import { request as httpsRequest } from 'node:https';
+import { mkdtemp, readFile, rm, stat } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
+import { WebSocket as SecureSocket } from 'ws';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { ensureTls } from '../../../broker/tls.ts';
 import { removeRuntime, writeRuntime } from '../../../backend/http/runtime-file.ts';
 import { addCluster, bearer, type Harness, password, signInAll, startHarness } from './harness.ts';
 
@@ -111,6 +115,30 @@ describe('listening', () => {
     await h.server.close();
     expect(await closed).toBe(1_001);
     await expect(fetch(`${httpUrl}/healthz`)).rejects.toThrow('fetch failed');
+  });
+});
+
+describe('TLS', () => {
+  it('serves the same app and streams under our own certificate', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'kr-tls-'));
+    const files = await ensureTls({ folder, names: ['localhost'], nowMs: Date.now() });
+    const { cert: certificate, key: privateKey, ca } = files;
+    const { tlsUrl } = await start({
+      tls: { host: '127.0.0.1', port: 0, certificate, privateKey },
+    });
+    const { port } = new URL(tlsUrl ?? '');
+    const status = await new Promise<number | undefined>((resolve, reject) => {
+      const sent = httpsRequest({ host: 'localhost', port, path: '/healthz', ca }, (response) => {
+        response.resume();
+        resolve(response.statusCode);
+      });
+      sent.on('error', reject).end();
+    });
+    expect(status).toBe(200);
+    const stream = new SecureSocket(`wss://localhost:${port}/api/v1/stream`, { ca });
+    await new Promise((resolve, reject) => stream.on('open', resolve).on('error', reject));
+    stream.terminate();
+    await rm(folder, { recursive: true });
   });
 });
 

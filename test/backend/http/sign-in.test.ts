@@ -99,6 +99,8 @@ describe('sessions', () => {
     expect(wrong.statusCode).toBe(401);
     expect(unknown.body).toBe(wrong.body);
     expect(disabled.body).toBe(wrong.body);
+    const { text } = await h.deps.observation.render();
+    expect(text).toContain('kr_http_refused_logins_total 3');
   });
 
   it('delays guesses at a name, known or not, and lets the owner in after the wait', async () => {
