@@ -2,6 +2,7 @@
  * What carries the messages: the embedded broker with its doors, or a link to an external one.
  * TLS is our own CA unless the administrator brought certificates.
  */
+import { readFileSync } from 'node:fs';
 import { connectServerLink } from '../broker/client.ts';
 import type { Cancel, Clock, Log, Random } from '../broker/contract/ports.ts';
 import type { Directory, ServerLink } from '../broker/port.ts';
@@ -60,8 +61,12 @@ async function embedded(
   const urls = await broker.listen();
   let cancel: Cancel = () => undefined;
   const renewal = async (): Promise<void> => {
-    const files = await renew();
-    if (files) broker.renewTls(files);
+    try {
+      const files = await renew();
+      if (files) broker.renewTls(files);
+    } catch (error) {
+      log.error({ err: error }, 'certificate not renewed, tried again tomorrow');
+    }
     cancel = clock.after(renewalCheckMs, renewal);
   };
   if (tls !== null) cancel = clock.after(renewalCheckMs, renewal);
@@ -88,6 +93,7 @@ async function external(
     clientId: username,
     username,
     password: settings.KR_MQTT_PASSWORD ?? '',
+    ...(settings.KR_MQTT_CA !== undefined && { caPem: readFileSync(settings.KR_MQTT_CA, 'utf8') }),
     clock,
     random,
     log,

@@ -52,6 +52,7 @@ export const Settings = z.object({
   KR_MQTT_URL: url(['mqtt', 'mqtts', 'ws', 'wss']).optional(),
   KR_MQTT_USERNAME: z.string().min(1).default('kernreaktor-server'),
   KR_MQTT_PASSWORD: z.string().min(1).optional(),
+  KR_MQTT_CA: z.string().min(1).optional(),
   KR_SAMPLE_INTERVAL_MS: z.coerce.number().int().min(250).max(300_000).default(5_000),
   KR_LOG_LEVEL: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('info'),
   KR_TRUSTED_PROXIES: cidrs,

@@ -5,6 +5,7 @@
 import { timingSafeEqual } from 'node:crypto';
 import type { Kysely } from 'kysely';
 import type { MosquittoUser } from '../../../broker/acl.ts';
+import type { DirectoryFile } from '../../../broker/file-directory.ts';
 import type { Directory, Ownership } from '../../../broker/port.ts';
 import { sha256 } from './credentials.ts';
 import type { Schema } from './schema.ts';
@@ -21,8 +22,12 @@ export type DaemonDirectory = Directory & {
   reload(): Promise<void>;
   /** Of every daemon that has its final credential. */
   ownerships(): Ownership[];
-  /** Those with a hash that an external Mosquitto can check. */
+  /** Daemons and pending enrolments, as an external Mosquitto can check them. */
   mosquittoUsers(): MosquittoUser[];
+  /** The same for our own broker in a process of its own. */
+  fileEntries(): DirectoryFile['daemons'];
+  /** Called after every reload. */
+  onReload(listener: () => void): void;
 };
 
 const clientIdOf = ({ cluster, daemon }: DaemonKey): string => `${cluster}/${daemon}`;
@@ -62,7 +67,8 @@ async function loadEnrolments(db: Kysely<Schema>): Promise<Entries> {
   const pending = await db
     .selectFrom('enrolments')
     .innerJoin('clusters', 'clusters.id', 'enrolments.cluster')
-    .select(['cluster', 'daemon', 'nodes', 'token_hash', 'expires_at_ms', 'simulated'])
+    .select(['cluster', 'daemon', 'nodes', 'token_hash', 'mqtt_hash'])
+    .select(['expires_at_ms', 'simulated'])
     .where('used_at_ms', 'is', null)
     .execute();
   return new Map(
@@ -75,7 +81,7 @@ async function loadEnrolments(db: Kysely<Schema>): Promise<Entries> {
         enrolling: true,
       };
       const keys = [{ hash: row.token_hash, untilMs: row.expires_at_ms }];
-      return [clientIdOf(row), { ownership, keys, mqttHash: null }];
+      return [clientIdOf(row), { ownership, keys, mqttHash: row.mqtt_hash }];
     }),
   );
 }
@@ -96,12 +102,16 @@ export async function createDirectory(
   let daemons: Entries = new Map();
   let enrolments: Entries = new Map();
   let reloading: Promise<void> = Promise.resolve();
+  const listeners: (() => void)[] = [];
 
   const refresh = async (): Promise<void> => {
     const [newDaemons, newEnrolments] = [await loadDaemons(db), await loadEnrolments(db)];
     daemons = newDaemons;
     enrolments = newEnrolments;
+    for (const listener of listeners) listener();
   };
+  /** A daemon that has its credential is not let in by a token any more. */
+  const all = (): Entry[] => [...new Map([...enrolments, ...daemons]).values()];
 
   const directory: DaemonDirectory = {
     async authenticate(username, secret) {
@@ -117,9 +127,16 @@ export async function createDirectory(
     },
     ownerships: () => [...daemons.values()].map(({ ownership }) => ownership),
     mosquittoUsers: () =>
-      [...daemons.values()].flatMap(({ ownership, mqttHash }) =>
+      all().flatMap(({ ownership, mqttHash }) =>
         mqttHash === null ? [] : [{ ownership, mqttHash }],
       ),
+    fileEntries: () =>
+      all().map(({ ownership, keys }) => ({
+        ...ownership,
+        nodes: [...ownership.nodes],
+        secretHashes: keys.map(({ hash }) => hash),
+      })),
+    onReload: (listener) => void listeners.push(listener),
   };
   await directory.reload();
   return directory;

@@ -88,7 +88,7 @@ async function isSimulated(trx: Transaction<Schema>, cluster: string): Promise<b
 async function writeToken(
   trx: Transaction<Schema>,
   order: { id: string; cluster: string; node: string; actor: string },
-  { tokenHash, nowMs }: { tokenHash: string; nowMs: number },
+  { hashes, nowMs }: { hashes: Hashes; nowMs: number },
 ): Promise<void> {
   const { id, cluster, node, actor } = order;
   const simulated = await isSimulated(trx, cluster);
@@ -109,7 +109,8 @@ async function writeToken(
       cluster,
       nodes: JSON.stringify([node]),
       daemon: node,
-      token_hash: tokenHash,
+      token_hash: hashes.secretHash,
+      mqtt_hash: hashes.mqttHash,
       created_by: actor,
       created_at_ms: nowMs,
       expires_at_ms: nowMs + tokenLifeMs,
@@ -215,7 +216,7 @@ export function createEnrolments(deps: EnrolmentDeps): Enrolments {
       const secret = newSecret();
       const order = { id: deps.newId(), cluster, node, actor };
       await database.transaction((trx) =>
-        writeToken(trx, order, { tokenHash: sha256(secret), nowMs }),
+        writeToken(trx, order, { hashes: hashesOf(secret), nowMs }),
       );
       await directory.reload();
       const token = deps.caFingerprint === null ? secret : `${secret}.${deps.caFingerprint}`;

@@ -121,6 +121,8 @@ export interface Enrolments {
   nodes: Json;
   daemon: string;
   token_hash: string;
+  /** What an external Mosquitto checks the token by. */
+  mqtt_hash: string;
   created_by: string;
   created_at_ms: number;
   expires_at_ms: number;

@@ -147,6 +147,7 @@ const fleet = {
       nodes: json,
       daemon: id,
       token_hash: sha256,
+      mqtt_hash: long,
       created_by: actor,
       created_at_ms: int,
       expires_at_ms: int,

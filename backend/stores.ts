@@ -1,0 +1,116 @@
+/**
+ * Opens what is kept on disk or on another server: lock, SQL, metrics, keys, the directory of
+ * credentials; and imports kernreaktor.yaml before anything acts on it.
+ */
+import { mkdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Clock, Log, NewId, Random } from '../broker/contract/ports.ts';
+import { writeDirectory } from '../broker/file-directory.ts';
+import { openSigner } from './act/signer.ts';
+import { checkConfigFile } from './config-file.ts';
+import { importConfig } from './config-import.ts';
+import { ConfigError, configPath, type Settings } from './config.ts';
+import { lockFolder } from './lock.ts';
+import { openDuckDbStore } from './store/metrics/duckdb.ts';
+import { openInfluxStore } from './store/metrics/influx.ts';
+import type { MetricsStore } from './store/ports.ts';
+import { sha256 } from './store/sql/credentials.ts';
+import { createDirectory, type DaemonDirectory } from './store/sql/daemons.ts';
+import { type Database, openDatabase } from './store/sql/database.ts';
+
+export type BackendParts = { clock: Clock; random: Random; newId: NewId; log: Log };
+export type Undo = ReturnType<typeof createUndo>;
+export type Stores = Awaited<ReturnType<typeof openStores>>;
+
+/** Undo steps, run newest first, each one even when another failed. */
+export function createUndo(log: Log) {
+  const steps: [string, () => unknown][] = [];
+  return {
+    add: (name: string, step: () => unknown) => void steps.push([name, step]),
+    async run(): Promise<void> {
+      for (const [name, step] of steps.splice(0).toReversed()) {
+        try {
+          await step();
+        } catch (error) {
+          log.error({ err: error, part: name }, 'did not stop cleanly');
+        }
+      }
+    },
+  };
+}
+
+async function importFile(settings: Settings, database: Database, parts: BackendParts) {
+  const path = configPath(settings);
+  let text: string;
+  try {
+    text = readFileSync(path, 'utf8');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT' && settings.KR_CONFIG === undefined) {
+      return;
+    }
+    throw error;
+  }
+  const checked = checkConfigFile(text);
+  if (!checked.ok) {
+    throw new ConfigError(
+      checked.problems.map(({ line, column, field, hint }) => ({
+        field: `${path}:${line}:${column} ${field}`,
+        hint,
+      })),
+    );
+  }
+  await importConfig(database, checked.file, {
+    newId: parts.newId,
+    nowMs: parts.clock.wallMs(),
+  });
+}
+
+/** What a broker in a process of its own reads; its users change with every enrolment. */
+function keepDirectoryFile(settings: Settings, directory: DaemonDirectory, log: Log): void {
+  const { KR_MQTT_USERNAME: username, KR_MQTT_PASSWORD: password } = settings;
+  if (settings.KR_MQTT_URL === undefined || password === undefined) return;
+  const path = join(settings.KR_DATA_DIR, 'broker', 'directory.json');
+  const server = { username, secretHash: sha256(password) };
+  const write = (): void => {
+    writeDirectory(path, { server, daemons: directory.fileEntries() }).catch((error: unknown) =>
+      log.error({ err: error, path }, 'directory file not written'),
+    );
+  };
+  write();
+  directory.onReload(write);
+}
+
+const openMetrics = (
+  settings: Settings,
+  folder: string,
+  { clock, log }: BackendParts,
+): Promise<MetricsStore> => {
+  const { KR_INFLUX_URL: url, KR_INFLUX_TOKEN: token = '' } = settings;
+  if (url === undefined) {
+    const file = join(folder, 'metrics.duckdb');
+    return openDuckDbStore({ file, clock, log, retentionDays: settings.KR_METRICS_RETENTION_DAYS });
+  }
+  const { KR_INFLUX_ORG: org, KR_INFLUX_BUCKET: bucket } = settings;
+  return openInfluxStore({ url, token, org, bucket, clock, log });
+};
+
+export async function openStores(settings: Settings, parts: BackendParts, undo: Undo) {
+  const folder = settings.KR_DATA_DIR;
+  const { clock, log, random, newId } = parts;
+  undo.add('lock', lockFolder(folder));
+  mkdirSync(join(folder, 'keys'), { recursive: true, mode: 0o700 });
+  const database = await openDatabase({
+    url: settings.KR_SQL_URL,
+    file: join(folder, 'kernreaktor.sqlite'),
+    nowMs: () => clock.wallMs(),
+    log,
+  });
+  undo.add('database', () => database.close());
+  await importFile(settings, database, parts);
+  const metrics = await openMetrics(settings, folder, parts);
+  undo.add('metrics', () => metrics.close());
+  const signer = await openSigner({ folder: join(folder, 'keys'), random, newId });
+  const directory = await createDirectory(database.db, () => clock.wallMs());
+  keepDirectoryFile(settings, directory, log);
+  return { database, metrics, signer, directory };
+}

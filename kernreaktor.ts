@@ -1,0 +1,297 @@
+#!/usr/bin/env node
+/**
+ * The command: picks roles and composes them. It alone imports several of broker, daemon, backend
+ * and simulator, and nothing imports it. The system's clock and chance are made here.
+ */
+import { randomBytes } from 'node:crypto';
+import { existsSync, readFileSync, rmSync } from 'node:fs';
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { Command } from 'commander';
+import { pino } from 'pino';
+import { writeMosquittoFiles } from './backend/broker-acl.ts';
+import { type Backend, startBackend } from './backend/main.ts';
+import { checkConfigFile, configSchema } from './backend/config-file.ts';
+import {
+  ConfigError,
+  configPath,
+  ownNodeId,
+  readSettings,
+  type Settings,
+} from './backend/config.ts';
+import { asyncapiYaml } from './broker/asyncapi.ts';
+import { BrokerConfigError, readBrokerConfig } from './broker/config.ts';
+import { uuidv7 } from './broker/contract/ids.ts';
+import type { Clock, Log, NewId, Random } from './broker/contract/ports.ts';
+import { startBrokerProcess } from './broker/main.ts';
+import { createExecutor } from './daemon/command/executor.ts';
+import { nodeFiles } from './daemon/command/files.ts';
+import { holdFile, policyFile } from './daemon/command/local-policy.ts';
+import { type DaemonConfig, DaemonConfigError, readDaemonConfig } from './daemon/config.ts';
+import { credentialPath, readCredential } from './daemon/link/credential.ts';
+import { type DaemonDeps, type RunningDaemon, startDaemon } from './daemon/main.ts';
+import { startDemo } from './simulator/homelab.ts';
+import { addSimulateCommand } from './simulator/main.ts';
+
+const { version } = JSON.parse(readFileSync(join(import.meta.dirname, 'package.json'), 'utf8')) as {
+  version: string;
+};
+
+const summaryEveryMs = 10_000;
+const stopMaxMs = 6_000;
+const localPolicyPath = '/etc/kernreaktor/policy.yaml';
+const localHoldPath = '/etc/kernreaktor/HOLD';
+/** The cluster that `npm start` puts this host into. */
+const localCluster = 'local';
+
+const out = (line: string): void => void process.stdout.write(`${line}\n`);
+
+const random: Random = {
+  bytes: (count) => randomBytes(count),
+  ratio: () => randomBytes(4).readUInt32BE() / 2 ** 32,
+};
+
+function logOf(level: string): Log {
+  return pino(
+    { level, redact: ['token', 'password', 'secret', '*.token', '*.password', '*.secret'] },
+    pino.destination({ dest: 2, sync: false }),
+  );
+}
+
+type Parts = { clock: Clock; random: Random; newId: NewId; log: Log };
+
+function partsOf(level: string): Parts {
+  const log = logOf(level);
+  const clock: Clock = {
+    wallMs: () => Date.now(),
+    monotonicMs: () => Math.floor(performance.now()),
+    after(delayMs, run) {
+      const timer = setTimeout(() => {
+        // A rejection here is a bug: it must reach the process, not vanish.
+        Promise.resolve()
+          .then(run)
+          .catch((error: unknown) => process.emit('uncaughtException', error as Error));
+      }, delayMs);
+      return () => clearTimeout(timer);
+    },
+  };
+  process.on('uncaughtException', (error) => {
+    log.error({ err: error }, 'a bug: the process ends');
+    process.exitCode = 70;
+    setTimeout(() => process.exit(), 50);
+  });
+  return { clock, random, newId: () => uuidv7(Date.now(), randomBytes(16)), log };
+}
+
+/** Waits for SIGINT or SIGTERM, then stops; a second signal does not wait. */
+async function untilSignal(stop: () => Promise<void>): Promise<void> {
+  await new Promise<void>((resolve) => {
+    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => resolve());
+  });
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(1));
+  setTimeout(() => process.exit(1), stopMaxMs).unref();
+  await stop();
+  process.exit(0);
+}
+
+const executorOf =
+  (parts: Parts, folder: string, observeOnly: boolean): DaemonDeps['createExecutor'] =>
+  async ({ credential, hypervisor, wakers }) =>
+    createExecutor({
+      ...parts,
+      cluster: credential.cluster,
+      files: nodeFiles(join(folder, 'journal')),
+      serverKeys: () => credential.serverKeys,
+      hypervisor,
+      wakers,
+      readPolicy: policyFile(localPolicyPath),
+      isHeld: holdFile(localHoldPath),
+      observeOnly,
+    });
+
+/** A credential that the server no longer knows would keep this host out for ever. */
+async function dropStaleCredential(folder: string, backend: Backend): Promise<boolean> {
+  const path = credentialPath(folder);
+  const kept = await readCredential(path);
+  if (!kept) return false;
+  if (backend.directory.ownership(`${kept.cluster}/${kept.daemon}`)) return true;
+  rmSync(path);
+  return false;
+}
+
+/** This host's own daemon: enrolled like any other, observe-only, and its node protected. */
+async function startLocalDaemon(
+  settings: Settings,
+  backend: Backend,
+  parts: Parts,
+): Promise<RunningDaemon> {
+  const folder = join(settings.KR_DATA_DIR, 'daemon');
+  await mkdir(folder, { recursive: true, mode: 0o700 });
+  const node = ownNodeId();
+  const isEnrolled = await dropStaleCredential(folder, backend);
+  let enrolment: DaemonConfig['enrolment'] = null;
+  if (!isEnrolled) {
+    const order = { cluster: localCluster, node, actor: 'start' };
+    const created = await backend.enrolments.createToken(order);
+    if (!created.ok) throw new Error(`${created.refusal.detail}. ${created.refusal.wayOut}`);
+    enrolment = { secret: created.token.split('.')[0] ?? '', caSha256: null };
+  }
+  await backend.protect({
+    cluster: localCluster,
+    node,
+    reason: 'this machine runs the backend',
+  });
+  return startDaemon(
+    {
+      mqttUrl: backend.urls.mqttUrl,
+      cluster: localCluster,
+      node,
+      enrolment,
+      dataDir: folder,
+      intervalMs: settings.KR_SAMPLE_INTERVAL_MS,
+      logLevel: settings.KR_LOG_LEVEL,
+      script: null,
+    },
+    { ...parts, version, createExecutor: executorOf(parts, folder, true) },
+  );
+}
+
+function welcome({ urls, setupToken }: Backend): void {
+  out(`\nKernreaktor ${version} listens on ${urls.httpUrl}`);
+  if (urls.tlsUrl !== null) out(`  from the network: ${urls.tlsUrl}`);
+  out(`  API: ${urls.httpUrl}/docs   MQTT: ${urls.mqttUrl}`);
+  if (setupToken !== null) out(`  set-up token for the first account: ${setupToken}`);
+  out('');
+}
+
+/** One live line on a terminal; elsewhere a line every 10 s. */
+function showSummary(backend: Backend): () => void {
+  const { isTTY } = process.stdout;
+  let last = backend.figures().received;
+  const everyMs = isTTY ? 1_000 : summaryEveryMs;
+  const timer = setInterval(() => {
+    const { nodes, guests, received } = backend.figures();
+    const rate = (((received - last) * 1_000) / everyMs).toFixed(1);
+    last = received;
+    const line = `${nodes} nodes, ${guests} guests, ${rate} messages/s`;
+    process.stdout.write(isTTY ? `\r\u001b[2K${line}` : `${line}\n`);
+  }, everyMs);
+  return () => clearInterval(timer);
+}
+
+/** On a terminal the summary is the news; logs there only say what is wrong. */
+const levelOf = (settings: Settings): string =>
+  process.stdout.isTTY && settings.KR_LOG_LEVEL === 'info' ? 'warn' : settings.KR_LOG_LEVEL;
+
+async function start({ withDemo }: { withDemo: boolean }): Promise<void> {
+  const settings = readSettings();
+  if (withDemo && process.env['KR_DATA_DIR'] === undefined) {
+    settings.KR_DATA_DIR = join(settings.KR_DATA_DIR, 'demo');
+  }
+  const parts = partsOf(levelOf(settings));
+  const backend = await startBackend(settings, parts);
+  const daemon = await startLocalDaemon(settings, backend, parts);
+  welcome(backend);
+  const demo = withDemo
+    ? await startDemo({
+        ...parts,
+        version,
+        dataDir: settings.KR_DATA_DIR,
+        intervalMs: settings.KR_SAMPLE_INTERVAL_MS,
+      })
+    : null;
+  const hideSummary = showSummary(backend);
+  await untilSignal(async () => {
+    hideSummary();
+    await demo?.stop();
+    await daemon.stop();
+    await backend.stop();
+  });
+}
+
+async function runDaemon(): Promise<void> {
+  const config = readDaemonConfig();
+  const parts = partsOf(config.logLevel);
+  await mkdir(config.dataDir, { recursive: true, mode: 0o700 });
+  const createExecutorOf = executorOf(parts, config.dataDir, false);
+  const daemon = await startDaemon(config, { ...parts, version, createExecutor: createExecutorOf });
+  await untilSignal(() => daemon.stop());
+}
+
+async function runBroker(): Promise<void> {
+  const config = readBrokerConfig();
+  const broker = await startBrokerProcess(config, partsOf('info'));
+  out(`broker listens on ${broker.urls.mqttUrl}`);
+  await untilSignal(() => broker.stop());
+}
+
+async function writeAcl(folder: string): Promise<void> {
+  const written = await writeMosquittoFiles(readSettings(), folder, partsOf('warn'));
+  out(`${written.users} daemons: ${written.passwords}, ${written.acl}`);
+}
+
+function checkConfig(file: string | undefined): void {
+  const path = file ?? configPath(readSettings());
+  if (!existsSync(path)) throw new Error(`${path} does not exist; name the file to check`);
+  const checked = checkConfigFile(readFileSync(path, 'utf8'));
+  if (checked.ok) return out(`${path}: fine`);
+  for (const { line, column, field, hint } of checked.problems) {
+    process.stderr.write(`${path}:${line}:${column} ${field}: ${hint}\n`);
+  }
+  process.exitCode = 1;
+}
+
+const stopRun = new AbortController();
+
+function programOf(): Command {
+  const program = new Command('kernreaktor')
+    .description('observes clusters of hosts, balances them, and explains every decision')
+    .version(version);
+  program
+    .command('start')
+    .description('broker, backend and a daemon for this host, in one process')
+    .action(() => start({ withDemo: false }));
+  program
+    .command('demo')
+    .description('start, with a simulated homelab at 60x')
+    .action(() => start({ withDemo: true }));
+  program.command('daemon').description('the daemon of this host alone').action(runDaemon);
+  const broker = program.command('broker').description('the broker alone').action(runBroker);
+  broker
+    .command('acl')
+    .description("write Mosquitto's password and ACL file for the enrolled daemons")
+    .option('--out <folder>', 'where the two files go', '.')
+    .action(({ out: folder }: { out: string }) => writeAcl(folder));
+  const config = program.command('config').description('kernreaktor.yaml');
+  config.command('check').argument('[file]').action(checkConfig);
+  config.command('schema').action(() => out(JSON.stringify(configSchema(), null, 2)));
+  program
+    .command('docs')
+    .description('write the generated pages of docs/')
+    .action(() => writeFile(join(import.meta.dirname, 'docs', 'asyncapi.yaml'), asyncapiYaml()));
+  addSimulateCommand(program, () => ({
+    ...partsOf('warn'),
+    version,
+    pid: process.pid,
+    out: process.stdout,
+    errors: process.stderr,
+    setExitCode: (code) => void (process.exitCode = code),
+    signal: stopRun.signal,
+  }));
+  return program;
+}
+
+/** What a user can mend is told in plain lines; anything else is a bug and keeps its stack. */
+const isForUsers = (error: unknown): error is Error =>
+  error instanceof ConfigError ||
+  error instanceof DaemonConfigError ||
+  error instanceof BrokerConfigError ||
+  (error instanceof Error && 'code' in error && String(error.code).startsWith('KR_'));
+
+try {
+  await programOf().parseAsync();
+} catch (error) {
+  if (!isForUsers(error)) throw error;
+  process.stderr.write(`${error.message}\n`);
+  process.exitCode = 2;
+}
