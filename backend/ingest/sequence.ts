@@ -93,7 +93,8 @@ export function isReplay(node: NodeSequence, incarnation: number, seq: number): 
 /** It is not waiting any more and was not stored: the daemon has to send it again. */
 export function discard(node: NodeSequence, incarnation: number, seq: number): void {
   node.incarnations.get(incarnation)?.pending.delete(seq);
-  if (incarnation < node.newest) node.isBroken = true;
+  // A sample of the newest incarnation that falls is itself where receipts stand still.
+  node.isBroken = incarnation < node.newest;
 }
 
 /**
