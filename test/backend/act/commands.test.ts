@@ -172,11 +172,7 @@ describe('a submission', () => {
       { guest: '999' },
       { code: 'KR_UNKNOWN_GUEST', field: 'guest', status: 404 },
     ],
-    [
-      'no guest',
-      { guest: undefined as never },
-      { code: 'KR_INVALID', field: 'guest', status: 400 },
-    ],
+    ['no guest', { guest: '' }, { code: 'KR_INVALID', field: 'guest', status: 400 }],
     ['the wrong node', { node: 'n2' }, { code: 'KR_GUEST_ELSEWHERE', field: 'node', status: 409 }],
     [
       'an unknown argument',
@@ -198,8 +194,8 @@ describe('a submission', () => {
     async (_, change, expected) => {
       const { world, service } = await running();
       const answer = await service.commands.submit({ ...restart, ...change });
-      expect(answer).toMatchObject({ ok: false, refusal: expected });
-      if (!answer.ok) expect(answer.refusal.wayOut).not.toBe('');
+      const wayOut = expect.stringMatching(/./);
+      expect(answer).toMatchObject({ ok: false, refusal: { ...expected, wayOut } });
       for (const table of ['commands', 'targets', 'outbox', 'audit'] as const) {
         expect(await world.database.db.selectFrom(table).selectAll().execute()).toEqual([]);
       }
@@ -406,23 +402,5 @@ describe('a node with a new journal', () => {
     const id = await accepted(service, restart);
     await world.clock.advance(60_000);
     expect((await world.command(id)).state).toBe('SUCCEEDED');
-  });
-
-  it('gets no grant for what its old journal claimed', async () => {
-    const { world, service } = await running();
-    const id = await accepted(service, restart);
-    await world.clock.advance(600);
-    const row = await world.command(id);
-    world.twin('n1').say('claim', {
-      commandId: id,
-      nonce: 'a'.repeat(32),
-      journalId: world.newId(),
-      incarnation: 2,
-      bootId: null,
-      maxEpoch: 0,
-    });
-    await world.clock.advance(200);
-    expect((await world.command(id)).claim_journal_id).toBe(row.claim_journal_id);
-    expect((await world.command(id)).nonce).toBe(row.nonce);
   });
 });

@@ -57,8 +57,7 @@ const anyNode = (world: World) =>
 async function disturb(world: World, service: Service): Promise<void> {
   const chance = world.random.ratio();
   if (chance < 0.7) {
-    const answer = await service.commands.submit(draw(world));
-    if (!answer.ok) expect(answer.refusal.status).toBeLessThan(600);
+    await service.commands.submit(draw(world));
   } else if (chance < 0.8) {
     const twin = anyNode(world);
     if (twin && twin.session !== null) {

@@ -112,7 +112,7 @@ export function createTwin(node: string, cluster: string, links: Links) {
   }
   function report(id: string, entry: Entry, body: Bare<Report>): void {
     entry.n += 1;
-    const full = { ...body, commandId: id, n: entry.n, journalId, incarnation } as Report;
+    const full: Report = { ...body, commandId: id, n: entry.n, journalId, incarnation };
     entry.unconfirmed.push(full);
     say('report', full);
   }
@@ -404,6 +404,7 @@ export async function createWorld(options: WorldOptions) {
   const effects: Links['effects'] = [];
   const violations: string[] = [];
   const retained: string[] = [];
+  const sent: { cluster: string; node: string; name: string; body: unknown }[] = [];
   let faults = options.faults ?? noFaults;
   const off = new Set<string>();
 
@@ -459,6 +460,7 @@ export async function createWorld(options: WorldOptions) {
         }
         const [, , cluster = '', node = '', name = ''] = topic.split('/');
         const { session, body } = JSON.parse(payload) as { session: string; body: unknown };
+        sent.push({ cluster, node, name, body });
         carry(() => twins.get(nodeKey(cluster, node))?.receive(name, session, body));
       },
       onMessage: () => undefined,
@@ -504,6 +506,7 @@ export async function createWorld(options: WorldOptions) {
     effects,
     violations,
     retained,
+    sent,
     twins,
     createService,
     twin: (node: string, cluster = 'home') => twins.get(nodeKey(cluster, node)) as Twin,
