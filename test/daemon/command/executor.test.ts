@@ -151,7 +151,7 @@ describe('executor: the straight way', () => {
     const macs = ['52:54:00:00:00:01'];
     const wake = { kind: 'node.wake', target: { kind: 'node', id: 'n9' }, args: { macs } } as const;
     const { commandId } = await rig.run(wake);
-    expect(requests).toEqual([{ node: 'n9', macs, broadcasts: [] }]);
+    expect(requests).toEqual([{ node: 'n9', macs, broadcasts: [], commandId }]);
     const detail = 'wol: sent 6';
     expect(finishOf(rig, commandId)).toMatchObject({ exitCode: 0, postcondition: null, detail });
     const only = await rig.run({ ...wake, args: { macs, waker: 'ipmi' } });

@@ -1,0 +1,61 @@
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { holdFile, parsePolicy, policyFile } from '../../../daemon/command/local-policy.ts';
+
+let folder = '';
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'kr-policy-'));
+});
+afterEach(() => rm(folder, { recursive: true }));
+
+describe('local policy', () => {
+  it('allows what it names, and everything when it names nothing', () => {
+    expect(parsePolicy('allow: [guest.start]\nprotected: true\n')).toEqual({
+      ok: true,
+      policy: { allow: ['guest.start'], protected: true },
+    });
+    expect(parsePolicy('# nothing yet\n')).toEqual({
+      ok: true,
+      policy: { allow: null, protected: false },
+    });
+  });
+
+  it.each([
+    ['allow: [guest.explode]', /^allow\.0: /],
+    ['protected: maybe', /^protected: /],
+    ['alow: [guest.start]', /alow/],
+    ['allow: [guest.start', /./],
+    ['- a\n- b', /^policy: /],
+  ])('forbids everything when it cannot understand %j, and names the field', (text, problem) => {
+    const reading = parsePolicy(text);
+    expect(reading).toMatchObject({ ok: false, problem: expect.stringMatching(problem) });
+  });
+
+  it('is read anew each time; a missing file allows, an unreadable one forbids', async () => {
+    const path = join(folder, 'policy.yaml');
+    const read = policyFile(path);
+    expect(await read()).toMatchObject({ ok: true });
+    await writeFile(path, 'allow: 5');
+    expect(await read()).toMatchObject({ ok: false, problem: expect.stringContaining(path) });
+    await writeFile(path, 'allow: []');
+    expect(await read()).toEqual({ ok: true, policy: { allow: [], protected: false } });
+    await rm(path);
+    await mkdir(path);
+    expect(await read()).toMatchObject({ ok: false, problem: expect.stringContaining('EISDIR') });
+  });
+});
+
+describe('HOLD file', () => {
+  it('holds while it exists', async () => {
+    const path = join(folder, 'HOLD');
+    const isHeld = holdFile(path);
+    expect(await isHeld()).toBe(false);
+    await writeFile(path, '');
+    expect(await isHeld()).toBe(true);
+    await rm(path);
+    expect(await isHeld()).toBe(false);
+    expect(await holdFile(join(folder, 'x'.repeat(5_000)))()).toBe(true);
+  });
+});
