@@ -6,8 +6,12 @@
 import { networkInterfaces } from 'node:os';
 import { join } from 'node:path';
 import { openDaemonClient } from '../broker/client.ts';
+import { ringMs } from '../broker/contract/limits.ts';
 import type { Clock, Log, NewId, Random } from '../broker/contract/ports.ts';
+import { createExecutor } from './command/executor.ts';
 import type { ExecutorPort } from './command/executor-port.ts';
+import { nodeFiles } from './command/files.ts';
+import { holdFile, policyFile } from './command/local-policy.ts';
 import type { DaemonConfig } from './config.ts';
 import { createHostHypervisor } from './hypervisor/host.ts';
 import type { Hypervisor } from './hypervisor/port.ts';
@@ -25,7 +29,6 @@ import { enrol } from './link/enrolment.ts';
 import { createSampler, type Sampler } from './sample/sampler.ts';
 import type { Waker } from './waker/port.ts';
 import { createWolWaker } from './waker/wol.ts';
-import { ringMs } from '../broker/contract/limits.ts';
 
 export type ExecutorParts = { credential: Credential; hypervisor: Hypervisor; wakers: Waker[] };
 
@@ -36,7 +39,10 @@ export type DaemonDeps = {
   log: Log;
   /** Of this software. */
   version: string;
-  createExecutor: (parts: ExecutorParts) => Promise<ExecutorPort>;
+  /** Refuses every command; for a host that is only to be watched. */
+  observeOnly?: boolean;
+  /** Instead of the executor with its journal in the data folder. */
+  createExecutor?: (parts: ExecutorParts) => Promise<ExecutorPort>;
   /** Instead of the driver that the configuration names. */
   hypervisor?: Hypervisor;
   wakers?: Waker[];
@@ -94,6 +100,30 @@ async function credentialOf(
   return enrol(asked, { clock, random, newId, log, openClient }, signal);
 }
 
+/** The administrator's word on this machine, above whatever the server says. */
+const policyPath = '/etc/kernreaktor/policy.yaml';
+const holdPath = '/etc/kernreaktor/HOLD';
+
+function executorOf(config: DaemonConfig, deps: DaemonDeps, parts: ExecutorParts) {
+  if (deps.createExecutor) return deps.createExecutor(parts);
+  const { clock, random, newId, log, observeOnly = false } = deps;
+  const { credential, hypervisor, wakers } = parts;
+  return createExecutor({
+    cluster: credential.cluster,
+    files: nodeFiles(join(config.dataDir, 'journal')),
+    serverKeys: () => credential.serverKeys,
+    readPolicy: policyFile(policyPath),
+    isHeld: holdFile(holdPath),
+    observeOnly,
+    hypervisor,
+    wakers,
+    clock,
+    random,
+    newId,
+    log,
+  });
+}
+
 async function diskOf(config: DaemonConfig, deps: DaemonDeps): Promise<DiskOutbox | undefined> {
   const bytesMax = deps.outboxBytesMax === undefined ? outboxBytesMax : deps.outboxBytesMax;
   if (bytesMax === null) return undefined;
@@ -125,7 +155,7 @@ export async function startDaemon(config: DaemonConfig, deps: DaemonDeps): Promi
   const credential = await credentialOf(config, deps, sampler);
   const hypervisor = deps.hypervisor ?? driverOf(config, deps, sampler);
   const wakers = deps.wakers ?? [createWolWaker({ links: () => sampler.links() })];
-  const executor = await deps.createExecutor({ credential, hypervisor, wakers });
+  const executor = await executorOf(config, deps, { credential, hypervisor, wakers });
   const disk = await diskOf(config, deps);
   const link = await startLink(settingsOf(config, deps, credential), {
     clock,
@@ -144,7 +174,7 @@ export async function startDaemon(config: DaemonConfig, deps: DaemonDeps): Promi
       await executor.close();
       await hypervisor.close();
     } catch (error) {
-      log.error({ error }, 'the daemon did not stop cleanly');
+      log.error({ err: error }, 'the daemon did not stop cleanly');
     }
   }
   return {

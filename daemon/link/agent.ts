@@ -117,7 +117,7 @@ export async function publish(agent: Agent, outgoing: Outgoing): Promise<boolean
     await client.publish(outgoing);
     return true;
   } catch (error) {
-    deps.log.debug({ topic: outgoing.topic, error }, 'message not taken');
+    deps.log.debug({ topic: outgoing.topic, err: error }, 'message not taken');
     return false;
   }
 }

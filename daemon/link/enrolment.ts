@@ -61,7 +61,9 @@ function ask(
       const head = { v: 1, id: newId(), cluster, node, session, seq: 0 } as const;
       const body = { daemonVersion, kernel };
       const outgoing = encode('enrol', { ...head, sentAtMs: clock.wallMs(), body });
-      client.publish(outgoing).catch((error: unknown) => log.debug({ error }, 'enrol not taken'));
+      client
+        .publish(outgoing)
+        .catch((error: unknown) => log.debug({ err: error }, 'enrol not taken'));
     };
     const client = deps.openClient({
       url,

@@ -37,7 +37,7 @@ export function onMessage(agent: Agent, topic: string, payload: Uint8Array): voi
     return;
   }
   void route(agent, state, decoded.message).catch((error: unknown) =>
-    agent.deps.log.error({ topic, error }, 'message of the server could not be handled'),
+    agent.deps.log.error({ topic, err: error }, 'message of the server could not be handled'),
   );
 }
 
@@ -92,7 +92,7 @@ function onServer(agent: Agent, payload: Uint8Array): void {
     return;
   }
   deliver(agent, { name: 'server', body: signed }).catch((error: unknown) =>
-    log.error({ error }, 'the server description could not be handled'),
+    log.error({ err: error }, 'the server description could not be handled'),
   );
   // Said again word for word within one session: the backend restarted behind its broker.
   const seen = `${agent.session} ${signed.signed}`;

@@ -96,7 +96,10 @@ export async function sayHello(agent: Agent, state: NodeState, onlyIf?: 'changed
     state.helloAtMs = clock.monotonicMs();
     if (await publish(agent, encodeHello(agent, state.node, hello))) state.described = key;
   } catch (error) {
-    log.error({ node: state.node, error }, 'the node could not be described; hello is repeated');
+    log.error(
+      { node: state.node, err: error },
+      'the node could not be described; hello is repeated',
+    );
   }
 }
 

@@ -62,7 +62,7 @@ export function repeatStuck(agent: Agent, state: NodeState): void {
 export function startPump(agent: Agent): void {
   const { clock } = agent.deps;
   if (agent.cancelPump || !isOnline(agent)) return;
-  agent.cancelPump = clock.after(agent.settings.replayEveryMs, () => step(agent));
+  agent.cancelPump = clock.after(agent.settings.replayEveryMs, () => void step(agent));
 }
 
 export function stopPump(agent: Agent): void {

@@ -6,6 +6,7 @@
 import { encode } from '../../broker/contract/codec.ts';
 import { guestsPerNodeMax, packetBytesMax } from '../../broker/contract/limits.ts';
 import type { Telemetry } from '../../broker/contract/telemetry.ts';
+import { topicOf } from '../../broker/contract/topics.ts';
 import type { HostSample } from '../hypervisor/port.ts';
 import { type Agent, envelope, isOnline, type NodeState, publish } from './agent.ts';
 import type { Sample } from './outbox.ts';
@@ -45,10 +46,10 @@ async function take(agent: Agent, state: NodeState, dueAtMs: number): Promise<vo
   state.isSampling = true;
   try {
     const sample = await hypervisor.sample(state.node);
-    if (!agent.isStopped) await record(agent, state, { sample, dueAtMs });
+    if (!agent.isStopped) record(agent, state, { sample, dueAtMs });
   } catch (error) {
     agent.counters.failedSamples += 1;
-    log.warn({ node: state.node, error }, 'the driver gave no sample');
+    log.warn({ node: state.node, err: error }, 'the driver gave no sample');
   } finally {
     state.isSampling = false;
   }
@@ -71,7 +72,12 @@ function encodeSample(agent: Agent, state: NodeState, body: Telemetry): string {
 
 type Taken = { sample: HostSample; dueAtMs: number };
 
-async function record(agent: Agent, state: NodeState, taken: Taken): Promise<void> {
+async function send(agent: Agent, { node, payload }: Pick<Sample, 'node' | 'payload'>) {
+  const topic = topicOf(agent.settings.cluster, node, 'telemetry');
+  if (await publish(agent, { topic, payload, qos: 0, retain: false })) agent.counters.sent += 1;
+}
+
+function record(agent: Agent, state: NodeState, taken: Taken): void {
   const { sample, dueAtMs } = taken;
   const { clock } = agent.deps;
   const { node, incarnation, intervalMs } = state;
@@ -82,11 +88,10 @@ async function record(agent: Agent, state: NodeState, taken: Taken): Promise<voi
   const takenAtMs = clock.monotonicMs();
   const evicted = agent.outbox.add({ node, incarnation, seq: state.seq, takenAtMs, payload });
   if (isOnline(agent)) {
-    const topic = `kr/v1/${agent.settings.cluster}/${node}/telemetry`;
-    if (await publish(agent, { topic, payload, qos: 0, retain: false })) agent.counters.sent += 1;
+    void send(agent, { node, payload });
     repeatStuck(agent, state);
   }
-  // Not awaited: a slow disk must not cost a beat. Spills write in turn.
+  // Neither is awaited: a frozen network or a slow disk must not cost a beat. Spills write in turn.
   void spill(agent, evicted);
 }
 
@@ -99,6 +104,6 @@ export async function spill(agent: Agent, samples: readonly Sample[]): Promise<v
     else await disk.append(samples);
   } catch (error) {
     agent.counters.dropped += samples.length;
-    log.error({ error, samples: samples.length }, 'the disk outbox took no sample');
+    log.error({ err: error, samples: samples.length }, 'the disk outbox took no sample');
   }
 }
