@@ -174,7 +174,11 @@ async function perform(memory: Memory, work: Work, signal: AbortSignal): Promise
     });
     const ending = result.killedBy ? 'was ended by us' : `ended with ${result.exitCode}`;
     const output = result.stderr === '' ? result.stdout : `${result.stdout}\n${result.stderr}`;
-    return { exitCode: result.exitCode, detail: `${path} ${ending}`, output: output.slice(-outputBytesMax) };
+    return {
+      exitCode: result.exitCode,
+      detail: `${path} ${ending}`,
+      output: output.slice(-outputBytesMax),
+    };
   } catch (error) {
     if (!(error instanceof SandboxError)) throw error;
     return { exitCode: null, detail: error.message, output: '' };
