@@ -24,6 +24,8 @@ export type CommandRun = {
   clock: Clock;
   newId: NewId;
   log: Log;
+  /** After this long the server has seen a sample of every node that is on. */
+  sampledWithinMs: number;
   /** True once the run should end early. */
   isStopped: () => boolean;
 };
@@ -136,8 +138,12 @@ const guestsOn = async (lane: Lane, node: string): Promise<GuestAnswer[]> =>
 const migrate = (lane: Lane, guest: string, [from, to]: readonly [string, string]) =>
   order(lane, { kind: 'guest.migrate', node: from, guest, args: { targetNode: to } });
 
+/** What the server shows may be as old as a sample, and a person would wait for the next. */
+const letItShow = ({ run }: Lane): Promise<void> => pause(run.clock, run.sampledWithinMs);
+
 /** Every other running guest moves away, the rest is stopped. */
 async function empty(lane: Lane, node: string, neighbour: string): Promise<GuestAnswer[]> {
+  await letItShow(lane);
   const running = (await guestsOn(lane, node)).filter(({ state }) => state === 'running');
   const leaving = running.filter((_guest, index) => index % 2 === 0);
   await forEach(running, (guest) =>
@@ -170,8 +176,7 @@ async function fill(
   [node, neighbour]: readonly [string, string],
   away: readonly GuestAnswer[],
 ): Promise<void> {
-  const isSampled = async () => (await guestsOn(lane, node)).length > 0 || away.length > 0;
-  await until(lane, isSampled);
+  await letItShow(lane);
   const stopped = (await guestsOn(lane, node)).filter(({ state }) => state === 'stopped');
   await forEach(stopped, ({ id }) => order(lane, { kind: 'guest.start', node, guest: id }));
   await forEach(away, ({ id }) => migrate(lane, id, [neighbour, node]));

@@ -5,7 +5,7 @@
  */
 import type { Clock, Log, NewId } from '../broker/contract/ports.ts';
 import { type FilePort, memoryFiles, nodeFiles } from '../daemon/command/files.ts';
-import { type Api, createApi } from './api.ts';
+import { type Api, ApiError, createApi } from './api.ts';
 import { type CommandOutcome, runCommands } from './commands.ts';
 import type { Server } from './config.ts';
 import { createFleet, type Fleet } from './fleet.ts';
@@ -44,6 +44,8 @@ const connectMaxMs = 60_000;
 const settleMaxMs = 30_000;
 const storedMaxMs = 30_000;
 const lookEveryMs = 500;
+/** From a daemon's sample to the server's answer, generously. */
+const foldMaxMs = 1_000;
 
 export const pause = (clock: Clock, delayMs: number): Promise<void> =>
   new Promise((resolve) => void clock.after(delayMs, () => resolve()));
@@ -129,8 +131,16 @@ async function sendCommands(run: Run): Promise<CommandOutcome | null> {
     nodes: nodes.map(({ spec }) => spec.node),
   }));
   const { clock, newId, log, signal } = deps;
-  const isStopped = (): boolean => signal.aborted;
-  return runCommands({ api, clusters, count: options.commands, clock, newId, log, isStopped });
+  return runCommands({
+    api,
+    clusters,
+    count: options.commands,
+    clock,
+    newId,
+    log,
+    sampledWithinMs: options.interval * 1000 + foldMaxMs,
+    isStopped: () => signal.aborted,
+  });
 }
 
 const usages = ({ deps }: Run) => ({
@@ -138,22 +148,25 @@ const usages = ({ deps }: Run) => ({
   backend: usageOf(deps.server.pid()),
 });
 
-/** What the store holds, once it holds everything or nothing more comes. */
+/** What the store holds, once it holds everything or nothing more comes; null: nobody can tell. */
 async function storedSamples(
   run: Run,
   sinceMs: number,
   taken: number,
 ): Promise<Measured['stored']> {
   let stored: Measured['stored'] = null;
+  let isUnknown = false;
   await waitFor(run, storedMaxMs, async () => {
     try {
       stored = await run.api.missing(sinceMs);
+      return stored.missing === 0 && stored.samples >= taken;
     } catch (error) {
-      run.deps.log.warn({ error }, 'the server does not say what is missing');
-      return false;
+      if (!(error instanceof ApiError)) throw error;
+      isUnknown = error.code !== 'KR_UNREACHABLE';
+      return isUnknown;
     }
-    return stored.missing === 0 && stored.samples >= taken;
   });
+  if (isUnknown) run.deps.log.warn({}, 'the server does not say which samples are missing');
   return stored;
 }
 
@@ -186,6 +199,8 @@ async function measure(run: Run): Promise<Measured> {
   await waitFor(run, settleMaxMs, isWhole);
   const stopped = fleet.counters().sessions > connected ? settleMaxMs / 2 : 0;
   await pause(deps.clock, stopped);
+  // What is unconfirmed at the very end was sent all the same; only earlier drops are news.
+  const { dropped } = fleet.counters();
   await fleet.stop();
   const stored = await storedSamples(run, startWallMs, fleet.counters().samples);
   return {
@@ -199,7 +214,7 @@ async function measure(run: Run): Promise<Measured> {
     lagP99Ms,
     stored,
     outcome,
-    counters: fleet.counters(),
+    counters: { ...fleet.counters(), dropped },
   };
 }
 

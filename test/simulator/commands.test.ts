@@ -102,6 +102,7 @@ function obedientServer(options: { outages?: number; stuck?: CommandKind } = {})
     clock,
     newId,
     log,
+    sampledWithinMs: 6_000,
     isStopped: () => false,
   });
   return { clock, world, run, submissions, byKey, log };
