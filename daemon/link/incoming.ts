@@ -11,7 +11,7 @@ import type { CheckedSync, FromExecutor, ToExecutor } from '../command/executor-
 import { type Agent, envelope, isOnline, type NodeState, publish } from './agent.ts';
 import { sayGoodbye, sayHello } from './presence.ts';
 import { applyReceipt, applySync } from './replaying.ts';
-import { setInterval } from './sampling.ts';
+import { changePace } from './sampling.ts';
 
 /** A restarted backend behind an external broker hears all hellos again, spread over this. */
 const helloSpreadMs = 5_000;
@@ -79,7 +79,7 @@ async function onSync(agent: Agent, state: NodeState, message: Message<'sync'>):
   const sync: ToExecutor = { name: 'sync', node: state.node, session, body: message.body };
   const checked = await deliver(agent, sync);
   if (!checked || agent.session !== session) return;
-  setInterval(agent, state, checked.intervalMs);
+  changePace(agent, state, checked.intervalMs);
   const { storedIncarnation: incarnation, storedSeq } = checked;
   await applySync(agent, state, { incarnation, storedSeq });
 }

@@ -20,7 +20,7 @@ export function startSampling(agent: Agent, state: NodeState): void {
 }
 
 /** The server may ask for another pace; the next beat keeps its random phase. */
-export function setInterval(agent: Agent, state: NodeState, intervalMs: number): void {
+export function changePace(agent: Agent, state: NodeState, intervalMs: number): void {
   if (intervalMs === state.intervalMs) return;
   state.intervalMs = intervalMs;
   state.cancelBeat();
