@@ -114,9 +114,9 @@ export type HttpDeps = {
   fleet: () => Fleet;
   commands: CommandsFace;
   enrolments: EnrolmentsFace;
-  metrics: Pick<MetricsStore, 'range'>;
+  metrics: Pick<MetricsStore, 'range' | 'missing'>;
   observation: Observation;
-  /** What must work before this process is of use: stores, broker, pipeline. */
+  /** What else must work before this process is of use: metrics store, broker, pipeline. */
   readiness: () => Promise<Readiness[]>;
   onDecision: (listener: (event: DecisionEvent) => void) => void;
   identity: { serverId: string; serverKeys: readonly ServerKey[] };

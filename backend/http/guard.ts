@@ -52,9 +52,6 @@ export function assertSameOrigin(request: FastifyRequest, publicUrl: string | nu
   }
 }
 
-export const addressOf = (request: FastifyRequest, isLocal: boolean): string =>
-  isLocal ? 'local' : request.ip;
-
 /**
  * A request that names a cluster anywhere (path, query, body) is judged here, once for all
  * routes; only rows found by id are judged by their route.

@@ -12,7 +12,10 @@ type Failures = { count: number; lastMs: number };
 export type LoginDelay = {
   /** Milliseconds to wait, or 0 and the attempt is counted. */
   attempt(key: string, nowMs: number): number;
+  /** Forgets every failure: the owner of this name is here. */
   succeeded(key: string): void;
+  /** Takes back this attempt only: others of the same address may still be guesses. */
+  takeBack(key: string): void;
   size(): number;
 };
 
@@ -20,10 +23,12 @@ export type DelayOptions = { freeAttempts: number; capMs: number; keysMax: numbe
 
 /** An owner who mistypes waits at most half a minute, even while somebody attacks the name. */
 export const accountDelay: DelayOptions = { freeAttempts: 5, capMs: 30_000, keysMax: 10_000 };
-/** One address gets 10 free guesses, then about four an hour. */
+/** One address gets 10 free guesses, then at most one a quarter of an hour. */
 export const addressDelay: DelayOptions = { freeAttempts: 10, capMs: 900_000, keysMax: 10_000 };
 
 const firstDelayMs = 1_000;
+/** Of the failures one is forgotten per ten quiet minutes, so that typing errors do not add up. */
+const forgetEveryMs = 600_000;
 
 export function createLoginDelay({ freeAttempts, capMs, keysMax }: DelayOptions): LoginDelay {
   const failures = new Map<string, Failures>();
@@ -31,9 +36,9 @@ export function createLoginDelay({ freeAttempts, capMs, keysMax }: DelayOptions)
     count < freeAttempts ? 0 : Math.min(capMs, firstDelayMs * 2 ** (count - freeAttempts));
   return {
     attempt(key, nowMs) {
-      const known = failures.get(key);
-      // Forgotten after a day of silence, so that old mistakes do not add up for ever.
-      const past = known && nowMs - known.lastMs < 86_400_000 ? known : { count: 0, lastMs: nowMs };
+      const known = failures.get(key) ?? { count: 0, lastMs: nowMs };
+      const forgotten = Math.floor((nowMs - known.lastMs) / forgetEveryMs);
+      const past = { ...known, count: Math.max(0, known.count - forgotten) };
       const waitMs = past.count === 0 ? 0 : past.lastMs + delayMs(past.count) - nowMs;
       if (waitMs > 0) return waitMs;
       failures.delete(key);
@@ -44,6 +49,10 @@ export function createLoginDelay({ freeAttempts, capMs, keysMax }: DelayOptions)
       return 0;
     },
     succeeded: (key) => void failures.delete(key),
+    takeBack(key) {
+      const known = failures.get(key);
+      if (known) known.count -= 1;
+    },
     size: () => failures.size,
   };
 }

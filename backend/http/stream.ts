@@ -7,7 +7,7 @@
  * A client says what it wants and gets nothing else; its scope is that of its token. Node changes
  * go out once a second as one message. A client that does not read is dropped, never waited for.
  */
-import type { WebSocket } from 'ws';
+import type { WebSocket } from '@fastify/websocket';
 import { z } from 'zod';
 import { firstIssue } from '../../broker/contract/codec.ts';
 import { ClusterId } from '../../broker/contract/ids.ts';

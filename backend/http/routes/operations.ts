@@ -40,7 +40,16 @@ async function requireScraper({ authentication }: Context, request: FastifyReque
 }
 
 export function operationRoutes(app: App, context: Context): void {
-  const { observation, readiness } = context;
+  const { database, observation, readiness } = context;
+  const sqlAnswers = async (): Promise<boolean> => {
+    try {
+      await database.db.selectFrom('settings').select('name').limit(1).execute();
+      return true;
+    } catch (error) {
+      context.log.warn({ err: error }, 'the SQL store does not answer');
+      return false;
+    }
+  };
 
   app.get('/healthz', {
     config: { access: 'public' },
@@ -60,7 +69,8 @@ export function operationRoutes(app: App, context: Context): void {
       response: { 200: Ready, 503: Ready, '4xx': problems['4xx'] },
     },
     handler: async (_request, reply) => {
-      const checks = (await readiness()).map(({ name, ok }) => ({ name, ok }));
+      const others = (await readiness()).map(({ name, ok }) => ({ name, ok }));
+      const checks = [{ name: 'sql', ok: await sqlAnswers() }, ...others];
       const isReady = checks.every(({ ok }) => ok);
       return reply.code(isReady ? 200 : 503).send({ isReady, checks });
     },

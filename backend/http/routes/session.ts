@@ -44,9 +44,10 @@ async function signIn(
   const { accounts, clock, delays, newId, passwords, random, sessions } = context;
   const { username, password } = body;
   const nowMs = clock.monotonicMs();
-  const waitMs =
-    delays.byAddress.attempt(addressKey(request), nowMs) ||
-    delays.byAccount.attempt(username, nowMs);
+  const addressWaitMs = delays.byAddress.attempt(addressKey(request), nowMs);
+  const waitMs = addressWaitMs || delays.byAccount.attempt(username, nowMs);
+  // Nothing was guessed when the name's own delay turned it away.
+  if (waitMs > 0 && addressWaitMs === 0) delays.byAddress.takeBack(addressKey(request));
   if (waitMs > 0) {
     const detail = 'Too many failed sign-ins from here or for this name.';
     throw refusedSignIn(context, httpError('KR_LOGIN_DELAY', detail, { retryAfterMs: waitMs }));
@@ -57,7 +58,7 @@ async function signIn(
     const detail = 'User name or password is wrong.';
     throw refusedSignIn(context, httpError('KR_CREDENTIALS', detail, { field: 'password' }));
   }
-  delays.byAddress.succeeded(addressKey(request));
+  delays.byAddress.takeBack(addressKey(request));
   delays.byAccount.succeeded(username);
   const token = newSecret(random);
   const expiresAtMs = clock.wallMs() + sessionMs;

@@ -58,7 +58,7 @@ export function setupRoutes(app: App, context: Context): void {
       if (!isSameSecret(token, expected)) {
         throw httpError('KR_SETUP_TOKEN', 'This is not the set-up token.', { field: 'token' });
       }
-      delays.byAddress.succeeded(addressKey(request));
+      delays.byAddress.takeBack(addressKey(request));
       const weakness = passwords.weakness(password, username);
       if (weakness !== null) throw httpError('KR_PASSWORD_WEAK', weakness, { field: 'password' });
       const passwordHash = await passwords.hash(password);

@@ -88,8 +88,31 @@ function rangeOf(
   return { fromMs, toMs, stepMs };
 }
 
+const MissingQuery = z.strictObject({
+  sinceMs: z.coerce.number().int().min(0).meta({ description: 'Unix time in ms' }),
+});
+const MissingView = z.object({
+  samples: z.int().meta({ description: 'Samples stored since' }),
+  missing: z.int().meta({ description: 'Sequence numbers absent between those stored' }),
+});
+
+/** Holes in the store, counted by query over every cluster; what "lost" means everywhere. */
+function missingRoute(app: App, { metrics }: Context): void {
+  app.get('/api/v1/telemetry/missing', {
+    config: { access: 'metrics:read' },
+    schema: {
+      tags: ['telemetry'],
+      summary: 'Sequence numbers missing in the store',
+      querystring: MissingQuery,
+      response: { 200: MissingView, ...problems },
+    },
+    handler: (request) => metrics.missing(request.query.sinceMs),
+  });
+}
+
 export function telemetryRoutes(app: App, context: Context): void {
   const { clock, fleet, metrics } = context;
+  missingRoute(app, context);
 
   app.get('/api/v1/telemetry', {
     config: { access: 'telemetry:read' },

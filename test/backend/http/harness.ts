@@ -248,7 +248,7 @@ export async function startHarness(config: Partial<HttpConfig> = {}) {
   const commands = commandsTwin(database, newId, nowMs);
   const directory = await createDirectory(database.db, nowMs);
   const ranges: RangeQuery[] = [];
-  const readiness: Readiness[] = [{ name: 'sql', ok: true }];
+  const readiness: Readiness[] = [{ name: 'metrics', ok: true }];
   const decisionListeners: ((event: DecisionEvent) => void)[] = [];
   const setupDone: number[] = [];
   const deps: HttpDeps = {
@@ -277,6 +277,7 @@ export async function startHarness(config: Partial<HttpConfig> = {}) {
       nowMs,
     }),
     metrics: {
+      missing: async () => ({ samples: 12, missing: 3 }),
       async range(query) {
         ranges.push(query);
         const point: [number, number | null] = [query.fromMs, null];

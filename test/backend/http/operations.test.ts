@@ -251,6 +251,7 @@ describe('health', () => {
       isReady: false,
       checks: [
         { name: 'sql', ok: true },
+        { name: 'metrics', ok: true },
         { name: 'broker', ok: false },
       ],
     });

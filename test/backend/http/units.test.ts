@@ -94,6 +94,16 @@ describe('sign-in delay', () => {
     expect(delay.attempt('ben', 0)).toBeGreaterThan(0);
   });
 
+  it('takes back one attempt without forgetting the others, and forgets with time', () => {
+    const delay = createLoginDelay(options);
+    for (let attempt = 0; attempt < 3; attempt += 1) delay.attempt('192.0.2.1', 0);
+    delay.takeBack('192.0.2.1');
+    expect(delay.attempt('192.0.2.1', 0)).toBe(0);
+    expect(delay.attempt('192.0.2.1', 0)).toBe(1_000);
+    expect(delay.attempt('192.0.2.1', 600_000)).toBe(0);
+    expect(delay.attempt('192.0.2.1', 600_000)).toBe(1_000);
+  });
+
   it('remembers a bounded number of names', () => {
     const delay = createLoginDelay(options);
     for (let name = 0; name < 100; name += 1) delay.attempt(`name ${name}`, 0);
