@@ -39,9 +39,11 @@ class Executor implements ExecutorPort {
   readonly #deps: ExecutorDeps;
   readonly #hold: Hold;
   readonly #online = new Set<string>();
-  readonly #introduced = new Map<string, ReadonlySet<string>>();
+  /** node -> commands from before its session: only these can be missing from its sync. */
+  readonly #earlier = new Map<string, Set<string>>();
   #listener: (message: FromExecutor) => void | Promise<void> = () => undefined;
   #opening: Promise<Opened> | null = null;
+  #parts: Opened | null = null;
 
   constructor(deps: ExecutorDeps) {
     this.#deps = deps;
@@ -52,7 +54,6 @@ class Executor implements ExecutorPort {
     const { journal, actors } = await this.#opened();
     const open = actors.of(node).filter((command) => !isSettled(command));
     const openCommands = openCommandsOf(open).slice(0, openCommandsMax);
-    this.#introduced.set(node, new Set(openCommands.map(({ commandId }) => commandId)));
     const { incarnation, maxEpoch } = journal.state;
     return {
       journalId: journal.journalId,
@@ -74,8 +75,13 @@ class Executor implements ExecutorPort {
   }
 
   connected(node: string, online: boolean): void {
-    if (online) this.#online.add(node);
-    else this.#online.delete(node);
+    if (online) {
+      this.#online.add(node);
+      const known = this.#parts?.actors.of(node);
+      if (known) this.#earlier.set(node, new Set(known.map(({ commandId }) => commandId)));
+    } else {
+      this.#online.delete(node);
+    }
     void this.#reconnect(node);
   }
 
@@ -114,10 +120,15 @@ class Executor implements ExecutorPort {
       onEffect: (command, effect) => effects.run(command, effect),
       onChange: (command) => effects.release(command),
     });
-    for (const command of actors.recover()) effects.recover(command);
-    const introduced = this.#introduced;
-    const own = { cluster, hypervisor, serverKeys, log };
-    return { journal, actors, inbox: new Inbox({ ...own, hold, journal, actors, introduced }) };
+    for (const command of actors.recover()) {
+      const { node, commandId } = command;
+      this.#earlier.set(node, (this.#earlier.get(node) ?? new Set()).add(commandId));
+      effects.recover(command);
+    }
+    const own = { cluster, hypervisor, serverKeys, log, earlier: this.#earlier };
+    const inbox = new Inbox({ ...own, hold, journal, actors });
+    this.#parts = { journal, actors, inbox };
+    return this.#parts;
   }
 
   async #reconnect(node: string): Promise<void> {

@@ -22,8 +22,8 @@ export type InboxDeps = {
   hold: Hold;
   journal: Journal;
   actors: Actors;
-  /** What the last hello of a node listed: only that can be missing from its sync. */
-  introduced: ReadonlyMap<string, ReadonlySet<string>>;
+  /** node -> commands from before its session: only these can be missing from its sync. */
+  earlier: ReadonlyMap<string, ReadonlySet<string>>;
 };
 
 /** Ids are kept for 7 days; more than this many in that time is not a fleet but an attack. */
@@ -147,14 +147,14 @@ export class Inbox {
   }
 
   async #compare(node: string, { commands }: SyncContent): Promise<void> {
-    const { actors, introduced } = this.#deps;
+    const { actors, earlier } = this.#deps;
     const listed = new Set(commands.map(({ commandId }) => commandId));
     const posts = commands
       .filter(({ commandId }) => !this.#isElsewhere(node, commandId))
       .map(({ commandId, state }) => actors.post(node, commandId, { type: 'synced', state }));
     // A full list may have left some out, so only a shorter one proves absence.
     const isWhole = commands.length < openCommandsMax;
-    for (const commandId of isWhole ? (introduced.get(node) ?? []) : []) {
+    for (const commandId of isWhole ? (earlier.get(node) ?? []) : []) {
       if (listed.has(commandId)) continue;
       posts.push(actors.post(node, commandId, { type: 'synced', state: 'absent' }));
     }

@@ -65,7 +65,7 @@ async function limited(
   begin: (signal: AbortSignal) => Promise<Performed>,
 ): Promise<Performed> {
   const stop = new AbortController();
-  const ended = begin(stop.signal).catch((error: unknown): Performed => {
+  const ended = (async () => begin(stop.signal))().catch((error: unknown): Performed => {
     deps.log.warn({ error }, 'tool failed');
     return { exitCode: null, detail: messageOf(error), output: '' };
   });
@@ -79,9 +79,11 @@ async function limited(
 
 export async function observe(deps: WorkDeps, work: Work): Promise<Observation> {
   const nothing: Observation = { postcondition: null, detail: 'the hypervisor did not answer' };
-  const seen = deps.hypervisor.observe(work).catch((error: unknown): Observation => {
-    return { postcondition: null, detail: messageOf(error) };
-  });
+  const seen = (async () => deps.hypervisor.observe(work))().catch(
+    (error: unknown): Observation => {
+      return { postcondition: null, detail: messageOf(error) };
+    },
+  );
   return (await within(deps.clock, observeMaxMs, seen)) ?? nothing;
 }
 
@@ -165,7 +167,13 @@ export async function perform(
   const work = workOf(grant, grant.node, grant.timeScale);
   if (!work) return unusable;
   if (grant.kind === 'node.wake') return wake(deps, grant, work.action);
-  if (isPowerOff(grant.kind)) await within(deps.clock, goodbyeMaxMs, hooks.goodbye());
+  if (isPowerOff(grant.kind)) {
+    // A server that misses it learns of the power-off from the started report, or from the will.
+    const said = hooks.goodbye().catch((error: unknown) => {
+      deps.log.warn({ error }, 'goodbye failed');
+    });
+    await within(deps.clock, goodbyeMaxMs, said);
+  }
   const begin = (signal: AbortSignal): Promise<Performed> => {
     const context: WorkContext = { signal, onHandle: hooks.onHandle };
     return deps.hypervisor.perform(work, context);

@@ -138,6 +138,22 @@ describe('executor: the straight way', () => {
     expect(rig.world.effects).toEqual([commandId]);
   });
 
+  it('switches off although nobody heard the goodbye, and survives a driver that throws', async () => {
+    const rig = createRig();
+    await rig.connect();
+    rig.executor().onOutgoing((message) => {
+      rig.sent.push(message);
+      return message.name === 'goodbye' ? Promise.reject(new Error('offline')) : undefined;
+    });
+    rig.world.perform = () => {
+      throw new Error('no poweroff here');
+    };
+    const shutdown = { kind: 'node.shutdown', target: { kind: 'node', id: node } } as const;
+    const { commandId } = await rig.run(shutdown);
+    const detail = expect.stringContaining('no poweroff here');
+    expect(finishOf(rig, commandId)).toMatchObject({ exitCode: null, detail });
+  });
+
   it('wakes by the first waker that can, and never says that the target woke', async () => {
     const requests: WakeRequest[] = [];
     const broken = async () => Promise.reject(new WakeError('KR_NO_INTERFACE', 'no link'));
@@ -822,14 +838,27 @@ describe('executor: what the server asks', () => {
     },
   );
 
-  it('does not miss in a sync what was offered after the hello it answers', async () => {
+  it('does not miss in a sync what was offered after its session began', async () => {
     const rig = createRig();
     await rig.connect();
     const offer = rig.offer();
     await rig.give(offer);
+    await rig.executor().introduce(node);
     await rig.sync();
     await rig.grant(rig.grantOf(offer, rig.claims(offer.commandId)[0] ?? { nonce: '' }));
     expect(rig.world.effects).toEqual([offer.commandId]);
+  });
+
+  it('forgets after a restart what it had received and a sync no longer lists', async () => {
+    const rig = createRig();
+    await rig.connect();
+    const offer = rig.offer();
+    await rig.give(offer);
+    rig.crash();
+    await rig.connect();
+    await rig.sync();
+    expect((await rig.executor().introduce(node)).openCommands).toEqual([]);
+    expect(rig.steps(offer.commandId)).toEqual([]);
   });
 
   it('stops reporting an outcome that a sync shows to be settled', async () => {
