@@ -144,6 +144,30 @@ describe('a claim', () => {
     expect(await state()).toBe('GRANTED');
   });
 
+  it('after the expiry is too late, even before the sweep has noticed', async () => {
+    await world.database.db.updateTable('commands').set({ expires_at_ms: 1 }).execute();
+    await claim(nonceOf('a'));
+    expect(await state()).toBe('EXPIRED');
+    expect(grants()).toEqual([]);
+    expect(sent('verdict')).toMatchObject([{ state: 'EXPIRED' }]);
+  });
+
+  it('under a HOLD that another backend has just set ends the command', async () => {
+    await world.database.db.updateTable('clusters').set({ hold: 1 }).execute();
+    await claim(nonceOf('a'));
+    expect(await state()).toBe('CANCELLED');
+    expect(grants()).toEqual([]);
+  });
+
+  it('of an executor that left meanwhile is met with silence, not with a final refusal', async () => {
+    const presence = { online: false, reason: 'will', load: null } as const;
+    const session = world.twin('n1').session ?? '';
+    service.commands.onMessage(message('presence', presence, { session }));
+    await claim(nonceOf('a'));
+    expect(await state()).toBe('OFFERED');
+    expect(grants()).toEqual([]);
+  });
+
   it('by a journal no hello has named is met with silence', async () => {
     await claim(nonceOf('a'), { journalId: world.newId() });
     expect(world.sent).toEqual([]);
