@@ -65,6 +65,7 @@ const samples: Record<string, Sample> = {
     url: '/api/v1/telemetry?cluster=home&node=n1&metrics=cpuRatio',
     status: 200,
   },
+  'GET /api/v1/telemetry/missing': { url: '/api/v1/telemetry/missing?sinceMs=0', status: 200 },
   'POST /api/v1/commands': { payload: command, status: 202 },
   'GET /api/v1/commands': { status: 200, foreign: 200 },
   'GET /api/v1/commands/:id': { url: `/api/v1/commands/${commandId}`, status: 200 },

@@ -312,6 +312,12 @@ const cases: Case[] = [
     expected: { status: 400, code: 'KR_QUERY', field: 'cursor', wayOut: /nextCursor/ },
   },
   {
+    what: 'holes since no time',
+    method: 'GET',
+    url: 'telemetry/missing?sinceMs=yesterday',
+    expected: { status: 400, code: 'KR_QUERY', field: 'sinceMs', wayOut: schemaHint },
+  },
+  {
     what: 'a range that ends before it begins',
     method: 'GET',
     url: 'telemetry?cluster=home&metrics=cpuRatio&from=2000&to=1000',
