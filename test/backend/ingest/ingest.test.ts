@@ -141,8 +141,10 @@ describe('a sample sent again', () => {
     for (let seq = 1; seq < 20_000; seq += 1) h.sample(seq, {}, { node: 'n2' });
     expect(h.ingest.counters().dropped).toBe(1);
     h.store.fails = () => false;
-    h.sample(3, { incarnation: 2 });
     await h.clock.advance(40_000);
+    h.sample(3, { incarnation: 2 });
+    await h.clock.advance(11_000);
+    expect(h.ingest.counters().dropped).toBe(2);
     expect(h.stored('n1', 1)).toEqual([]);
     expect(h.stored('n1', 2)).toEqual([1, 3]);
     expect(h.ingest.watermark('home', 'n1')).toEqual({ incarnation: 2, seq: 1 });
