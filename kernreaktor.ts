@@ -4,6 +4,7 @@
  * and simulator, and nothing imports it. The system's clock and chance are made here.
  */
 import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
 import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -24,12 +25,9 @@ import { BrokerConfigError, readBrokerConfig } from './broker/config.ts';
 import { uuidv7 } from './broker/contract/ids.ts';
 import type { Clock, Log, NewId, Random } from './broker/contract/ports.ts';
 import { startBrokerProcess } from './broker/main.ts';
-import { createExecutor } from './daemon/command/executor.ts';
-import { nodeFiles } from './daemon/command/files.ts';
-import { holdFile, policyFile } from './daemon/command/local-policy.ts';
 import { type DaemonConfig, DaemonConfigError, readDaemonConfig } from './daemon/config.ts';
 import { credentialPath, readCredential } from './daemon/link/credential.ts';
-import { type DaemonDeps, type RunningDaemon, startDaemon } from './daemon/main.ts';
+import { type RunningDaemon, startDaemon } from './daemon/main.ts';
 import { startDemo } from './simulator/homelab.ts';
 import { addSimulateCommand } from './simulator/main.ts';
 
@@ -39,8 +37,6 @@ const { version } = JSON.parse(readFileSync(join(import.meta.dirname, 'package.j
 
 const summaryEveryMs = 10_000;
 const stopMaxMs = 6_000;
-const localPolicyPath = '/etc/kernreaktor/policy.yaml';
-const localHoldPath = '/etc/kernreaktor/HOLD';
 /** The cluster that `npm start` puts this host into. */
 const localCluster = 'local';
 
@@ -83,31 +79,23 @@ function partsOf(level: string): Parts {
   return { clock, random, newId: () => uuidv7(Date.now(), randomBytes(16)), log };
 }
 
-/** Waits for SIGINT or SIGTERM, then stops; a second signal does not wait. */
-async function untilSignal(stop: () => Promise<void>): Promise<void> {
-  await new Promise<void>((resolve) => {
-    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => resolve());
-  });
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(1));
+/** Ends what runs at the first SIGINT or SIGTERM, the process at the second. */
+const stopping = new AbortController();
+for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+  process.on(signal, () => (stopping.signal.aborted ? process.exit(1) : stopping.abort()));
+}
+
+async function untilStopped(stop: () => Promise<void>): Promise<void> {
+  if (!stopping.signal.aborted) await once(stopping.signal, 'abort');
   setTimeout(() => process.exit(1), stopMaxMs).unref();
   await stop();
   process.exit(0);
 }
 
-const executorOf =
-  (parts: Parts, folder: string, observeOnly: boolean): DaemonDeps['createExecutor'] =>
-  async ({ credential, hypervisor, wakers }) =>
-    createExecutor({
-      ...parts,
-      cluster: credential.cluster,
-      files: nodeFiles(join(folder, 'journal')),
-      serverKeys: () => credential.serverKeys,
-      hypervisor,
-      wakers,
-      readPolicy: policyFile(localPolicyPath),
-      isHeld: holdFile(localHoldPath),
-      observeOnly,
-    });
+const usage = () => {
+  const { user, system } = process.cpuUsage();
+  return { cpuMs: (user + system) / 1_000, memoryBytes: process.memoryUsage.rss() };
+};
 
 /** A credential that the server no longer knows would keep this host out for ever. */
 async function dropStaleCredential(folder: string, backend: Backend): Promise<boolean> {
@@ -152,7 +140,7 @@ async function startLocalDaemon(
       logLevel: settings.KR_LOG_LEVEL,
       script: null,
     },
-    { ...parts, version, createExecutor: executorOf(parts, folder, true) },
+    { ...parts, version, usage, observeOnly: true },
   );
 }
 
@@ -184,10 +172,7 @@ const levelOf = (settings: Settings): string =>
   process.stdout.isTTY && settings.KR_LOG_LEVEL === 'info' ? 'warn' : settings.KR_LOG_LEVEL;
 
 async function start({ withDemo }: { withDemo: boolean }): Promise<void> {
-  const settings = readSettings();
-  if (withDemo && process.env['KR_DATA_DIR'] === undefined) {
-    settings.KR_DATA_DIR = join(settings.KR_DATA_DIR, 'demo');
-  }
+  const settings = readSettings(undefined, withDemo ? { KR_DATA_DIR: './data/demo' } : {});
   const parts = partsOf(levelOf(settings));
   const backend = await startBackend(settings, parts);
   const daemon = await startLocalDaemon(settings, backend, parts);
@@ -201,7 +186,7 @@ async function start({ withDemo }: { withDemo: boolean }): Promise<void> {
       })
     : null;
   const hideSummary = showSummary(backend);
-  await untilSignal(async () => {
+  await untilStopped(async () => {
     hideSummary();
     await demo?.stop();
     await daemon.stop();
@@ -213,16 +198,15 @@ async function runDaemon(): Promise<void> {
   const config = readDaemonConfig();
   const parts = partsOf(config.logLevel);
   await mkdir(config.dataDir, { recursive: true, mode: 0o700 });
-  const createExecutorOf = executorOf(parts, config.dataDir, false);
-  const daemon = await startDaemon(config, { ...parts, version, createExecutor: createExecutorOf });
-  await untilSignal(() => daemon.stop());
+  const daemon = await startDaemon(config, { ...parts, version, usage, signal: stopping.signal });
+  await untilStopped(() => daemon.stop());
 }
 
 async function runBroker(): Promise<void> {
   const config = readBrokerConfig();
   const broker = await startBrokerProcess(config, partsOf('info'));
   out(`broker listens on ${broker.urls.mqttUrl}`);
-  await untilSignal(() => broker.stop());
+  await untilStopped(() => broker.stop());
 }
 
 async function writeAcl(folder: string): Promise<void> {
@@ -240,8 +224,6 @@ function checkConfig(file: string | undefined): void {
   }
   process.exitCode = 1;
 }
-
-const stopRun = new AbortController();
 
 function programOf(): Command {
   const program = new Command('kernreaktor')
@@ -276,7 +258,7 @@ function programOf(): Command {
     out: process.stdout,
     errors: process.stderr,
     setExitCode: (code) => void (process.exitCode = code),
-    signal: stopRun.signal,
+    signal: stopping.signal,
   }));
   return program;
 }

@@ -125,10 +125,16 @@ const unknownNames = (environment: Environment, known: ReadonlySet<string>): Pro
 /** Names that belong to the daemon, the tests and the clients, and may stand beside ours. */
 const foreign = ['KR_CLUSTER', 'KR_NODE', 'KR_ENROL_TOKEN', 'KR_URL', 'KR_API_TOKEN'];
 
-/** @throws ConfigError that lists every problem. */
-export function readSettings(environment: Environment = process.env): Settings {
+/**
+ * `defaults` stand in for what the environment does not say.
+ * @throws ConfigError that lists every problem.
+ */
+export function readSettings(
+  environment: Environment = process.env,
+  defaults: Readonly<Record<string, string>> = {},
+): Settings {
   const problems: Problem[] = [];
-  const values = gather(environment, problems);
+  const values = { ...defaults, ...gather(environment, problems) };
   const known = new Set([...Object.keys(Settings.shape), ...foreign, 'KR_TEST_INSTALL']);
   problems.push(...unknownNames(environment, known));
   const parsed = Settings.safeParse(values);

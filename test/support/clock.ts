@@ -17,7 +17,8 @@ export function virtualClock(startWallMs = 1_800_000_000_000): VirtualClock {
       .filter(([, timer]) => timer.dueMs <= untilMs)
       .sort(([a, x], [b, y]) => x.dueMs - y.dueMs || a - b)[0];
   return {
-    wallMs: () => startWallMs + nowMs,
+    // Stamps are whole milliseconds, whatever fraction a timer was set to.
+    wallMs: () => Math.floor(startWallMs + nowMs),
     monotonicMs: () => nowMs,
     after(delayMs, run): Cancel {
       const id = nextId;
