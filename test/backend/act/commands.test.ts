@@ -123,6 +123,24 @@ describe('power', () => {
     await checkInvariants(world);
   });
 
+  it('gives the target back to an uncertain power-off when a wake stays without proof', async () => {
+    const { world, service } = await running({
+      layout: { clusters: { home: ['n1', 'n3'] }, guests: {} },
+    });
+    world.breakWakes();
+    world.blindWitnesses();
+    const off = await accepted(service, shutdown);
+    await world.clock.advance(16 * 60_000);
+    expect((await world.command(off)).state).toBe('INDETERMINATE');
+    const on = await accepted(service, wake);
+    await world.clock.advance(2_000);
+    expect((await world.target('node', 'n3'))?.active_command).toBe(on);
+    await world.clock.advance(12 * 60_000);
+    expect((await world.command(on)).state).toBe('INDETERMINATE');
+    expect((await world.target('node', 'n3'))?.active_command).toBe(off);
+    await checkInvariants(world);
+  });
+
   it('refuses a wake that nobody can send, and says so', async () => {
     const { world, service } = await running();
     for (const node of ['n1', 'n2', 'n3']) world.powerOff(node);

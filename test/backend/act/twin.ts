@@ -407,6 +407,8 @@ export async function createWorld(options: WorldOptions) {
   const sent: { cluster: string; node: string; name: string; body: unknown }[] = [];
   let faults = options.faults ?? noFaults;
   const off = new Set<string>();
+  let canBoot = true;
+  let canSee = true;
 
   const carry = (deliver: () => void): void => {
     const copies = random.ratio() < faults.loss ? 0 : random.ratio() < faults.duplicate ? 2 : 1;
@@ -428,14 +430,14 @@ export async function createWorld(options: WorldOptions) {
       carry(() => {
         for (const service of services) service.hear(message);
       }),
-    isOff: (node) => off.has(nodeKey(cluster, node)),
+    isOff: (node) => canSee && off.has(nodeKey(cluster, node)),
     powerOff(node) {
       off.add(nodeKey(cluster, node));
       twins.get(nodeKey(cluster, node))?.crash();
     },
     powerOn(node) {
       const key = nodeKey(cluster, node);
-      if (!off.delete(key)) return;
+      if (!canBoot || !off.delete(key)) return;
       clock.after(30_000, () => {
         twins.get(key)?.reboot();
         twins.get(key)?.start();
@@ -510,6 +512,9 @@ export async function createWorld(options: WorldOptions) {
     twins,
     createService,
     twin: (node: string, cluster = 'home') => twins.get(nodeKey(cluster, node)) as Twin,
+    breakWakes: () => void (canBoot = false),
+    /** Witnesses look and see nothing of a power-off. */
+    blindWitnesses: () => void (canSee = false),
     setFaults: (next: Faults) => void (faults = next),
     powerOff: (node: string, cluster = 'home') => links(cluster).powerOff(node),
     isOff: (node: string, cluster = 'home') => off.has(nodeKey(cluster, node)),
