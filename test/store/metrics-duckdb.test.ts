@@ -7,7 +7,7 @@ import * as fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { openDuckDbStore } from '../../backend/store/metrics/duckdb.ts';
 import type { MetricsStore } from '../../backend/store/ports.ts';
-import { nodeValues } from '../support/messages.ts';
+import { guestSample, nodeValues } from '../support/messages.ts';
 import { virtualClock } from '../support/clock.ts';
 import { memoryLog } from '../support/log.ts';
 import { metricsContract } from './metrics.contract.ts';
@@ -153,6 +153,32 @@ describe('the embedded metrics store', () => {
       ),
       { numRuns: 15 },
     );
+  });
+});
+
+describe('a metrics file whose checkpoint failed', () => {
+  it('is opened again by the next write, with nothing lost and nothing twice', async () => {
+    const file = join(folder, 'metrics.duckdb');
+    const log = memoryLog();
+    const clock = virtualClock(startMs + 3_600_000);
+    // Too little memory for a checkpoint under this load, and enough for one after opening.
+    const store = await openDuckDbStore({ file, clock, log, memoryLimitMb: 40 });
+    opened.push(store);
+    const nodes = Array.from({ length: 410 }, (_, index) => `n${index}`);
+    const reopened = () => log.lines.filter(({ level }) => level === 'warn').length;
+    let written = 0;
+    for (let seq = 1; seq <= 200 && reopened() === 0; seq += 1) {
+      const noise = () => (Math.sin(seq * 12.9898) * 43758.5453) % 1;
+      const guests = Array.from({ length: 20 }, (_, index) =>
+        guestSample(`${index}`, { cpuRatio: noise(), memoryUsedBytes: noise(), uptimeMs: seq }),
+      );
+      const batch = nodes.map((node) => sampleOf(seq, { node, guests }));
+      await store.write(batch).catch(() => store.write(batch));
+      written += batch.length;
+    }
+    expect(reopened()).toBe(1);
+    expect(await store.missing(startMs)).toEqual({ samples: written, missing: 0 });
+    expect(await store.health()).toMatchObject({ ok: true });
   });
 });
 

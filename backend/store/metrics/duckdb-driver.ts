@@ -41,6 +41,10 @@ export type DuckDb = {
   close(): Promise<void>;
 };
 
+/** After it every statement fails until the file is opened again, say by a failed checkpoint. */
+export const isFatal = (error: unknown): boolean =>
+  error instanceof Error && /FATAL|INTERNAL Error|has been invalidated/.test(error.message);
+
 /** The most rows DuckDB takes in one chunk. */
 const chunkRows = 2_048;
 /** At 10 ms a query, about a second of waiting. */
@@ -121,10 +125,10 @@ function release(feeders: Map<string, Feeder>, tables: readonly string[]): void 
 }
 
 /** One query at a time; the others wait, as many as could be answered soon. */
-function queued(reader: DuckDBConnection): DuckDb['query'] {
+function queueFor(reader: DuckDBConnection) {
   let tail: Promise<unknown> = Promise.resolve();
   let waiting = 0;
-  return (sql, parameters) => {
+  const query: DuckDb['query'] = (sql, parameters) => {
     if (waiting >= waitingQueriesMax) {
       const hint = `${waitingQueriesMax} queries wait already; ask again in a second`;
       return Promise.reject(new MetricsQueryError('store', hint));
@@ -134,6 +138,7 @@ function queued(reader: DuckDBConnection): DuckDb['query'] {
     tail = answer.catch(() => undefined).finally(() => (waiting -= 1));
     return answer;
   };
+  return { query, idle: () => tail };
 }
 
 export async function openDuckDb({ file, memoryLimitMb }: DuckDbOptions): Promise<DuckDb> {
@@ -142,6 +147,7 @@ export async function openDuckDb({ file, memoryLimitMb }: DuckDbOptions): Promis
   const writer = await instance.connect();
   const reader = await instance.connect();
   const feeders = new Map<string, Feeder>();
+  const { query, idle } = queueFor(reader);
   return {
     async transaction(work) {
       try {
@@ -158,8 +164,10 @@ export async function openDuckDb({ file, memoryLimitMb }: DuckDbOptions): Promis
       feed(feeder, columns, rowCount);
     },
     release: (tables) => release(feeders, tables),
-    query: queued(reader),
+    query,
     async close() {
+      // A query that is still running would lose its connection under it.
+      await idle();
       release(feeders, [...feeders.keys()]);
       reader.closeSync();
       writer.closeSync();

@@ -3,26 +3,21 @@
  * when it rejects. Idempotent because it knows what it holds, by sequence number. Keeps raw
  * samples for `retentionDays`; a sample older than that has expired on arrival and is not stored.
  */
-import type { Entity } from '../../../broker/contract/metrics.ts';
 import type { Clock, Log } from '../../../broker/contract/ports.ts';
-import type { MetricsStore, RangeQuery, StoredSample } from '../ports.ts';
-import { type Column, type DuckDb, openDuckDb } from './duckdb-driver.ts';
+import type { MetricsStore, StoredSample } from '../ports.ts';
+import { type Column, type DuckDb, isFatal, openDuckDb } from './duckdb-driver.ts';
 import { type Days, type OpenDay, openDays, seriesKey, seriesPerDayMax } from './duckdb-days.ts';
 import {
   type Day,
   dayOf,
   oldestDay,
   rawTable,
-  type Scope,
-  selectLatest,
-  selectMissing,
-  selectRange,
   selectRanges,
   selectSpans,
   seriesTable,
 } from './duckdb-sql.ts';
-import { MetricsQueryError, MetricsWriteError } from './errors.ts';
-import { type Cell, checkRange, pointsPerAnswerMax, seriesOf } from './grid.ts';
+import { latest, missing, range } from './duckdb-queries.ts';
+import { MetricsWriteError } from './errors.ts';
 import { fresh, type Held, type HeldRange, hold, holdRange, watermarksOf } from './held.ts';
 
 const retentionDaysDefault = 7;
@@ -190,63 +185,6 @@ async function readHeld({ db, days, held, options }: Store): Promise<void> {
   }
 }
 
-type Subject = { cluster: string; entity: Entity; node?: string; guest?: string };
-
-const scopeOf = ({ entity, node, guest }: Subject): Scope => ({
-  entity,
-  node: node !== undefined,
-  guest: guest !== undefined,
-});
-
-const namesOf = ({ cluster, node, guest }: Subject): Record<string, string> => ({
-  cluster,
-  ...(node === undefined ? {} : { node }),
-  ...(guest === undefined ? {} : { guest }),
-});
-
-async function range({ db, days }: Store, query: RangeQuery) {
-  checkRange(query);
-  const { fromMs, toMs, stepMs, metrics, aggregate } = query;
-  const first = dayOf(fromMs);
-  const last = dayOf(toMs - 1);
-  const touched = days.list().filter((day) => day >= first && day <= last);
-  if (touched.length === 0) return [];
-  const rowsMax = Math.ceil(pointsPerAnswerMax / metrics.length) + 1;
-  const shape = { days: touched, scope: scopeOf(query), metrics, aggregate, rowsMax };
-  const times = { fromMs: BigInt(fromMs), toMs: BigInt(toMs), stepMs: BigInt(stepMs) };
-  const rows = await db.query(selectRange(shape), { ...namesOf(query), ...times });
-  if (rows.length === rowsMax) {
-    throw new MetricsQueryError('metrics', 'too many points; name a node or use a longer step');
-  }
-  const cells = rows.flatMap((row) =>
-    metrics.map((metric): Cell => {
-      const { node, guest, step: timeMs } = row as { node: string; guest: string; step: number };
-      return { node, guest, metric, timeMs, value: row[metric] as number | null };
-    }),
-  );
-  return seriesOf(query, cells);
-}
-
-async function latest({ db, days }: Store, subject: Subject) {
-  if (subject[subject.entity] === undefined) {
-    throw new MetricsQueryError(subject.entity, `name the ${subject.entity}`);
-  }
-  for (const day of days.list().toReversed()) {
-    const [row] = await db.query(selectLatest(day, scopeOf(subject)), namesOf(subject));
-    if (!row) continue;
-    const { at_ms: atMs, ...values } = row as Record<string, number | null>;
-    return { atMs: atMs as number, values };
-  }
-  return null;
-}
-
-async function missing({ db, days }: Store, sinceMs: number) {
-  const touched = days.list().filter((day) => day >= dayOf(sinceMs));
-  if (touched.length === 0) return { samples: 0, missing: 0 };
-  const [row] = await db.query(selectMissing(touched), { sinceMs: BigInt(sinceMs) });
-  return row as { samples: number; missing: number };
-}
-
 const healthOf = ({ lastFailure, refusedGuests }: Store) => ({
   ok: lastFailure === null,
   detail:
@@ -256,17 +194,7 @@ const healthOf = ({ lastFailure, refusedGuests }: Store) => ({
       : `DuckDB, embedded; ${refusedGuests} guest rows refused: over ${seriesPerDayMax} series a day`),
 });
 
-async function writeOrFail(store: Store, samples: readonly StoredSample[]): Promise<void> {
-  try {
-    await write(store, samples);
-    store.lastFailure = null;
-  } catch (cause) {
-    store.lastFailure = cause instanceof Error ? cause.message : String(cause);
-    throw new MetricsWriteError(`the metrics file refused it: ${store.lastFailure}`, cause);
-  }
-}
-
-export async function openDuckDbStore(options: DuckDbStoreOptions): Promise<MetricsStore> {
+async function openState(options: DuckDbStoreOptions): Promise<Store> {
   const { file, memoryLimitMb = memoryLimitMbDefault } = options;
   const db = await openDuckDb({ file, memoryLimitMb });
   const days = await openDays(db);
@@ -274,10 +202,37 @@ export async function openDuckDbStore(options: DuckDbStoreOptions): Promise<Metr
   const store: Store = { db, days, held, options, refusedGuests: 0, lastFailure: null };
   await retain(store);
   await readHeld(store);
+  return store;
+}
+
+export async function openDuckDbStore(options: DuckDbStoreOptions): Promise<MetricsStore> {
+  let store = await openState(options);
+  let isBroken = false;
   let writing: Promise<unknown> = Promise.resolve();
+
+  /** After a fatal error nobody knows what of the batch is on disk; the file does. */
+  async function reopen(): Promise<void> {
+    await store.db.close().catch(() => undefined);
+    store = await openState(options);
+    isBroken = false;
+    options.log.warn({ file: options.file }, 'metrics file opened again after a fatal error');
+  }
+
+  async function writeOrFail(samples: readonly StoredSample[]): Promise<void> {
+    try {
+      if (isBroken) await reopen();
+      await write(store, samples);
+      store.lastFailure = null;
+    } catch (cause) {
+      isBroken ||= isFatal(cause);
+      store.lastFailure = cause instanceof Error ? cause.message : String(cause);
+      throw new MetricsWriteError(`the metrics file refused it: ${store.lastFailure}`, cause);
+    }
+  }
+
   return {
     write(samples) {
-      const written = writing.then(() => writeOrFail(store, samples));
+      const written = writing.then(() => writeOrFail(samples));
       writing = written.catch(() => undefined);
       return written;
     },
@@ -288,7 +243,7 @@ export async function openDuckDbStore(options: DuckDbStoreOptions): Promise<Metr
     health: async () => healthOf(store),
     async close() {
       await writing;
-      await db.close();
+      await store.db.close();
     },
   };
 }
