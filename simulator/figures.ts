@@ -27,6 +27,8 @@ export type Measured = {
   stored: { samples: number; missing: number } | null;
   outcome: CommandOutcome | null;
   counters: LinkCounters;
+  /** Taken, and never covered by a receipt. */
+  unconfirmed: number;
 };
 
 function latencyFigures({ metricsBefore, metricsAfter }: Measured): Report['publishToStateMs'] {
@@ -93,7 +95,10 @@ export function reportOf(options: SimulationOptions, live: LiveWorld, measured: 
   const { generator, backend } = cpuFigures(measured);
   const invalidBecause = invalidReasons(generator);
   const lost =
-    stored === null ? null : stored.missing + Math.max(0, counters.samples - stored.samples);
+    stored === null
+      ? null
+      : // Holes are found by query; a missing end shows as unconfirmed, or as too few in all.
+        stored.missing + Math.max(measured.unconfirmed, counters.samples - stored.samples, 0);
   const report = {
     scenario: options.scenario,
     seed: options.seed,

@@ -20,6 +20,10 @@ export type Fleet = {
   restart(places: readonly Place[]): void;
   /** Of all daemons that ever ran here. */
   counters(): LinkCounters;
+  /** Daemons stay, but take no more samples: what is on its way can now arrive. */
+  endSampling(): void;
+  /** Samples of running daemons that the server has not confirmed as durable. */
+  unconfirmed(): number;
   stop(): Promise<void>;
 };
 
@@ -54,7 +58,9 @@ async function startAll(clock: Clock, seats: readonly Seat[], limitMs: number) {
 }
 
 export function createFleet(deps: FleetDeps): Fleet {
-  const seats = deps.credentials.map((credential) => createSeat(deps, credential));
+  let isSampling = true;
+  const seatDeps = { ...deps, isSampling: () => isSampling };
+  const seats = deps.credentials.map((credential) => createSeat(seatDeps, credential));
   const byKey = new Map<NodeKey, Seat>(
     seats.map((seat) => [nodeKey(seat.place.cluster, seat.place.node), seat]),
   );
@@ -88,6 +94,10 @@ export function createFleet(deps: FleetDeps): Fleet {
       for (const seat of seats) seat.addCounters(sum);
       return sum;
     },
+    endSampling() {
+      isSampling = false;
+    },
+    unconfirmed: () => seats.reduce((sum, seat) => sum + seat.unconfirmed(), 0),
     async stop() {
       isStopped = true;
       await Promise.all(seats.map((seat) => seat.end('gently')));

@@ -16,11 +16,14 @@ export type Line = {
   open(options: DaemonClientOptions): DaemonClient;
   drop(): void;
   cut(): void;
+  /** The newest receipt that came through, as it was sent. */
+  receipt(): Uint8Array | undefined;
 };
 
 export function breakableLine(openClient: OpenBreakable, onConnect: () => void): Line {
   let client: BreakableClient | undefined;
   let isCut = false;
+  let receipt: Uint8Array | undefined;
   return {
     open(options) {
       const opened = openClient({
@@ -30,7 +33,11 @@ export function breakableLine(openClient: OpenBreakable, onConnect: () => void):
           options.onConnect();
           onConnect();
         },
-        onMessage: (topic, payload) => void (isCut || options.onMessage(topic, payload)),
+        onMessage(topic, payload) {
+          if (isCut) return;
+          if (topic.endsWith('/receipt')) receipt = payload;
+          options.onMessage(topic, payload);
+        },
         onClose: (reason) => void (isCut || options.onClose(reason)),
       });
       client = opened;
@@ -43,6 +50,7 @@ export function breakableLine(openClient: OpenBreakable, onConnect: () => void):
         end: () => opened.end(),
       };
     },
+    receipt: () => receipt,
     drop: () => client?.drop(),
     cut() {
       isCut = true;

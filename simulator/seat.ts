@@ -3,13 +3,15 @@
  * overlap. A gentle end says goodbye; the other kind is a power failure, after which nothing the
  * old daemon does reaches its disk or the network.
  */
+import { z } from 'zod';
 import type { Clock, Log, NewId } from '../broker/contract/ports.ts';
 import { ringMs } from '../broker/contract/limits.ts';
-import type { ServerKey } from '../broker/contract/server.ts';
+import { Receipt, type ServerKey } from '../broker/contract/server.ts';
 import { nodeKey } from '../broker/contract/ids.ts';
 import type { ExecutorPort } from '../daemon/command/executor-port.ts';
 import type { FilePort } from '../daemon/command/files.ts';
 import { memoryHypervisor } from '../daemon/hypervisor/memory.ts';
+import type { Hypervisor } from '../daemon/hypervisor/port.ts';
 import type { LinkCounters } from '../daemon/link/agent.ts';
 import { type ExecutorParts, type RunningDaemon, startDaemon } from '../daemon/main.ts';
 import { memoryWaker } from '../daemon/waker/memory.ts';
@@ -49,8 +51,11 @@ export type FleetDeps = {
   log: Log;
 };
 
+/** What a seat needs besides: false once no more samples shall be taken. */
+export type SeatDeps = FleetDeps & { isSampling: () => boolean };
+
 /** One start of a daemon. */
-type Life = { daemon: RunningDaemon; line: Line; disk: Mounted };
+type Life = { daemon: RunningDaemon; line: Line; disk: Mounted; incarnation: number };
 
 export type Seat = {
   readonly place: Place;
@@ -61,9 +66,13 @@ export type Seat = {
   isRunning(): boolean;
   isConnected(): boolean;
   hasConnected(): boolean;
+  /** Samples of the running daemon that no receipt has covered yet. */
+  unconfirmed(): number;
   /** Of every daemon that ever ran here. */
   addCounters(sum: LinkCounters): void;
 };
+
+const ReceiptMessage = z.object({ body: Receipt });
 
 /** All rings together, so that an outage of a large fleet does not fill the memory. */
 const ringsBytesMax = 512 * 2 ** 20;
@@ -93,8 +102,15 @@ const quiet = (log: Log): Log => ({
 });
 
 /** The fleet keeps the pace it was asked for, whatever the server would like. */
-const atPace = (executor: ExecutorPort, intervalMs: number): ExecutorPort => ({
-  introduce: (node) => executor.introduce(node),
+const atPace = (
+  executor: ExecutorPort,
+  { intervalMs, onIncarnation }: { intervalMs: number; onIncarnation: (count: number) => void },
+): ExecutorPort => ({
+  async introduce(node) {
+    const introduction = await executor.introduce(node);
+    onIncarnation(introduction.incarnation);
+    return introduction;
+  },
   async deliver(message) {
     const sync = await executor.deliver(message);
     return sync && { ...sync, intervalMs };
@@ -104,15 +120,32 @@ const atPace = (executor: ExecutorPort, intervalMs: number): ExecutorPort => ({
   close: () => executor.close(),
 });
 
+/** Everything goes on as before, only that there is nothing to measure any more. */
+const untilPaused = (hypervisor: Hypervisor, isSampling: () => boolean): Hypervisor => ({
+  ...hypervisor,
+  sample: (node) =>
+    isSampling() ? hypervisor.sample(node) : Promise.reject(new Error('sampling is over')),
+});
+
+/** The seqs of a life count its samples from 1, so a receipt tells how many are left. */
+function unconfirmedOf({ daemon, line, incarnation }: Life): number {
+  const { samples } = daemon.counters();
+  const payload = line.receipt();
+  const decoded = payload && ReceiptMessage.safeParse(JSON.parse(Buffer.from(payload).toString()));
+  if (!decoded?.success || decoded.data.body.incarnation !== incarnation) return samples;
+  return Math.max(0, samples - decoded.data.body.storedSeq);
+}
+
 type Start = { credential: FleetCredential; disk: FilePort; starts: number };
 
-async function startLife(deps: FleetDeps, start: Start, onConnect: () => void): Promise<Life> {
+async function startLife(deps: SeatDeps, start: Start, onConnect: () => void): Promise<Life> {
   const { live, clock, newId, intervalMs, mqttUrl, version } = deps;
   const { cluster, node, daemon, secret, serverId, serverKeys } = start.credential;
   const random = seededRandom(
     seedOfName(live.world.seed, `${cluster}/${node}/${start.starts}/${clock.wallMs()}`),
   );
   const world = live.cluster(cluster);
+  let incarnation = 0;
   const disk = mount(start.disk);
   const line = breakableLine(deps.openClient, onConnect);
   const log = quiet(deps.log);
@@ -134,7 +167,7 @@ async function startLife(deps: FleetDeps, start: Start, onConnect: () => void): 
       newId,
       log,
       version,
-      hypervisor: memoryHypervisor({ world, nodes: [node], clock }),
+      hypervisor: untilPaused(memoryHypervisor({ world, nodes: [node], clock }), deps.isSampling),
       wakers: [memoryWaker(world, node)],
       credential: {
         cluster,
@@ -147,19 +180,19 @@ async function startLife(deps: FleetDeps, start: Start, onConnect: () => void): 
         caSha256: null,
       },
       createExecutor: async (parts) =>
-        atPace(
-          await deps.makeExecutor(parts, { cluster, node, files: disk.files, log }),
+        atPace(await deps.makeExecutor(parts, { cluster, node, files: disk.files, log }), {
           intervalMs,
-        ),
+          onIncarnation: (count) => void (incarnation = count),
+        }),
       outboxBytesMax: null,
       link: { ring: { ageMaxMs: ringMs, bytesMax } },
       openClient: (options) => line.open(options),
     },
   );
-  return { daemon: running, line, disk };
+  return { daemon: running, line, disk, incarnation };
 }
 
-export function createSeat(deps: FleetDeps, credential: FleetCredential): Seat {
+export function createSeat(deps: SeatDeps, credential: FleetCredential): Seat {
   const { cluster, node } = credential;
   const place: Place = { cluster, node };
   const disk = deps.diskOf(place);
@@ -213,6 +246,7 @@ export function createSeat(deps: FleetDeps, credential: FleetCredential): Seat {
     isRunning: () => life !== undefined,
     isConnected: () => life?.daemon.isConnected() ?? false,
     hasConnected: () => hasConnected,
+    unconfirmed: () => (life === undefined ? 0 : unconfirmedOf(life)),
     addCounters(sum) {
       addTo(sum, past);
       if (life) addTo(sum, life.daemon.counters());

@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, it } from 'vitest';
-import { decode } from '../../broker/contract/codec.ts';
+import { decode, encode } from '../../broker/contract/codec.ts';
 import type { Message } from '../../broker/contract/messages.ts';
 import { openDaemonClient } from '../../broker/client.ts';
 import { memoryFiles } from '../../daemon/command/files.ts';
@@ -102,7 +102,7 @@ describe('a fleet', () => {
       await until(() => all.heard('telemetry', node).length >= 2);
       expect(hellos(all, node)[0]).toMatchObject({ driver: { name: 'memory', simulated: true } });
       const [first, second] = all.heard('telemetry', node);
-      expect([first?.seq, second?.seq]).toEqual([1, 2]);
+      expect(second?.seq).toBe((first?.seq ?? 0) + 1);
       expect(first?.name === 'telemetry' && first.body.guests).toHaveLength(3);
       expect(JSON.stringify(first?.body)).not.toBe(JSON.stringify(second?.body));
     }
@@ -168,6 +168,39 @@ describe('a fleet', () => {
       expect(after?.bootId).toBe(before?.bootId);
     }
     await until(() => all.fleet.running() === 2);
+  });
+
+  it('knows after its last sample what the server has not confirmed', async () => {
+    const all = await rig(1);
+    await all.fleet.start(10_000);
+    await until(() => all.heard('telemetry').length >= 2);
+    all.fleet.endSampling();
+    const { samples } = all.fleet.counters();
+    expect(all.fleet.unconfirmed()).toBe(samples);
+    await until(() => all.heard('telemetry').length === samples);
+    const [sample] = all.heard('telemetry');
+    if (sample?.name !== 'telemetry') throw new Error('no sample');
+    const { id, cluster, node, session, body } = sample;
+    const confirm = (storedSeq: number, incarnation = body.incarnation) =>
+      all.broker.broker.publish(
+        encode('receipt', {
+          v: 1,
+          id,
+          cluster,
+          node,
+          session,
+          seq: 0,
+          sentAtMs: 0,
+          body: { incarnation, storedSeq },
+        }),
+      );
+    await confirm(samples - 1);
+    await until(() => all.fleet.unconfirmed() === 1);
+    await confirm(samples + 100, body.incarnation + 1);
+    await until(() => all.fleet.unconfirmed() === samples);
+    await confirm(samples);
+    await until(() => all.fleet.unconfirmed() === 0);
+    expect(all.fleet.counters().samples).toBe(samples);
   });
 
   it('says goodbye when it is stopped, and starts nothing afterwards', async () => {
