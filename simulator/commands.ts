@@ -32,13 +32,13 @@ export type CommandRun = {
 
 export type CommandOutcome = {
   followed: Followed[];
-  /** Asked for and refused at the door, so no command came to be. */
+  /** Asked for and refused at the door, so no command came to be; others were sent instead. */
   refused: number;
 };
 
 const pollMs = 400;
-/** A migration of the largest guest, or a boot at time scale 1, ends well before. */
-const followMaxMs = 6 * 60_000;
+/** A wake nobody can prove ends by its deadline of 10 min; everything else is over long before. */
+const followMaxMs = 11 * 60_000;
 /** INDETERMINATE may still be settled by a probe; after this long it counts as it stands. */
 const indeterminateMaxMs = 45_000;
 const reachMaxMs = 180_000;
@@ -108,6 +108,7 @@ async function order({ run, ledger, cluster }: Lane, asked: Asked): Promise<bool
   } catch (error) {
     if (!(error instanceof ApiError) || error.code !== 'KR_REFUSED') throw error;
     ledger.refused += 1;
+    ledger.left += 1;
     run.log.warn({ error, cluster, ...asked }, 'a command was refused');
     return false;
   }
@@ -160,7 +161,8 @@ async function sleepAndWake(lane: Lane, node: string): Promise<void> {
     return !guests.some((guest) => guest.node === node && guest.state !== 'stopped');
   };
   if (!(await until(lane, isEmpty))) return;
-  await order(lane, { kind: 'node.shutdown', node });
+  // A node that is not seen to be off is not woken: right after a restart the server misses all.
+  if (!(await order(lane, { kind: 'node.shutdown', node }))) return;
   const isOnline = async (wanted: boolean) => {
     const nodes = await lane.run.api.nodes(lane.cluster);
     return nodes.some(({ id, online }) => id === node && online === wanted);

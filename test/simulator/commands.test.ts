@@ -176,8 +176,18 @@ describe('sending commands of every kind', () => {
       return submit(wish, key);
     };
     const { followed, refused } = await finish(server.clock, runCommands(run));
-    expect([followed.length, refused]).toEqual([9, 3]);
+    expect([followed.length, refused]).toEqual([12, 3]);
     expect(server.log.lines.filter(({ level }) => level === 'warn')).toHaveLength(3);
+  });
+
+  it('ends in a cluster where everything is refused', async () => {
+    const server = obedientServer();
+    const run = server.run(12);
+    run.api.submit = () => Promise.reject(new ApiError('KR_REFUSED', 409, 'KR_HOLD'));
+    const { followed, refused } = await finish(server.clock, runCommands(run));
+    expect(followed).toEqual([]);
+    expect(refused).toBeGreaterThan(0);
+    expect(server.world.log).toEqual([]);
   });
 
   it('asks for nothing in a cluster of one, where nobody could wake the node', async () => {
