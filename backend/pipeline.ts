@@ -5,7 +5,7 @@
  */
 import type { Cancel, Clock, Log } from '../broker/contract/ports.ts';
 import type { ClusterRecord, Fleet } from './state/fleet.ts';
-import { factsChanges, type FactsChange, type FactsSeen } from './state/facts.ts';
+import { factsChanges, type FactsChange } from './state/facts.ts';
 import type { StateInput } from './state/inputs.ts';
 import { reduce } from './state/reduce.ts';
 
@@ -14,7 +14,7 @@ const tickMs = 1_000;
 const wakeMs = 40;
 const roundMs = 10_000;
 /** Rows of facts written per tick, so that a first sight of 40,000 guests never blocks it. */
-const factsPerTickMax = 500;
+const factsPerTickMax = 2_000;
 
 export type PipelineDeps = {
   fleet: Fleet;
@@ -38,16 +38,11 @@ export type Pipeline = { start(): void; stop(): Promise<void> };
 /** Folds what arrived and remembers what of it is worth keeping for ever. */
 function createFold(deps: PipelineDeps) {
   const { fleet, ingest, clock } = deps;
-  const seen: FactsSeen = new Map();
   let facts: FactsChange[] = [];
   return {
     run(): void {
       for (const input of ingest.drain()) {
-        const before =
-          input.kind === 'telemetry'
-            ? fleet.nodes.get(`${input.message.cluster}/${input.message.node}`)
-            : undefined;
-        facts.push(...factsChanges(seen, before, input));
+        facts.push(...factsChanges(fleet, input));
         reduce(fleet, input);
         if (input.kind === 'telemetry') {
           deps.onFolded(clock.wallMs() - input.message.body.sampledAtMs);

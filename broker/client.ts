@@ -9,6 +9,7 @@ import { serverFilters } from './access.ts';
 import type { Outgoing } from './contract/codec.ts';
 import { serverTopic } from './contract/topics.ts';
 import type { Cancel, Clock, Log, Random } from './contract/ports.ts';
+import './packet-numbers.ts';
 import { fetchPinnedCa } from './pin.ts';
 import type { Incoming, ServerLink } from './port.ts';
 

@@ -19,6 +19,7 @@ import {
   openWebSocket,
   type TlsDoor,
 } from './listeners.ts';
+import './packet-numbers.ts';
 import type { Incoming } from './port.ts';
 import {
   connackCodes,

@@ -3,6 +3,7 @@
  * field, so that nothing the state learns later leaks out by itself.
  */
 import { z } from 'zod';
+import type { GuestFacts } from '../../broker/contract/facts.ts';
 import { guestMetrics, nodeMetrics } from '../../broker/contract/metrics.ts';
 import { GuestKind, GuestState } from '../../broker/contract/telemetry.ts';
 import type { ClusterRecord, Fleet, GuestRecord, NodeRecord } from '../state/fleet.ts';
@@ -156,10 +157,11 @@ export function guestDetail(
   node: NodeRecord | undefined,
   nowMs: number,
 ): z.infer<typeof GuestDetail> {
+  const known = JSON.parse(node?.guestFactsJson ?? '[]') as GuestFacts[];
   return {
     ...guestView(guest, nowMs),
     metrics: pick(guestMetrics, guest),
-    facts: node?.guestFacts?.find(({ id }) => id === guest.id) ?? null,
+    facts: known.find(({ id }) => id === guest.id) ?? null,
   };
 }
 

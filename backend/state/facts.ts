@@ -4,8 +4,12 @@
  * and not with time. A guest that vanished is a fact too: its placement becomes null.
  */
 import type { GuestSample } from '../../broker/contract/telemetry.ts';
-import type { NodeRecord } from './fleet.ts';
+import type { Driver, NodeFacts } from '../../broker/contract/facts.ts';
+import { nodeKey } from '../../broker/contract/ids.ts';
+import type { Message } from '../../broker/contract/messages.ts';
+import type { Fleet, GuestRecord } from './fleet.ts';
 import type { StateInput } from './inputs.ts';
+import { outranks } from './reduce.ts';
 
 export type FactsChange = {
   cluster: string;
@@ -14,68 +18,75 @@ export type FactsChange = {
   facts: object;
 };
 
-/** entity key -> the text last recorded. */
-export type FactsSeen = Map<string, string>;
+const lastingFields = [
+  'kind',
+  'name',
+  'state',
+  'lock',
+  'haState',
+  'cpuCount',
+  'memoryTotalBytes',
+] as const satisfies readonly (keyof GuestSample)[];
 
-const guestFacts = (node: string, guest: GuestSample) => ({
+const sameTags = (a: readonly string[], b: readonly string[]): boolean =>
+  a.length === b.length && a.every((tag, index) => tag === b[index]);
+
+const isUnchanged = (known: GuestRecord | undefined, node: string, guest: GuestSample): boolean =>
+  known !== undefined &&
+  known.node === node &&
+  lastingFields.every((name) => known[name] === guest[name]) &&
+  sameTags(known.tags, guest.tags);
+
+const guestFacts = (node: string, guest: GuestSample): object => ({
   node,
-  kind: guest.kind,
-  name: guest.name,
-  state: guest.state,
+  ...Object.fromEntries(lastingFields.map((name) => [name, guest[name]])),
   tags: guest.tags,
-  lock: guest.lock,
-  haState: guest.haState,
-  cpuCount: guest.cpuCount,
-  memoryTotalBytes: guest.memoryTotalBytes,
 });
 
-function note(seen: FactsSeen, change: FactsChange): FactsChange[] {
-  const key = `${change.cluster}/${change.entity}/${change.entityId}`;
-  const text = JSON.stringify(change.facts);
-  if (seen.get(key) === text) return [];
-  seen.set(key, text);
-  return [change];
-}
-
-/**
- * Changes that `input` brings, judged against the record as it was before `reduce`; `seen` is
- * updated in place.
- */
-export function factsChanges(
-  seen: FactsSeen,
-  before: NodeRecord | undefined,
-  input: StateInput,
-): FactsChange[] {
-  if (input.kind === 'hello') {
-    const { cluster, node, body } = input.message;
-    const { clockOffsetMs: _, runningGuests: __, ...lasting } = body.facts;
-    const facts = { ...lasting, bootId: body.bootId, driver: body.driver };
-    return note(seen, { cluster, entity: 'node', entityId: node, facts });
-  }
-  if (input.kind !== 'telemetry' || input.message.body.guests === null) return [];
-  const { cluster, node, body } = input.message;
-  const guests = body.guests ?? [];
-  const present = new Set(guests.map((guest) => guest.id));
-  const changed = guests.flatMap((guest) =>
-    note(seen, {
-      cluster,
-      entity: 'guest',
-      entityId: guest.id,
-      facts: guestFacts(node, guest),
-    }),
+function telemetryChanges(fleet: Fleet, message: Message<'telemetry'>): FactsChange[] {
+  const { cluster, node, body } = message;
+  if (body.guests === null) return [];
+  const known = (id: string) => fleet.guests.get(`${cluster}/${id}`);
+  const changed = body.guests.filter(
+    (guest) => outranks(guest, node, known(guest.id)) && !isUnchanged(known(guest.id), node, guest),
   );
-  const gone = (before?.guests ?? []).filter(
-    (guest) => !present.has(guest.id) && placedOn(seen, `${cluster}/guest/${guest.id}`) === node,
-  );
+  const before = fleet.nodes.get(nodeKey(cluster, node))?.guests ?? [];
+  const present = new Set(body.guests.map(({ id }) => id));
+  const gone = before.filter(({ id }) => !present.has(id) && known(id)?.node === node);
   return [
-    ...changed,
-    ...gone.flatMap((guest) =>
-      note(seen, { cluster, entity: 'guest', entityId: guest.id, facts: { node: null } }),
-    ),
-  ];
+    ...changed.map((guest) => ({ id: guest.id, facts: guestFacts(node, guest) })),
+    ...gone.map(({ id }) => ({ id, facts: { node: null } })),
+  ].map(({ id, facts }) => ({ cluster, entity: 'guest' as const, entityId: id, facts }));
 }
 
-const placedOn = (seen: FactsSeen, key: string): string | null => {
-  const text = seen.get(key);
-  return text === undefined ? null : (JSON.parse(text) as { node: string | null }).node;
+type Known = {
+  facts: NodeFacts;
+  bootId: string | null;
+  driver: Driver;
+  guestFactsJson: string | null;
 };
+
+/** Without what changes at every look; with the configuration of the guests it runs. */
+function nodeFacts({ facts, bootId, driver, guestFactsJson }: Known): object {
+  const { clockOffsetMs: _, runningGuests: __, ...lasting } = facts;
+  const guests = guestFactsJson === null ? null : (JSON.parse(guestFactsJson) as unknown);
+  return { ...lasting, bootId, driver, guests };
+}
+
+function helloChanges(fleet: Fleet, message: Message<'hello'>): FactsChange[] {
+  const { cluster, node, body } = message;
+  const guestFactsJson = body.guests && JSON.stringify(body.guests);
+  const facts = nodeFacts({ ...body, guestFactsJson });
+  const known = fleet.nodes.get(nodeKey(cluster, node));
+  if (known?.facts && known.driver) {
+    const before = nodeFacts({ ...known, facts: known.facts, driver: known.driver });
+    if (JSON.stringify(before) === JSON.stringify(facts)) return [];
+  }
+  return [{ cluster, entity: 'node', entityId: node, facts }];
+}
+
+/** Changes that `input` brings to the picture, which must not have folded it yet. */
+export function factsChanges(fleet: Fleet, input: StateInput): FactsChange[] {
+  if (input.kind === 'telemetry') return telemetryChanges(fleet, input.message);
+  return input.kind === 'hello' ? helloChanges(fleet, input.message) : [];
+}

@@ -3,7 +3,7 @@
  * `reduce` (reduce.ts) alone changes it; decide and HTTP read it. Ages are monotonic server time,
  * so no wall clock of a daemon can make a sample look fresh.
  */
-import type { Driver, GuestFacts, NodeFacts } from '../../broker/contract/facts.ts';
+import type { Driver, NodeFacts } from '../../broker/contract/facts.ts';
 import type { NodeKey } from '../../broker/contract/ids.ts';
 import type { DaemonLoad } from '../../broker/contract/presence.ts';
 import type { GuestSample, NodeValues, Telemetry } from '../../broker/contract/telemetry.ts';
@@ -41,7 +41,8 @@ export type NodeRecord = {
   bootId: string | null;
   journalId: string | null;
   facts: NodeFacts | null;
-  guestFacts: readonly GuestFacts[] | null;
+  /** GuestFacts[] as JSON: rarely read, and a third of the memory of its objects. */
+  guestFactsJson: string | null;
   load: DaemonLoad | null;
   localHold: boolean;
   /** From SQL, refreshed each tick: what people and commands made of it. */

@@ -11,7 +11,11 @@ let database: Database;
 const clock = virtualClock();
 const newId = idsOf(clock, seededRandom(3));
 beforeEach(async () => {
-  database = await openDatabase({ file: ':memory:', nowMs: () => clock.wallMs(), log: memoryLog() });
+  database = await openDatabase({
+    file: ':memory:',
+    nowMs: () => clock.wallMs(),
+    log: memoryLog(),
+  });
 });
 afterEach(() => database.close());
 

@@ -328,7 +328,7 @@ export const nodeRecord = (cluster: string, node: string): NodeRecord => ({
   bootId: null,
   journalId: null,
   facts: null,
-  guestFacts: null,
+  guestFactsJson: null,
   load: null,
   localHold: false,
   desired: 'awake',

@@ -75,7 +75,7 @@ export function addNode(
     bootId: null,
     journalId: null,
     facts: null,
-    guestFacts: null,
+    guestFactsJson: null,
     load: null,
     localHold: false,
     desired: 'awake',

@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { type FactsSeen, factsChanges } from '../../../backend/state/facts.ts';
+import { factsChanges } from '../../../backend/state/facts.ts';
 import { emptyFleet } from '../../../backend/state/fleet.ts';
 import type { StateInput } from '../../../backend/state/inputs.ts';
 import { reduce } from '../../../backend/state/reduce.ts';
@@ -14,11 +14,8 @@ const sampleOf = (node: string, seq: number, guests: GuestSample[]): StateInput 
 
 function follow(inputs: StateInput[]) {
   const fleet = emptyFleet();
-  const seen: FactsSeen = new Map();
   return inputs.map((input) => {
-    const before =
-      input.kind === 'telemetry' ? fleet.nodes.get(`home/${input.message.node}`) : undefined;
-    const changes = factsChanges(seen, before, input);
+    const changes = factsChanges(fleet, input);
     reduce(fleet, input);
     return changes.map(({ entityId, facts }) => [entityId, facts]);
   });
