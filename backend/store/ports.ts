@@ -53,7 +53,7 @@ export type MetricsStore = {
     guest?: string;
   }): Promise<{ atMs: number; values: Record<string, number | null> } | null>;
   range(query: RangeQuery): Promise<Series[]>;
-  /** Per node, the highest seq of its newest incarnation below which nothing is missing. */
+  /** Per node and incarnation, the highest seq up to which, from 1, nothing is missing. */
   watermarks(): Promise<Watermark[]>;
   /** Sequence numbers missing between the first and last stored of each incarnation since. */
   missing(sinceMs: number): Promise<{ samples: number; missing: number }>;

@@ -21,9 +21,6 @@ export type Day = string;
 export const dayOf = (timeMs: number): Day =>
   new Date(timeMs).toISOString().slice(0, 10).replaceAll('-', '');
 
-export const dayStartMs = (day: Day): number =>
-  Date.UTC(Number(day.slice(0, 4)), Number(day.slice(4, 6)) - 1, Number(day.slice(6, 8)));
-
 export const oldestDay = (nowMs: number, retentionDays: number): Day =>
   dayOf(nowMs - retentionDays * dayMs);
 

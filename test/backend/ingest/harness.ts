@@ -58,8 +58,6 @@ export function twinLink(now: () => number) {
   return twin satisfies ServerLink;
 }
 
-export type Harness = Awaited<ReturnType<typeof harness>>;
-
 export async function harness(prepare: (store: ReturnType<typeof twinStore>) => void = () => {}) {
   const clock = virtualClock();
   const log = memoryLog();
