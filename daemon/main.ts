@@ -12,6 +12,7 @@ import { createExecutor } from './command/executor.ts';
 import type { ExecutorPort } from './command/executor-port.ts';
 import { nodeFiles } from './command/files.ts';
 import { holdFile, policyFile } from './command/local-policy.ts';
+import { createScriptRunner } from './command/script-trust.ts';
 import type { DaemonConfig } from './config.ts';
 import { createHostHypervisor } from './hypervisor/host.ts';
 import type { Hypervisor } from './hypervisor/port.ts';
@@ -72,11 +73,20 @@ const segmentBytes = 2 ** 20;
 const replayEveryMs = 500;
 const stopMaxMs = 2_000;
 
+/** The administrator's word on this machine, above whatever the server says. */
+const policyPath = '/etc/kernreaktor/policy.yaml';
+const holdPath = '/etc/kernreaktor/HOLD';
+
+const scriptsOf = ({ dataDir }: DaemonConfig) =>
+  createScriptRunner({ folder: join(dataDir, 'run'), readPolicy: policyFile(policyPath) });
+
 function driverOf(config: DaemonConfig, deps: DaemonDeps, sampler: Sampler): Hypervisor {
   const { clock, log, version: daemonVersion } = deps;
   const { node, script } = config;
   if (script === null) return createHostHypervisor({ node, sampler, daemonVersion });
-  return createScriptHypervisor({ node, config: script, sampler, daemonVersion, clock, log });
+  const scripts = scriptsOf(config);
+  const options = { node, config: script, sampler, scripts, daemonVersion, clock, log };
+  return createScriptHypervisor(options);
 }
 
 async function credentialOf(
@@ -99,10 +109,6 @@ async function credentialOf(
   const asked = { url, cluster, node, ...enrolment, daemonVersion, kernel, path };
   return enrol(asked, { clock, random, newId, log, openClient }, signal);
 }
-
-/** The administrator's word on this machine, above whatever the server says. */
-const policyPath = '/etc/kernreaktor/policy.yaml';
-const holdPath = '/etc/kernreaktor/HOLD';
 
 function executorOf(config: DaemonConfig, deps: DaemonDeps, parts: ExecutorParts) {
   if (deps.createExecutor) return deps.createExecutor(parts);

@@ -4,6 +4,7 @@
  * read or understood forbids everything; a missing file is the only silence.
  */
 import { access, readFile } from 'node:fs/promises';
+import { isAbsolute } from 'node:path';
 import { parse } from 'yaml';
 import { z } from 'zod';
 import { CommandKind } from '../../broker/contract/command.ts';
@@ -11,10 +12,18 @@ import { CommandKind } from '../../broker/contract/command.ts';
 /**
  *   allow: [guest.migrate, guest.scale]   # only these kinds; every kind when left out
  *   protected: true                       # this machine is never switched off
+ *   scripts:                              # only these programs of the administrator run, and
+ *     /usr/local/lib/kernreaktor/stop: 9f86...   # only with this SHA-256; all when left out
  */
+const Scripts = z.record(
+  z.string().refine(isAbsolute, 'write the absolute path of a program'),
+  z.string().regex(/^[0-9a-f]{64}$/, 'write the 64 hex digits that sha256sum prints'),
+);
+
 export const LocalPolicy = z.strictObject({
   allow: z.array(CommandKind).nullable().default(null),
   protected: z.boolean().default(false),
+  scripts: Scripts.optional(),
 });
 export type LocalPolicy = z.infer<typeof LocalPolicy>;
 

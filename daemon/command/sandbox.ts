@@ -12,6 +12,8 @@ import { isAbsolute } from 'node:path';
 export type ToolRun = {
   /** Absolute; nothing is searched in PATH. */
   path: string;
+  /** Executed instead of what `path` names by now; open for reading until the run has ended. */
+  descriptor?: number;
   argv: readonly string[];
   /** All the tool sees, beside PATH and LC_ALL. */
   env: Readonly<Record<string, string>>;
@@ -32,7 +34,13 @@ export type ToolResult = {
 
 export class SandboxError extends Error {
   override readonly name = 'SandboxError';
-  readonly code: 'KR_TOOL_PATH' | 'KR_TOOL_MISSING' | 'KR_TOOL_DENIED' | 'KR_TOOL_SPAWN';
+  readonly code:
+    | 'KR_TOOL_PATH'
+    | 'KR_TOOL_MISSING'
+    | 'KR_TOOL_DENIED'
+    | 'KR_TOOL_SPAWN'
+    | 'KR_SCRIPT_TRUST'
+    | 'KR_SCRIPT_PIN';
   readonly wayOut: string;
   constructor(
     code: SandboxError['code'],
@@ -78,28 +86,39 @@ export async function runTool(run: ToolRun): Promise<ToolResult> {
   return { exitCode: child.exitCode, killedBy, stdout: stdout(), stderr: stderr() };
 }
 
-function start({ path, argv, env, stdin }: ToolRun): ChildProcess {
+/** Where the child finds the descriptor it executes: the first after its three streams. */
+const childDescriptor = 3;
+
+function start({ path, descriptor, argv, env, stdin }: ToolRun): ChildProcess {
+  const file = descriptor === undefined ? path : `/proc/self/fd/${childDescriptor}`;
   try {
-    return spawn(path, argv, {
+    return spawn(file, argv, {
+      argv0: path,
       shell: false,
       detached: true,
       cwd: '/',
       env: { ...cleanEnv, ...env },
-      stdio: [stdin === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'],
+      stdio: [
+        stdin === undefined ? 'ignore' : 'pipe',
+        'pipe',
+        'pipe',
+        ...(descriptor === undefined ? [] : [descriptor]),
+      ],
     });
   } catch (cause) {
     throw spawnError(path, cause);
   }
 }
 
-function spawnError(path: string, cause: unknown): SandboxError {
+export function spawnError(path: string, cause: unknown): SandboxError {
   const code = (cause as NodeJS.ErrnoException).code ?? 'unknown';
   if (code === 'ENOENT' || code === 'ENOTDIR') {
     const wayOut = `install ${path} or correct the path (its #! interpreter must exist, too)`;
     return new SandboxError('KR_TOOL_MISSING', 'tool not found', { wayOut, cause });
   }
   if (code === 'EACCES' || code === 'EPERM') {
-    const wayOut = `make ${path} executable for the user the executor runs as (chmod +x)`;
+    const wayOut = `make ${path} executable for the user the executor runs as (chmod +x); neither \
+it nor the daemon's data folder may be on a noexec mount`;
     return new SandboxError('KR_TOOL_DENIED', 'tool may not be executed', { wayOut, cause });
   }
   const wayOut = `${code}: arguments must hold no NUL byte and fit the kernel's limits, and the \

@@ -1,13 +1,14 @@
 /**
  * A hypervisor made of the administrator's own programs: `guests` prints what runs here, one
  * program per command kind does it, `probe` may look at the outcome. Documented for people in
- * docs/script-hypervisor.md. It starts nothing but the configured absolute paths, and an answer
- * it does not understand means "unknown", never "no guests".
+ * docs/script-hypervisor.md. It starts nothing but the configured paths, each only as long as it
+ * is trusted, and an answer it does not understand means "unknown", never "no guests".
  */
 import { CommandKind } from '../../broker/contract/command.ts';
 import type { Clock, Log } from '../../broker/contract/ports.ts';
 import type { GuestSample } from '../../broker/contract/telemetry.ts';
-import { outputBytesMax, runTool, SandboxError, type ToolResult } from '../command/sandbox.ts';
+import { outputBytesMax, SandboxError, type ToolResult } from '../command/sandbox.ts';
+import type { ScriptRunner } from '../command/script-trust.ts';
 import type { Sampler } from '../sample/sampler.ts';
 import type { Description, Hypervisor, Observation, Performed, Work } from './port.ts';
 import {
@@ -41,6 +42,7 @@ export type ScriptOptions = {
   node: string;
   config: ScriptConfig;
   sampler: Sampler;
+  scripts: ScriptRunner;
   daemonVersion: string;
   clock: Clock;
   log: Log;
@@ -112,7 +114,7 @@ async function ask<T>(memory: Memory, { path, env, stdin, read }: Query<T>): Pro
   const { queryTimeoutMs: timeoutMs } = memory.config;
   try {
     const { signal } = memory.closing;
-    const result = await runTool({ path, argv: [], env, stdin, timeoutMs, signal });
+    const result = await memory.scripts.run({ path, argv: [], env, stdin, timeoutMs, signal });
     const problem = failureOf(result, timeoutMs);
     return problem === undefined ? read(result.stdout) : { ok: false, problem };
   } catch (error) {
@@ -164,7 +166,7 @@ async function perform(memory: Memory, work: Work, signal: AbortSignal): Promise
   }
   const run = remember(memory, work.commandId);
   try {
-    const result = await runTool({
+    const result = await memory.scripts.run({
       path,
       argv: [],
       env: environmentOf(work),

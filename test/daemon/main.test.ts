@@ -1,5 +1,4 @@
-import { chmod, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { chmod, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { decode, encode } from '../../broker/contract/codec.ts';
@@ -11,6 +10,7 @@ import { type DaemonDeps, type RunningDaemon, startDaemon } from '../../daemon/m
 import { realClock, secretOf, startBroker, type TestBroker } from '../broker/wire.ts';
 import { idsOf, seededRandom } from '../support/clock.ts';
 import { memoryLog } from '../support/log.ts';
+import { trustedFolder } from '../support/trusted-folder.ts';
 import { fleetOf } from './link/twin.ts';
 
 let broker: TestBroker;
@@ -18,7 +18,7 @@ let dataDir: string;
 const running: RunningDaemon[] = [];
 
 beforeEach(async () => {
-  dataDir = await mkdtemp(join(tmpdir(), 'kr-daemon-'));
+  dataDir = await trustedFolder();
   broker = await startBroker();
 });
 afterEach(async () => {

@@ -3,7 +3,8 @@
 # LC_ALL, so a setting of ours stands in a file beside the programs.
 set -eu
 
-here="$(dirname "$0")"
+# $0 is a descriptor where Kernreaktor runs the program; KR_SCRIPT says where it stands.
+here="$(dirname "${KR_SCRIPT:-$0}")"
 state=/var/lib/kernreaktor-example
 [ ! -f "$here/state-folder" ] || state="$(cat "$here/state-folder")"
 

@@ -1,5 +1,4 @@
-import { chmod, cp, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { chmod, cp, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
@@ -13,9 +12,12 @@ import {
   scriptActions,
   type ScriptConfig,
 } from '../../../daemon/hypervisor/script.ts';
+import { LocalPolicy } from '../../../daemon/command/local-policy.ts';
+import { createScriptRunner } from '../../../daemon/command/script-trust.ts';
 import { createSampler, type Sampler } from '../../../daemon/sample/sampler.ts';
 import { idsOf, seededRandom, virtualClock } from '../../support/clock.ts';
 import { memoryLog } from '../../support/log.ts';
+import { trustedFolder } from '../../support/trusted-folder.ts';
 
 const examples = new URL('../../../docs/examples/script/', import.meta.url);
 const clock: Clock = { ...virtualClock(), monotonicMs: () => performance.now() };
@@ -25,7 +27,7 @@ const context = { signal, onHandle: async () => undefined };
 
 let folder: string;
 beforeEach(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'kr-script-'));
+  folder = await trustedFolder();
 });
 afterEach(() => rm(folder, { recursive: true, force: true }));
 
@@ -34,7 +36,12 @@ const sampler = (): Sampler => createSampler({ clock, addresses: () => ({}), roo
 function driverOf(config: Partial<ScriptConfig>, node = 'pve1') {
   const log = memoryLog();
   const whole = { guests: join(folder, 'guests'), actions: {}, queryTimeoutMs: 10_000, ...config };
-  const options = { node, config: whole, sampler: sampler(), daemonVersion: '1', clock, log };
+  const scripts = createScriptRunner({
+    folder: join(folder, 'run'),
+    readPolicy: async () => ({ ok: true, policy: LocalPolicy.parse({}) }),
+  });
+  const own = { node, config: whole, sampler: sampler(), scripts };
+  const options = { ...own, daemonVersion: '1', clock, log };
   return { log, driver: createScriptHypervisor(options) };
 }
 
@@ -164,15 +171,16 @@ describe('capabilities and description', () => {
     const stop = work('guest.stop', { force: true, timeoutMs: 5_000 });
     await driver.perform(stop, context);
     const [first, ...rest] = (await readFile(seen, 'utf8')).split('\n');
-    expect([first, ...rest.slice(0, 5)]).toEqual([
+    expect([first, ...rest.slice(0, 6)]).toEqual([
       'KR_ARG_FORCE=true',
       'KR_ARG_TIMEOUT_MS=5000',
       `KR_COMMAND_ID=${stop.commandId}`,
       'KR_GUEST=web1',
       'KR_KIND=guest.stop',
       'KR_NODE=pve1',
+      `KR_SCRIPT=${path}`,
     ]);
-    expect(JSON.parse(rest[5] ?? '')).toEqual({
+    expect(JSON.parse(rest[6] ?? '')).toEqual({
       commandId: stop.commandId,
       kind: 'guest.stop',
       node: 'pve1',
