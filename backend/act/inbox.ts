@@ -18,37 +18,75 @@ const totalMax = 20_000;
 const helloRetryMs = 1_000;
 const helloRetriesMax = 15;
 
+/**
+ * Hellos of a cluster that come together are worked off in one transaction: after a restart of
+ * the server 2048 of them arrive at once, and a commit can wait long for a busy disk.
+ */
+const gatherMs = 20;
+
 type Sent = Message<'claim' | 'report' | 'hello'>;
 export type Inbox = { take(message: Sent): void; close(): Promise<void> };
 
-export function createInbox(context: Context): Inbox {
-  const mailbox = createMailbox({ perClusterMax, totalMax });
-  const { counters, log, clock, reach } = context;
-
-  const handle = (message: Sent): Promise<void> =>
-    inStep(context, message.cluster, async (step) => {
+async function handle(context: Context, cluster: string, messages: readonly Sent[]) {
+  await inStep(context, cluster, async (step) => {
+    for (const message of messages) {
       if (message.name === 'claim') await onClaim(step, message);
       else if (message.name === 'report') await onReport(step, message);
       else await onHello(step, message);
-    });
+    }
+  });
+}
 
-  function take(message: Sent, attempt: number): void {
+export function createInbox(context: Context): Inbox {
+  const mailbox = createMailbox({ perClusterMax, totalMax });
+  const gathered = new Map<string, Message<'hello'>[]>();
+  const { counters, log, clock, reach } = context;
+
+  /** Claims and reports are repeated by their sender; a hello comes once a session. */
+  function putOff(message: Sent, attempt: number): void {
     const { cluster, node, session, name } = message;
+    counters.foreignMessages += 1;
+    const isCurrent = reach.contact(cluster, node).session === session;
+    if (name === 'hello' && isCurrent && attempt < helloRetriesMax) {
+      clock.after(helloRetryMs, () => push(cluster, [message], attempt + 1));
+    }
+  }
+
+  function push(cluster: string, messages: readonly Sent[], attempt: number): void {
     const isTaken = mailbox.push(cluster, async () => {
       try {
-        await handle(message);
+        await handle(context, cluster, messages);
       } catch (error) {
         if (!isPassing(error)) throw error;
-        log.debug({ cluster, node, name, err: error }, 'message not taken');
-        counters.foreignMessages += 1;
-        // Claims and reports are repeated by their sender; a hello comes once a session.
-        const isCurrent = reach.contact(cluster, node).session === session;
-        if (name === 'hello' && isCurrent && attempt < helloRetriesMax) {
-          clock.after(helloRetryMs, () => take(message, attempt + 1));
-        }
+        log.debug({ cluster, err: error, count: messages.length }, 'messages not taken');
+        for (const message of messages) putOff(message, attempt);
       }
     });
-    if (!isTaken) counters.droppedMessages += 1;
+    if (!isTaken) counters.droppedMessages += messages.length;
   }
-  return { take: (message) => take(message, 0), close: () => mailbox.close() };
+
+  function release(cluster: string): void {
+    const hellos = gathered.get(cluster);
+    gathered.delete(cluster);
+    if (hellos) push(cluster, hellos, 0);
+  }
+
+  return {
+    take(message) {
+      const { cluster } = message;
+      if (message.name !== 'hello') {
+        // What a node says after its hello is not heard before it.
+        release(cluster);
+        return push(cluster, [message], 0);
+      }
+      const waiting = gathered.get(cluster);
+      if (waiting) return void waiting.push(message);
+      gathered.set(cluster, [message]);
+      clock.after(gatherMs, () => release(cluster));
+    },
+    close() {
+      gathered.clear();
+      return mailbox.close();
+    },
+  };
 }

@@ -319,6 +319,7 @@ describe('a hello', () => {
     world.twin('n1').hello();
     world.setFaults(noFaults);
     world.twin('n1').hello();
+    await world.clock.advance(20);
     await settle();
     const [sync] = sent('sync').map((body) => JSON.parse((body as Signed).signed) as SyncContent);
     expect(sync).toMatchObject({
