@@ -1,0 +1,64 @@
+/**
+ * Tasks of Proxmox VE: the UPID that names one for ever, and the file of this node's latest tasks.
+ * A command-line tool runs its task in the foreground and names it last or never, so the file is
+ * where a task's name can be read while it works. Pure.
+ */
+import { isTaskOk, type TaskStatus } from './answers.ts';
+
+export type Upid = {
+  upid: string;
+  node: string;
+  startedAtSeconds: number;
+  type: string;
+  /** The vmid of a guest's task. */
+  id: string;
+};
+
+const form =
+  /^UPID:([^:\s]+):[0-9A-F]{8}:[0-9A-F]{8,9}:([0-9A-F]{8}):([^:\s]+):([^:\s]*):[^:\s]+:$/i;
+
+export function parseUpid(text: string): Upid | null {
+  const [upid, node, started, type, id] = form.exec(text.trim()) ?? [];
+  if (upid === undefined || node === undefined || type === undefined) return null;
+  return { upid, node, startedAtSeconds: parseInt(started ?? '', 16), type, id: id ?? '' };
+}
+
+/** The last UPID in a tool's output, which is its answer: `"UPID:..."` or the bare text. */
+export function upidIn(output: string): Upid | null {
+  const found = [...output.matchAll(/UPID:[^\s"]+:/g)].map(([text]) => parseUpid(text));
+  return found.findLast((upid) => upid !== null) ?? null;
+}
+
+export type ListedTask = Upid & {
+  isRunning: boolean;
+  /** null while it runs. */
+  exitStatus: string | null;
+};
+
+/** /var/log/pve/tasks/active: `UPID saved [endTimeHex status]`, one task a line. */
+export const parseActiveTasks = (text: string): ListedTask[] =>
+  text.split('\n').flatMap((line) => {
+    const [, upid = '', ended, status] =
+      /^(\S+) [01](?: ([0-9A-Fa-f]{8})(?: (\S.*))?)?$/.exec(line.trim()) ?? [];
+    const parsed = parseUpid(upid);
+    if (parsed === null) return [];
+    return [{ ...parsed, isRunning: ended === undefined, exitStatus: status ?? null }];
+  });
+
+/** HA only queues these; the manager starts the real task later, under a UPID of its own. */
+const queued: Readonly<Record<string, readonly string[]>> = {
+  hamigrate: ['qmigrate', 'vzmigrate'],
+  hastart: ['qmstart', 'vzstart'],
+  hastop: ['qmstop', 'qmshutdown', 'vzstop', 'vzshutdown'],
+};
+
+/** Types of the real task behind a queued request; undefined when the task is the real one. */
+export const realTypesOf = (type: string): readonly string[] | undefined => queued[type];
+
+export type TaskEnd = { isOk: boolean; detail: string };
+
+/** undefined while it runs. */
+export function endOf({ status, exitstatus }: TaskStatus): TaskEnd | undefined {
+  if (status === 'running') return undefined;
+  return { isOk: isTaskOk(exitstatus), detail: exitstatus ?? 'it ended without a status' };
+}
