@@ -27,7 +27,7 @@ const dayMs = 86_400_000;
  * The page cache, not the whole cost: at 2048 nodes x 20 guests the store takes about as much
  * again beside it. Below 64 a checkpoint under that load fails.
  */
-const memoryLimitMbDefault = 128;
+const memoryLimitMbDefault = 64;
 
 export type DuckDbStoreOptions = {
   file: string;
