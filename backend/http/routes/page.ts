@@ -1,4 +1,4 @@
-/** The status page: three files, read once, served as they are; no script or style is inline. */
+/** The status page: four files, read once, served as they are; no script or style is inline. */
 import { readFileSync } from 'node:fs';
 import type { App } from '../app.ts';
 
@@ -6,6 +6,7 @@ const files = [
   ['/', 'index.html', 'text/html; charset=utf-8'],
   ['/page/style.css', 'style.css', 'text/css; charset=utf-8'],
   ['/page/app.js', 'app.js', 'text/javascript; charset=utf-8'],
+  ['/page/icon.svg', 'icon.svg', 'image/svg+xml'],
 ] as const;
 
 export function pageRoutes(app: App): void {

@@ -108,6 +108,7 @@ const samples: Record<string, Sample> = {
   'GET /': { status: 200 },
   'GET /page/style.css': { status: 200 },
   'GET /page/app.js': { status: 200 },
+  'GET /page/icon.svg': { status: 200 },
   // Last, since it ends the session that asked.
   'DELETE /api/v1/session': { status: 204, foreign: 400 },
 };
