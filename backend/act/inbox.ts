@@ -28,6 +28,9 @@ type Sent = Message<'claim' | 'report' | 'hello'>;
 export type Inbox = { take(message: Sent): void; close(): Promise<void> };
 
 async function handle(context: Context, cluster: string, messages: readonly Sent[]) {
+  // A cluster made a moment ago has no lease yet; commands for its nodes need what they say now.
+  const isNew = messages[0]?.name === 'hello' && context.lease.epochOf(cluster) === undefined;
+  if (isNew) await context.lease.refresh(cluster);
   await inStep(context, cluster, async (step) => {
     for (const message of messages) {
       if (message.name === 'claim') await onClaim(step, message);

@@ -5,7 +5,8 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { GrantContent } from '../../../broker/contract/command.ts';
 import type { Signed, SyncContent } from '../../../broker/contract/server.ts';
 import { StoreUnavailable } from '../../../backend/store/sql/database.ts';
-import { message } from '../../support/messages.ts';
+import { ensureCluster, ensureNodes } from '../../../backend/store/sql/clusters.ts';
+import { helloBody, message } from '../../support/messages.ts';
 import { createWorld, noFaults, type Service, type World } from './twin.ts';
 
 let folder: string;
@@ -330,6 +331,26 @@ describe('a hello', () => {
       simulated: true,
       commands: [{ commandId: id, kind: 'guest.restart' }],
     });
+  });
+});
+
+describe('a hello of a cluster made a moment ago', () => {
+  it('takes its free lease, so that commands know the driver at once', async () => {
+    const { database, clock } = world;
+    await database.transaction(async (trx) => {
+      const nowMs = clock.wallMs();
+      await ensureCluster(trx, { id: 'young', simulated: true, nowMs });
+      await ensureNodes(trx, { cluster: 'young', nodes: ['n9'], nowMs });
+    });
+    service.commands.onMessage(message('hello', helloBody(), { cluster: 'young', node: 'n9' }));
+    await clock.advance(20);
+    await settle();
+    const row = await database.db
+      .selectFrom('nodes')
+      .select('driver')
+      .where('cluster', '=', 'young')
+      .executeTakeFirstOrThrow();
+    expect(JSON.parse(row.driver ?? 'null')).toMatchObject({ name: 'memory' });
   });
 });
 
