@@ -10,7 +10,7 @@ import type { Outgoing } from './contract/codec.ts';
 import { serverTopic } from './contract/topics.ts';
 import type { Cancel, Clock, Log, Random } from './contract/ports.ts';
 import './packet-numbers.ts';
-import { fetchPinnedCa } from './pin.ts';
+import { fetchPinnedCa, PinError } from './pin.ts';
 import type { Incoming, ServerLink } from './port.ts';
 
 const connackTimeoutMs = 10_000;
@@ -149,12 +149,22 @@ function subscribe(link: Link, client: MqttClient, fail: (reason: string) => voi
   });
 }
 
+const loopback = /^(localhost|127(\.\d{1,3}){3}|\[::1\])$/;
+
+/** A pin is for TLS. Without TLS only a server on this very machine may be given the secret. */
+function needsPin(url: URL): boolean {
+  if (url.protocol === 'mqtts:' || url.protocol === 'wss:') return true;
+  if (loopback.test(url.hostname)) return false;
+  throw new PinError('KR_TLS_PIN', 'the token asks for TLS; use mqtts:// or wss:// to this server');
+}
+
 async function attempt(link: Link): Promise<void> {
   const { url, fingerprintSha256, onMessage, clock } = link.options;
   if (fingerprintSha256 !== undefined && link.caPem === undefined) {
-    const pin = { url: new URL(url), fingerprint: fingerprintSha256, clock };
     try {
-      link.caPem = await fetchPinnedCa({ ...pin, timeoutMs: connackTimeoutMs });
+      const pin = { url: new URL(url), fingerprint: fingerprintSha256, clock };
+      if (needsPin(pin.url))
+        link.caPem = await fetchPinnedCa({ ...pin, timeoutMs: connackTimeoutMs });
     } catch (error) {
       return closed(link, error instanceof Error ? error.message : String(error));
     }

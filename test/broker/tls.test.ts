@@ -151,6 +151,21 @@ describe('TLS listener', () => {
     expect(broker.stats().session.credential).toBe(0);
   });
 
+  it('needs no pin where the daemon reaches plain TCP on its own machine', async () => {
+    const { urls, files } = await tlsBroker();
+    const pinned = client({ url: urls.mqttUrl, fingerprintSha256: files.caFingerprint });
+    await until(() => pinned.opened.isConnected());
+    expect(pinned.closes).toEqual([]);
+  });
+
+  it('is asked for by who holds a pin and was pointed at plain TCP elsewhere', async () => {
+    const url = 'mqtt://broker.example:1883';
+    const { closes, opened } = client({ url, fingerprintSha256: 'ab'.repeat(32) });
+    await until(() => closes.length >= 1);
+    expect(closes[0]).toContain('use mqtts://');
+    expect(opened.isConnected()).toBe(false);
+  });
+
   it('is refused by who trusts the CA but reaches it under a name it does not carry', async () => {
     const { tlsUrl, files } = await tlsBroker(['other.example.org']);
     const { closes, opened } = client({ url: tlsUrl, fingerprintSha256: files.caFingerprint });
