@@ -1,0 +1,155 @@
+/**
+ * What a Proxmox cluster knows beside the simulated world under it: tasks with their UPIDs, HA,
+ * options, pending changes, and the faults a test asks for. It changes the world only in
+ * `beginTask`, and a task once begun goes on whoever asked for it has gone.
+ */
+import type { Action } from '../../broker/contract/command.ts';
+import type { Clock } from '../../broker/contract/ports.ts';
+import type { LiveWorld } from '../live-world.ts';
+import { begin } from '../world/advance.ts';
+import { factsOf } from '../world/facts.ts';
+import { findNode, type Task, type WorldGuest, type WorldNode } from '../world/model.ts';
+import { done } from '../world/tasks.ts';
+import type { Call } from './frames.ts';
+
+export type Fault =
+  | { kind: 'hang' }
+  | { kind: 'delay'; delayMs: number }
+  | { kind: 'fail'; exitCode: number; stderr: string };
+
+export type PveTask = {
+  upid: string;
+  node: string;
+  type: string;
+  id: string;
+  startedAtSeconds: number;
+  endedAtSeconds: number | null;
+  exitStatus: string | null;
+};
+
+export type Pve = {
+  readonly live: LiveWorld;
+  readonly clusterId: string;
+  readonly clock: Clock;
+  readonly tasks: PveTask[];
+  /** HA resources by vmid, each with its `auto-rebalance` where it is set. */
+  readonly ha: Map<string, { autoRebalance: 0 | 1 | null }>;
+  /** How long HA keeps a request before it starts the real task. */
+  haQueueMs: number;
+  readonly maintenance: Set<string>;
+  /** `/cluster/options`, as an object or as text per key. */
+  options: Record<string, unknown>;
+  /** Lines of a guest's configuration beside those that the world gives it. */
+  readonly extra: Map<string, Record<string, string>>;
+  /** What waits for the next start of a guest. */
+  readonly pending: Map<string, Record<string, string>>;
+  qdevice: { votes: number; flags: string } | null;
+  faultOf: (call: Call) => Fault | undefined;
+  /** Something that the files of a node show has changed. */
+  onChange: () => void;
+};
+
+export const createPve = (live: LiveWorld, clusterId: string, clock: Clock): Pve => ({
+  live,
+  clusterId,
+  clock,
+  tasks: [],
+  ha: new Map(),
+  haQueueMs: 200,
+  maintenance: new Set(),
+  options: {},
+  extra: new Map(),
+  pending: new Map(),
+  qdevice: null,
+  faultOf: () => undefined,
+  onChange: () => undefined,
+});
+
+/** An error as a command-line tool of Proxmox ends with: a line on stderr and a code. */
+export class ToolFailure extends Error {
+  override readonly name = 'ToolFailure';
+  readonly code = 'KR_FAKE_TOOL';
+  readonly exitCode: number;
+  constructor(message: string, exitCode = 255) {
+    super(message);
+    this.exitCode = exitCode;
+  }
+}
+
+export const nodesOf = (pve: Pve): readonly WorldNode[] =>
+  pve.live.world.clusters.get(pve.clusterId)?.nodes ?? [];
+
+export const guestsOf = (pve: Pve): readonly WorldGuest[] =>
+  nodesOf(pve).flatMap(({ guests }) => guests);
+
+export const typeOf = (guest: WorldGuest): 'qemu' | 'lxc' =>
+  guest.spec.kind === 'vm' ? 'qemu' : 'lxc';
+
+export const isUp = ({ power }: WorldNode): boolean => power === 'on' || power === 'stopping';
+
+export const nodeOf = (pve: Pve, name: string): WorldNode => {
+  const node = findNode(pve.live.world, pve.clusterId, name);
+  if (node === undefined) throw new ToolFailure(`hostname lookup '${name}' failed`);
+  return node;
+};
+
+/** null on a node without a cluster. */
+export const quorumOf = (pve: Pve, node: WorldNode) => factsOf(pve.live.world, node).quorum;
+
+export function requireQuorum(pve: Pve, node: WorldNode): void {
+  if (quorumOf(pve, node)?.quorate === false) {
+    throw new ToolFailure('cluster not ready - no quorum?');
+  }
+}
+
+const hex = (value: number, digits = 8): string =>
+  Math.floor(value).toString(16).toUpperCase().padStart(digits, '0');
+
+const secondsOf = (pve: Pve): number => Math.floor(pve.clock.wallMs() / 1000);
+
+export type TaskHead = { node: string; type: string; id: string };
+
+/** Puts a task on the list; it has a name before anything happens. */
+export function openPveTask(pve: Pve, { node, type, id }: TaskHead): PveTask {
+  const startedAtSeconds = secondsOf(pve);
+  const pid = 1_000 + pve.tasks.length;
+  const upid = `UPID:${node}:${hex(pid)}:${hex(pid * 7)}:${hex(startedAtSeconds)}:${type}:${id}:root@pam:`;
+  const task = { upid, node, type, id, startedAtSeconds, endedAtSeconds: null, exitStatus: null };
+  pve.tasks.push(task);
+  pve.onChange();
+  return task;
+}
+
+export function endPveTask(pve: Pve, task: PveTask, exitStatus: string): void {
+  task.endedAtSeconds = secondsOf(pve);
+  task.exitStatus = exitStatus;
+  pve.onChange();
+}
+
+const waitFor = (clock: Clock, delayMs: number): Promise<void> =>
+  new Promise((resolve) => {
+    clock.after(delayMs, resolve);
+  });
+export const pause = (pve: Pve, delayMs: number): Promise<void> => waitFor(pve.clock, delayMs);
+
+export type Deed = { node: string; target: { kind: 'node' | 'guest'; id: string }; action: Action };
+
+/** Begins the effect in the world; a power-off ends at once for who asked. */
+export function beginDeed(pve: Pve, { node, target, action }: Deed): Task {
+  const request = { cluster: pve.clusterId, node, target, commandId: null, action };
+  const task = pve.live.change((world) => begin(world, pve.live.nowMs(), request));
+  pve.onChange();
+  return task;
+}
+
+/** Carries a named task out to its end and answers its exit status. */
+export async function followDeed(pve: Pve, task: PveTask, deed: Deed): Promise<string> {
+  const effect = beginDeed(pve, deed);
+  while (effect.outcome === null) {
+    await pause(pve, Math.max(1, Math.ceil(effect.endMs - pve.live.nowMs())));
+    pve.live.change(() => undefined);
+  }
+  const exitStatus = effect.outcome === done ? 'OK' : effect.outcome;
+  endPveTask(pve, task, exitStatus);
+  return exitStatus;
+}

@@ -1,0 +1,124 @@
+/**
+ * A small Proxmox cluster of fake tools in a temporary folder: two nodes of a quick world, their
+ * tools, their files, and the log of what the tools really began.
+ */
+import { existsSync } from 'node:fs';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { ToolName } from '../../../simulator/proxmox/frames.ts';
+import { installTools } from '../../../simulator/proxmox/install.ts';
+import { createPve, type Pve } from '../../../simulator/proxmox/pve.ts';
+import { type ProxmoxServer, serveProxmox } from '../../../simulator/proxmox/server.ts';
+import { nodeTree, type Tree } from '../../../simulator/proxmox/tree.ts';
+import { type LiveWorld, liveWorld } from '../../../simulator/live-world.ts';
+import { buildWorld, gibibyte, macOf } from '../../../simulator/world/build.ts';
+import type { GuestSpec, NodeSpec } from '../../../simulator/world/model.ts';
+import { runTool, type ToolResult } from '../../../daemon/command/sandbox.ts';
+import { realClock } from '../../broker/wire.ts';
+
+const nodeSpec = (cluster: string, node: string, votes: number, index: number): NodeSpec => ({
+  cluster,
+  node,
+  rack: 'r1',
+  cpuModel: 'Intel N305',
+  cpuCount: 8,
+  singleThreadFactor: 1,
+  memoryBytes: 32 * gibibyte,
+  diskBytes: 2 ** 40,
+  wattsIdle: 10,
+  wattsLoaded: 40,
+  votes,
+  mac: macOf(index + 1),
+  address: `10.9.0.${index + 1}`,
+  broadcast: '10.9.0.255',
+  bootMs: 60_000,
+  migrationBytesPerSecond: 1e9,
+  roles: [],
+});
+
+const guestSpec = (
+  [cluster, node]: readonly [string, string],
+  id: string,
+  kind: 'vm' | 'container',
+  running: boolean,
+): GuestSpec => ({
+  cluster,
+  node,
+  id,
+  kind,
+  running,
+  name: `guest-${id}`,
+  cpuCount: 2,
+  memoryBytes: 2 * gibibyte,
+  diskBytes: 8 * gibibyte,
+  load: { shape: 'constant', seed: 1, base: 0.1, swing: 0 },
+  tags: ['lab'],
+});
+
+export type Rig = {
+  pve: Pve;
+  live: LiveWorld;
+  server: ProxmoxServer;
+  tools: Record<string, Record<ToolName, string>>;
+  trees: Record<string, Tree>;
+  folder: string;
+  run(node: string, tool: ToolName, ...argv: string[]): Promise<ToolResult>;
+  effects(): Promise<{ node: string; kind: string; id: string; upid: string | null }[]>;
+  close(): Promise<void>;
+};
+
+/** `votes: 0` makes `alpha` a single node without a cluster, and leaves `beta` out. */
+export async function proxmoxRig({ votes = 1, timeScale = 100 } = {}): Promise<Rig> {
+  const folder = await mkdtemp(join(tmpdir(), 'kr-pve-'));
+  const names = votes === 0 ? ['alpha'] : ['alpha', 'beta', 'gamma'];
+  const cluster = 'lab';
+  const world = buildWorld({
+    seed: 7,
+    startMs: realClock.wallMs(),
+    timeScale,
+    nodes: names.map((name, index) => nodeSpec(cluster, name, votes, index)),
+    guests: [
+      guestSpec([cluster, 'alpha'], '100', 'vm', true),
+      guestSpec([cluster, 'alpha'], '101', 'container', true),
+      guestSpec([cluster, 'alpha'], '102', 'vm', false),
+    ],
+  });
+  const live = liveWorld(world, realClock);
+  const pve = createPve(live, cluster, realClock);
+  const socket = join(folder, 'world.sock');
+  const effectLog = join(folder, 'effects.jsonl');
+  const server = await serveProxmox(pve, socket);
+  const tools: Rig['tools'] = {};
+  const trees: Rig['trees'] = {};
+  for (const node of names) {
+    tools[node] = await installTools(join(folder, node, 'bin'), { socket, node, effectLog });
+    trees[node] = nodeTree(pve, node, join(folder, node, 'root'));
+  }
+  pve.onChange = () => {
+    for (const tree of Object.values(trees)) tree.refresh();
+  };
+  live.onPower(() => pve.onChange());
+  const signal = new AbortController().signal;
+  return {
+    pve,
+    live,
+    server,
+    tools,
+    trees,
+    folder,
+    run: (node, tool, ...argv) =>
+      runTool({ path: tools[node]?.[tool] ?? '', argv, env: {}, timeoutMs: 30_000, signal }),
+    async effects() {
+      if (!existsSync(effectLog)) return [];
+      const lines = (await readFile(effectLog, 'utf8')).trim().split('\n');
+      return lines.map((line) => JSON.parse(line) as never);
+    },
+    async close() {
+      live.stop();
+      await server.close();
+      pve.onChange = () => undefined;
+      await rm(folder, { recursive: true, force: true });
+    },
+  };
+}
