@@ -1,13 +1,20 @@
 /**
  * Runs one tool of the administrator or the hypervisor, contained: no shell, clean environment,
- * own process group, bounded output, bounded time. Invariant: when the promise settles, no
+ * own process group or unit, bounded output, bounded time. Invariant: when the promise settles, no
  * process of the tool's group holds our pipes any more. It must never pass a value through a
- * shell and never keep more than 64 KiB per stream. A process that left the group on purpose
- * (setsid) and closed our pipes is not followed: that is how hypervisors start guests.
+ * shell and never keep more of a stream than was asked for. A process that left the group on
+ * purpose (setsid) and closed our pipes is not followed: that is how hypervisors start guests.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { isAbsolute } from 'node:path';
+import {
+  findUnitTools,
+  stopArgv,
+  unitArgv,
+  type UnitLimits,
+  type UnitTools,
+} from './transient-unit.ts';
 
 export type ToolRun = {
   /** Absolute; nothing is searched in PATH. */
@@ -20,14 +27,23 @@ export type ToolRun = {
   stdin?: string;
   timeoutMs: number;
   signal: AbortSignal;
+  /** 64 KiB, unless the tool is known to answer more. */
+  stdoutBytesMax?: number;
+  /**
+   * Where systemd runs, the tool gets a unit with these limits. Not for programs that may start
+   * guests, since a unit ends with everything it started.
+   */
+  limits?: UnitLimits;
 };
+
+export type RunTool = (run: ToolRun) => Promise<ToolResult>;
 
 export type ToolResult = {
   /** null when a signal ended it or it never started, because `signal` was already aborted. */
   exitCode: number | null;
   /** Why we ended it; null when it ended by itself. `signal`: the caller aborted. */
   killedBy: 'timeout' | 'signal' | null;
-  /** The newest 64 KiB. */
+  /** The newest part. */
   stdout: string;
   stderr: string;
 };
@@ -58,18 +74,70 @@ const killAfterMs = 5_000;
 /** What the kernel still holds in a pipe after the leader's end is read in far less. */
 const drainMs = 1_000;
 const pollMs = 25;
+/** Small chunks are joined, so that their number does not cost more than their bytes. */
+const chunksMax = 1_024;
+/** systemd ends a unit within its TimeoutStopSec of 5 s. */
+const unitStopMs = 10_000;
 
 const cleanEnv = { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', LC_ALL: 'C' };
 
-export async function runTool(run: ToolRun): Promise<ToolResult> {
-  if (!isAbsolute(run.path)) {
-    const wayOut = `write the absolute path of the program instead of ${JSON.stringify(run.path)}`;
+/** What a driver may start at all: these absolute paths, and nothing else. */
+export function allowTools(paths: readonly string[]): RunTool {
+  const allowed = new Set(paths);
+  return async (run) => {
+    if (allowed.has(run.path)) return runTool(run);
+    const wayOut = `only ${paths.join(', ')} may be started here`;
+    throw new SandboxError('KR_TOOL_PATH', `${JSON.stringify(run.path)} is not allowed`, {
+      wayOut,
+    });
+  };
+}
+
+/** Anything else would reach the tool altered, or cut, and is refused before it starts. */
+function checkTexts({ path, argv, env }: ToolRun): void {
+  if (!isAbsolute(path)) {
+    const wayOut = `write the absolute path of the program instead of ${JSON.stringify(path)}`;
     throw new SandboxError('KR_TOOL_PATH', 'tool path is not absolute', { wayOut });
   }
-  if (run.signal.aborted) return { exitCode: null, killedBy: 'signal', stdout: '', stderr: '' };
+  const isSound = (text: string) => text.isWellFormed() && !text.includes('\0');
+  const hasBadName = Object.keys(env).some((name) => !/^[A-Za-z_][A-Za-z0-9_]*$/.test(name));
+  if (hasBadName || ![path, ...argv, ...Object.values(env)].every(isSound)) {
+    const wayOut = 'they must be whole Unicode text without a NUL byte';
+    throw new SandboxError('KR_TOOL_SPAWN', `arguments for ${path} were refused`, { wayOut });
+  }
+}
+
+let units = 0;
+
+/** The same run by way of systemd-run, and how to end it: the unit outlives its client. */
+function asUnit(run: ToolRun, limits: UnitLimits, tools: UnitTools) {
+  units += 1;
+  const name = `kernreaktor-tool-${process.pid}-${units}`;
+  const { path, argv, timeoutMs } = run;
+  const envNames = Object.keys({ ...cleanEnv, ...run.env });
+  const unit = { name, path, argv, envNames, timeoutMs, limits };
+  const signal = new AbortController().signal;
+  return {
+    run: { ...run, path: tools.systemdRun, argv: unitArgv(unit) },
+    async stop(): Promise<void> {
+      const own = { path: tools.systemctl, argv: stopArgv(name), env: {}, signal };
+      await runTool({ ...own, timeoutMs: unitStopMs });
+    },
+  };
+}
+
+/** `tools`: where systemd is; undefined where it does not run. */
+export async function runTool(asked: ToolRun, tools = findUnitTools()): Promise<ToolResult> {
+  checkTexts(asked);
+  if (asked.signal.aborted) return { exitCode: null, killedBy: 'signal', stdout: '', stderr: '' };
+  const { limits, descriptor } = asked;
+  // PID 1 does not have our descriptor, and the path may name something else by now.
+  const mayBeUnit = limits && tools && descriptor === undefined;
+  const unit = mayBeUnit ? asUnit(asked, limits, tools) : undefined;
+  const run = unit?.run ?? asked;
   const child = start(run);
-  const stdout = keepNewest(child.stdout);
-  const stderr = keepNewest(child.stderr);
+  const stdout = keepNewest(child.stdout, run.stdoutBytesMax ?? outputBytesMax);
+  const stderr = keepNewest(child.stderr, outputBytesMax);
   const exited = new Promise<void>((resolve) => child.once('exit', () => resolve()));
   const closed = new Promise<void>((resolve) => child.once('close', () => resolve()));
   await once(child, 'spawn').catch((cause: unknown) => {
@@ -78,6 +146,7 @@ export async function runTool(run: ToolRun): Promise<ToolResult> {
   // A tool that does not read its input breaks the pipe; its exit code tells the story.
   child.stdin?.on('error', () => undefined).end(run.stdin);
   const killedBy = await endOrLimit(exited, run);
+  if (killedBy !== null) await unit?.stop().catch(() => undefined);
   const isDrained = killedBy === null && (await within(closed, drainMs));
   if (!isDrained) await endGroup(child.pid ?? 0, closed);
   await within(closed, drainMs);
@@ -127,16 +196,24 @@ machine must have memory, processes and descriptors left`;
 }
 
 /** Reads for ever, so that the tool never blocks on a full pipe, and keeps the newest bytes. */
-function keepNewest(stream: NodeJS.ReadableStream | null): () => string {
-  let tail = Buffer.alloc(0);
+function keepNewest(stream: NodeJS.ReadableStream | null, bytesMax: number): () => string {
+  let chunks: Buffer[] = [];
+  let length = 0;
   let isCut = false;
+  const trim = (): Buffer => {
+    isCut ||= length > bytesMax;
+    const newest = Buffer.concat(chunks).subarray(-bytesMax);
+    chunks = [newest];
+    length = newest.length;
+    return newest;
+  };
   stream?.on('data', (chunk: Buffer) => {
-    isCut ||= tail.length + chunk.length > outputBytesMax;
-    const kept = Math.max(0, outputBytesMax - chunk.length);
-    const older = kept === 0 ? tail.subarray(0, 0) : tail.subarray(-kept);
-    tail = Buffer.concat([older, chunk.subarray(-outputBytesMax)]);
+    chunks.push(chunk);
+    length += chunk.length;
+    if (length > 2 * bytesMax || chunks.length > chunksMax) trim();
   });
   return () => {
+    const tail = trim();
     // A cut may have split a character: leave out its continuation bytes (10xxxxxx).
     const isHalf = (byte: number) => (byte & 0xc0) === 0x80;
     const from = isCut ? tail.findIndex((byte) => !isHalf(byte)) : 0;

@@ -48,6 +48,8 @@ export type ScriptOptions = {
   log: Log;
 };
 
+/** What `guests` and `probe` may print: some thousand guests with all their metrics. */
+const answerBytesMax = 2 ** 20;
 /** The executor aborts by signal when a command times out; this only bounds a forgotten one. */
 const actionTimeoutMs = 24 * 3_600_000;
 /** Commands whose start is remembered, to tell a restart that happened from one that did not. */
@@ -83,8 +85,8 @@ function failureOf(result: ToolResult, timeoutMs: number): string | undefined {
   const said = result.stderr.trim().slice(-200);
   if (result.killedBy === 'timeout') return `gave no answer within ${timeoutMs} ms`;
   if (result.exitCode !== 0) return `ended with ${result.exitCode ?? 'a signal'}: ${said}`;
-  if (Buffer.byteLength(result.stdout) > outputBytesMax - 4) {
-    return `printed more than ${outputBytesMax} bytes: print compact JSON, or fewer metrics`;
+  if (Buffer.byteLength(result.stdout) > answerBytesMax - 4) {
+    return `printed more than ${answerBytesMax} bytes: print compact JSON, or fewer metrics`;
   }
   return undefined;
 }
@@ -114,7 +116,8 @@ async function ask<T>(memory: Memory, { path, env, stdin, read }: Query<T>): Pro
   const { queryTimeoutMs: timeoutMs } = memory.config;
   try {
     const { signal } = memory.closing;
-    const result = await memory.scripts.run({ path, argv: [], env, stdin, timeoutMs, signal });
+    const asked = { path, argv: [], env, stdin, timeoutMs, signal };
+    const result = await memory.scripts.run({ ...asked, stdoutBytesMax: answerBytesMax });
     const problem = failureOf(result, timeoutMs);
     return problem === undefined ? read(result.stdout) : { ok: false, problem };
   } catch (error) {

@@ -1,8 +1,17 @@
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import * as fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { outputBytesMax, runTool, SandboxError } from '../../../daemon/command/sandbox.ts';
+import {
+  allowTools,
+  outputBytesMax,
+  runTool,
+  SandboxError,
+} from '../../../daemon/command/sandbox.ts';
+
+/** 10000 for the long form; each set starts one process. */
+const hostileSets = Number(process.env['KR_HOSTILE_SETS'] ?? 1_000);
 
 let folder = '';
 beforeAll(async () => {
@@ -128,6 +137,80 @@ describe('runTool', () => {
     );
     expect(result.stdout).not.toContain('\ufffd');
     expect(result.stdout.length).toBeGreaterThan(30_000);
+  });
+
+  it('keeps more of standard output where more is asked for', async () => {
+    const signal = new AbortController().signal;
+    const script = 'head -c 3000000 /dev/zero; printf "the end"; head -c 100000 /dev/zero >&2';
+    const argv = ['-c', script];
+    const run = { path: '/bin/sh', argv, env: {}, timeoutMs: 20_000, signal };
+    const result = await runTool({ ...run, stdoutBytesMax: 2 ** 20 });
+    expect(result.stdout).toHaveLength(2 ** 20);
+    expect(result.stdout.endsWith('the end')).toBe(true);
+    expect(result.stderr).toHaveLength(outputBytesMax);
+  });
+
+  it('starts only what a driver may start', async () => {
+    const signal = new AbortController().signal;
+    const run = { argv: ['x'], env: {}, timeoutMs: 20_000, signal };
+    const tools = allowTools(['/bin/echo', '/bin/true']);
+    expect((await tools({ ...run, path: '/bin/echo' })).stdout).toBe('x\n');
+    for (const path of ['/bin/sh', '/bin/../bin/echo', '/bin/echo ', 'echo', '/bin']) {
+      const refused = tools({ ...run, path });
+      await expect(refused).rejects.toMatchObject({
+        code: 'KR_TOOL_PATH',
+        wayOut: 'only /bin/echo, /bin/true may be started here',
+      });
+    }
+  });
+
+  it('passes hostile arguments and values unchanged, or refuses them before the start', async () => {
+    const signal = new AbortController().signal;
+    const script = 'for a in "$@" "$KR_VALUE"; do printf "%s\\0" "$a"; done';
+    const run = { path: '/bin/sh', timeoutMs: 20_000, signal };
+    const piece = fc.constantFrom('$(id)', '`id`', ';', '|', '&', '>x', '*', '~', '-rf', '\0');
+    const more = fc.constantFrom(
+      '\n',
+      '\r',
+      '"',
+      "'",
+      '\\',
+      '${IFS}',
+      '%s',
+      '\ud800',
+      '\u202e',
+      ' ',
+    );
+    const text = fc
+      .array(fc.oneof(piece, more, fc.string({ unit: 'binary' })), { maxLength: 5 })
+      .map((parts) => parts.join(''));
+    const seen = { passed: 0, refused: 0 };
+    await fc.assert(
+      fc.asyncProperty(fc.array(text, { maxLength: 5 }), text, async (argv, KR_VALUE) => {
+        const asked = { ...run, argv: ['-c', script, 'sh', ...argv], env: { KR_VALUE } };
+        const outcome = await runTool({ ...asked, stdoutBytesMax: 2 ** 20 }).catch(
+          (error: unknown) => (error instanceof SandboxError ? error.code : String(error)),
+        );
+        const all = [...argv, KR_VALUE];
+        const isSound = all.every((one) => one.isWellFormed() && !one.includes('\0'));
+        const expected = isSound
+          ? { exitCode: 0, stdout: all.map((one) => `${one}\0`).join('') }
+          : 'KR_TOOL_SPAWN';
+        seen[isSound ? 'passed' : 'refused'] += 1;
+        expect([outcome]).toMatchObject([expected]);
+      }),
+      { numRuns: hostileSets },
+    );
+    expect(Math.min(seen.passed, seen.refused)).toBeGreaterThan(hostileSets / 10);
+  });
+
+  it('refuses names of variables that another program could read otherwise', async () => {
+    const signal = new AbortController().signal;
+    for (const name of ['A=B', '', '1A', 'A B', 'A\0', 'BASH_FUNC_x%%']) {
+      const env = { [name]: 'x' };
+      const run = { path: '/bin/true', argv: [], env, timeoutMs: 1_000, signal };
+      await expect(runTool(run)).rejects.toMatchObject({ code: 'KR_TOOL_SPAWN' });
+    }
   });
 
   it('names the way out when the tool cannot be started', async () => {

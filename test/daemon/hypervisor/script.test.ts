@@ -201,7 +201,7 @@ describe('an answer that cannot be used', () => {
     ['has a strange id', `echo '[{"id":"../a","kind":"vm","name":"","state":"running"}]'`, '0.id'],
     ['names a guest twice', `echo '[{${row}},{${row}}]'`, 'once'],
     ['comes with an error', 'echo []; echo "no socket" >&2; exit 7', 'ended with 7: no socket'],
-    ['is too long', 'head -c 70000 /dev/zero', 'more than 65536 bytes'],
+    ['is too long', 'head -c 1100000 /dev/zero', 'more than 1048576 bytes'],
   ])('means unknown guests, never none, when it %s', async (_, text, problem) => {
     const path = await program('guests', text);
     const { driver, log } = driverOf({});
