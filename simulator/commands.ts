@@ -114,12 +114,13 @@ async function order({ run, ledger, cluster }: Lane, asked: Asked): Promise<bool
   }
 }
 
-/** Waits until the server has seen what happened; false when it does not in time. */
+/** Waits until the server has seen what the next command needs; false when there is none left. */
 async function until(lane: Lane, isSeen: () => Promise<boolean>): Promise<boolean> {
-  const { clock } = lane.run;
+  const { run, ledger } = lane;
+  const { clock } = run;
   const deadlineMs = clock.monotonicMs() + seenMaxMs;
-  while (clock.monotonicMs() < deadlineMs && !lane.run.isStopped()) {
-    if (await persist(lane.run, isSeen)) return true;
+  while (clock.monotonicMs() < deadlineMs && ledger.left > 0 && !run.isStopped()) {
+    if (await persist(run, isSeen)) return true;
     await pause(clock, pollMs);
   }
   return false;

@@ -144,6 +144,13 @@ describe('sending commands of every kind', () => {
     });
   });
 
+  it('ends with its last command, whatever a node still has to be emptied of', async () => {
+    const { clock, run } = obedientServer();
+    const startMs = clock.monotonicMs();
+    await finish(clock, runCommands(run(3)));
+    expect(clock.monotonicMs() - startMs).toBeLessThan(30_000);
+  });
+
   it('asks again with the same key while the server is away, and acts once', async () => {
     const server = obedientServer({ outages: 40 });
     const { followed } = await finish(server.clock, runCommands(server.run(30)));
