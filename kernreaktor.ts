@@ -7,6 +7,7 @@ import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
+import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { Command } from 'commander';
 import { pino } from 'pino';
@@ -16,6 +17,7 @@ import { checkConfigFile, configSchema } from './backend/config-file.ts';
 import {
   ConfigError,
   configPath,
+  defaultHttpPort,
   ownNodeId,
   readSettings,
   type Settings,
@@ -144,27 +146,44 @@ async function startLocalDaemon(
   );
 }
 
-function welcome({ urls, setupToken }: Backend): void {
-  out(`\nKernreaktor ${version} listens on ${urls.httpUrl}`);
-  if (urls.tlsUrl !== null) out(`  from the network: ${urls.tlsUrl}`);
+/** A wildcard is no address to call; the certificate carries this host's name. */
+const reachable = (url: string): string =>
+  url.replace(/(?<=:\/\/)(0\.0\.0\.0|\[::\]|localhost)(?=:)/, hostname());
+
+function welcome({ urls, setupToken }: Backend, settings: Settings): void {
+  const { KR_HTTP_PORT: asked } = settings;
+  const isTaken = asked === undefined && new URL(urls.httpUrl).port !== String(defaultHttpPort);
+  const note = isTaken ? ` (port ${defaultHttpPort} is taken)` : '';
+  out(`\nKernreaktor ${version} listens on ${urls.httpUrl}${note}`);
   out(`  API: ${urls.httpUrl}/docs   MQTT: ${urls.mqttUrl}`);
+  if (urls.tlsUrl !== null && urls.mqttTlsUrl !== null) {
+    out(`  from other hosts: ${reachable(urls.tlsUrl)}   MQTT: ${reachable(urls.mqttTlsUrl)}`);
+  }
   if (setupToken !== null) out(`  set-up token for the first account: ${setupToken}`);
   out('');
 }
 
-/** One live line on a terminal; elsewhere a line every 10 s. */
+const counted = (count: number, noun: string): string =>
+  `${count} ${noun}${count === 1 ? '' : 's'}`;
+
+/** One live line on a terminal; elsewhere a line every 10 s. The rate is that of the last 10 s. */
 function showSummary(backend: Backend): () => void {
   const { isTTY } = process.stdout;
-  let last = backend.figures().received;
   const everyMs = isTTY ? 1_000 : summaryEveryMs;
+  const seen = [backend.figures().received];
   const timer = setInterval(() => {
     const { nodes, guests, received } = backend.figures();
-    const rate = (((received - last) * 1_000) / everyMs).toFixed(1);
-    last = received;
-    const line = `${nodes} nodes, ${guests} guests, ${rate} messages/s`;
+    seen.push(received);
+    const spanMs = (seen.length - 1) * everyMs;
+    const rate = (((received - (seen[0] ?? 0)) * 1_000) / spanMs).toFixed(1);
+    if (spanMs >= summaryEveryMs) seen.shift();
+    const line = `${counted(nodes, 'node')}, ${counted(guests, 'guest')}, ${rate} messages/s`;
     process.stdout.write(isTTY ? `\r\u001b[2K${line}` : `${line}\n`);
   }, everyMs);
-  return () => clearInterval(timer);
+  return () => {
+    clearInterval(timer);
+    if (isTTY) out('');
+  };
 }
 
 /** On a terminal the summary is the news; logs there only say what is wrong. */
@@ -176,7 +195,7 @@ async function start({ withDemo }: { withDemo: boolean }): Promise<void> {
   const parts = partsOf(levelOf(settings));
   const backend = await startBackend(settings, parts);
   const daemon = await startLocalDaemon(settings, backend, parts);
-  welcome(backend);
+  welcome(backend, settings);
   const demo = withDemo
     ? await startDemo({
         ...parts,

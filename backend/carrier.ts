@@ -15,6 +15,8 @@ const renewalCheckMs = 24 * 3_600_000;
 export type Carrier = {
   link: ServerLink;
   mqttUrl: string;
+  /** Where daemons of other hosts connect, null while TLS is off. */
+  mqttTlsUrl: string | null;
   /** null behind an external broker. */
   stats: (() => BrokerStats) | null;
   kick(clientId: string): void;
@@ -73,6 +75,7 @@ async function embedded(
   return {
     link: broker,
     mqttUrl: urls.mqttUrl,
+    mqttTlsUrl: urls.tlsUrl,
     stats: () => broker.stats(),
     kick: (clientId) => broker.kick(clientId),
     async close() {
@@ -101,6 +104,7 @@ async function external(
   return {
     link,
     mqttUrl: url,
+    mqttTlsUrl: null,
     stats: null,
     // Its sessions are its administrator's; a revoked credential ends with its next file.
     kick: () => undefined,

@@ -14,7 +14,13 @@ import type { Enrolments } from './store/sql/enrolments.ts';
 import { type BackendParts, createUndo, openStores, type Stores, type Undo } from './stores.ts';
 
 export type Backend = {
-  urls: { httpUrl: string; tlsUrl: string | null; mqttUrl: string; socketPath: string };
+  urls: {
+    httpUrl: string;
+    tlsUrl: string | null;
+    mqttUrl: string;
+    mqttTlsUrl: string | null;
+    socketPath: string;
+  };
   /** null once an account exists. */
   setupToken: string | null;
   enrolments: Enrolments;
@@ -105,7 +111,8 @@ async function listen(composition: Composition) {
   };
   await announce();
   undo.add('runtime.json', () => removeRuntime(settings.KR_DATA_DIR));
-  return { urls: { ...listening, mqttUrl: carrier.mqttUrl }, setupToken: http.setupToken() };
+  const { mqttUrl, mqttTlsUrl } = carrier;
+  return { urls: { ...listening, mqttUrl, mqttTlsUrl }, setupToken: http.setupToken() };
 }
 
 async function compose(settings: Settings, parts: BackendParts, undo: Undo): Promise<Backend> {

@@ -94,7 +94,7 @@ export function createListeners(app: App, config: HttpConfig, log: Log): Listene
       if (!isDefaultPort || !isTaken(error)) throw error;
       await listen(app.server, { host, port: 0 });
       const free = (app.server.address() as AddressInfo).port;
-      log.warn({ taken: port, port: free }, 'default HTTP port is taken, using a free one');
+      log.info({ taken: port, port: free }, 'default HTTP port is taken, using a free one');
     }
   };
   return {
