@@ -142,7 +142,7 @@ async function startLocalDaemon(
       logLevel: settings.KR_LOG_LEVEL,
       script: null,
     },
-    { ...parts, version, usage, observeOnly: true },
+    { ...parts, version, usage, observeOnly: true, signal: stopping.signal },
   );
 }
 
@@ -194,8 +194,13 @@ async function start({ withDemo }: { withDemo: boolean }): Promise<void> {
   const settings = readSettings(undefined, withDemo ? { KR_DATA_DIR: './data/demo' } : {});
   const parts = partsOf(levelOf(settings));
   const backend = await startBackend(settings, parts);
-  const daemon = await startLocalDaemon(settings, backend, parts);
   welcome(backend, settings);
+  // An external broker may be away for long; the first signal ends the wait for it.
+  const daemon = await startLocalDaemon(settings, backend, parts).catch(async (error: unknown) => {
+    if (stopping.signal.aborted) return null;
+    await backend.stop();
+    throw error;
+  });
   const demo = withDemo
     ? await startDemo({
         ...parts,
@@ -208,7 +213,7 @@ async function start({ withDemo }: { withDemo: boolean }): Promise<void> {
   await untilStopped(async () => {
     hideSummary();
     await demo?.stop();
-    await daemon.stop();
+    await daemon?.stop();
     await backend.stop();
   });
 }
