@@ -6,7 +6,8 @@
 import type { CommandArgs, CommandKind } from '../../broker/contract/command.ts';
 import type { NodeFacts } from '../../broker/contract/facts.ts';
 import type { Nodes } from '../store/sql/schema.ts';
-import { guestOf, parseDriver, parseFacts, readNode } from './facts.ts';
+import { guestOf, readNode } from './facts.ts';
+import { parseDriver, parseFacts } from './guard-node.ts';
 import { refuse } from './refusal.ts';
 import type { Step } from './step.ts';
 

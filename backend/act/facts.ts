@@ -3,18 +3,15 @@
  * picture for what only telemetry knows. It gathers and never judges; what is unknown stays null.
  */
 import type { CommandKind } from '../../broker/contract/command.ts';
-import { Driver, NodeFacts } from '../../broker/contract/facts.ts';
 import { nodeKey } from '../../broker/contract/ids.ts';
-import { sampleIntervalDefaultMs } from '../../broker/contract/limits.ts';
 import type { GuestRecord } from '../state/fleet.ts';
 import type { Commands, Nodes } from '../store/sql/schema.ts';
 import type { GuardFacts, NodeFact, OtherCommand, Phase } from './guard.ts';
+import { readGuest, readMigrations, readPower } from './guard-facts.ts';
+import { limitsOf } from './guard-limits.ts';
+import { freshMsOf, nodeFact } from './guard-node.ts';
 import { activeStates, type Effort, isPowerOff } from './lifecycle.ts';
 import type { Context, Step } from './step.ts';
-
-/** SAFETY T1. */
-const freshMinMs = 30_000;
-const freshIntervals = 3;
 
 /** SAFETY W5: one at a time, from this many awake nodes on a tenth of them. */
 const largeClusterNodes = 20;
@@ -33,35 +30,6 @@ export const readNode = (step: Step, node: string): Promise<Nodes | undefined> =
     .where('cluster', '=', step.cluster.id)
     .where('id', '=', node)
     .executeTakeFirst();
-
-/** A column we wrote ourselves; one that no longer parses is unknown, and unknown denies. */
-export function parseDriver(row: Pick<Nodes, 'driver'>): Driver | null {
-  const parsed = Driver.safeParse(JSON.parse(row.driver ?? 'null'));
-  return parsed.success ? parsed.data : null;
-}
-
-export function parseFacts(row: Pick<Nodes, 'facts'>): NodeFacts | null {
-  const parsed = NodeFacts.safeParse(JSON.parse(row.facts ?? 'null'));
-  return parsed.success ? parsed.data : null;
-}
-
-function nodeFact(step: Step, row: Nodes): NodeFact {
-  const { context, cluster } = step;
-  const record = context.fleet().nodes.get(nodeKey(cluster.id, row.id));
-  const sampledMs = record?.sampleAtMs ?? null;
-  const intervalMs = record?.intervalMs ?? sampleIntervalDefaultMs;
-  return {
-    id: row.id,
-    online: context.reach.isOnline(cluster.id, row.id),
-    driver: parseDriver(row),
-    protected: row.protected === 1 || record?.facts?.protected === true,
-    protectedReason: row.protected_reason,
-    journalConfirmed: row.journal_confirmed === 1,
-    runningGuests: record?.guests?.filter(({ state }) => state !== 'stopped').length ?? null,
-    sampleAgeMs: sampledMs === null ? null : context.clock.monotonicMs() - sampledMs,
-    freshMs: Math.max(freshMinMs, freshIntervals * intervalMs),
-  };
-}
 
 async function readPowerOffs(step: Step, phase: Phase, self: string): Promise<OtherCommand[]> {
   // When planning, one that waits already counts; when granting, only one that may have begun,
@@ -87,7 +55,7 @@ function powerOffsMax(step: Step): number {
 
 export type Subject = Pick<
   Commands,
-  'id' | 'kind' | 'target_kind' | 'target_id' | 'executor' | 'args'
+  'id' | 'kind' | 'target_kind' | 'target_id' | 'executor' | 'args' | 'origin'
 >;
 
 async function readUnresolved(step: Step, subject: Subject): Promise<OtherCommand | null> {
@@ -102,6 +70,31 @@ async function readUnresolved(step: Step, subject: Subject): Promise<OtherComman
     .where('commands.state', '=', 'INDETERMINATE')
     .executeTakeFirst();
   return (row as OtherCommand | undefined) ?? null;
+}
+
+async function readPausedUntil(step: Step, subject: Subject): Promise<number | null> {
+  const row = await step.trx
+    .selectFrom('targets')
+    .select('paused_until_ms')
+    .where('cluster', '=', step.cluster.id)
+    .where('kind', '=', subject.target_kind)
+    .where('id', '=', subject.target_id)
+    .executeTakeFirst();
+  return row?.paused_until_ms ?? null;
+}
+
+/** Nodes that should be awake and are not heard: those that said hello once, and none wants off. */
+function awakeOf({ context, cluster }: Step): GuardFacts['awake'] {
+  const nowMs = context.clock.monotonicMs();
+  const nodes = [...(context.fleet().nodesByCluster.get(cluster.id)?.values() ?? [])].filter(
+    ({ desired, maintenance, driver, sampleAtMs }) =>
+      desired === 'awake' && !maintenance && (driver !== null || sampleAtMs !== null),
+  );
+  const stale = nodes.filter(({ node, sampleAtMs, intervalMs }) => {
+    const isSampled = sampleAtMs !== null && nowMs - sampleAtMs <= freshMsOf(intervalMs);
+    return !isSampled || !context.reach.isOnline(cluster.id, node);
+  });
+  return { expected: nodes.length, stale: stale.length };
 }
 
 type KnownArgs = { targetNode?: string; macs?: unknown[]; timeoutMs?: number };
@@ -126,17 +119,35 @@ export async function gatherFacts(
     const row = id ? rows.get(id) : undefined;
     return row ? nodeFact(step, row) : null;
   };
-  const guest = targetNodeId ? undefined : guestOf(step.context, cluster.id, subject.target_id);
+  const guest = targetNodeId ? null : await readGuest(step, subject.target_id);
   return {
     kind,
-    cluster: { id: cluster.id, simulated: cluster.simulated === 1, hold: step.isHeld },
+    args: JSON.parse(subject.args) as Record<string, unknown>,
+    origin: subject.origin,
+    nowMs: step.nowMs,
+    cluster: {
+      id: cluster.id,
+      simulated: cluster.simulated === 1,
+      hold: step.isHeld,
+      frozenUntilMs: cluster.frozen_until_ms,
+      frozenReason: cluster.frozen_reason,
+    },
+    limits: limitsOf(cluster),
+    listeningForMs: step.context.reach.listeningForMs(),
+    awake: awakeOf(step),
+    pausedUntilMs: await readPausedUntil(step, subject),
+    power: isPowerOff(kind) ? await readPower(step, subject.id, subject.target_id) : null,
+    guest,
+    migrations: targetNode
+      ? await readMigrations(step, subject.id, { from: subject.executor, to: targetNode })
+      : null,
     epoch: step.epoch,
     executorMaxEpoch: Math.max(claimedMaxEpoch, rows.get(subject.executor)?.max_epoch ?? 0),
     // A wake without a waker keeps its target as executor; that one is not there to act.
     executor: factOf(subject.executor),
     target: { kind: subject.target_kind, id: subject.target_id },
     targetNode: factOf(targetNodeId),
-    guestNode: guest?.node ?? null,
+    guestNode: guest?.sample.node ?? null,
     destination: targetNode ? { id: targetNode, node: factOf(targetNode) } : null,
     wake: kind === 'node.wake' ? { macs: macs?.length ?? 0 } : null,
     powerOffs: isPowerOff(kind) ? await readPowerOffs(step, phase, subject.id) : [],

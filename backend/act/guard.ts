@@ -3,8 +3,10 @@
  * a stored verdict can be judged again. Pure.
  */
 import type { CommandKind, CommandState } from '../../broker/contract/command.ts';
-import type { Driver } from '../../broker/contract/facts.ts';
+import type { Driver, GuestFacts, NodeFacts } from '../../broker/contract/facts.ts';
 import type { Fact } from '../decide/plan.ts';
+import type { GuestRecord } from '../state/fleet.ts';
+import type { Limits } from './guard-limits.ts';
 
 export type Phase = 'PLANNED' | 'GRANT';
 
@@ -21,13 +23,76 @@ export type NodeFact = {
   /** Age of that sample by the server's monotonic clock, and what is still fresh. */
   sampleAgeMs: number | null;
   freshMs: number;
+  /** What it said of itself in its newest hello. */
+  facts: NodeFacts | null;
+  /** Who it sees in its cluster now; null without a cluster. */
+  membersOnline: readonly string[] | null;
+  /** Guests that carry a lock, running or not. */
+  lockedGuests: readonly string[] | null;
+  uptimeMs: number | null;
+  memoryUsedBytes: number | null;
+  memoryTotalBytes: number | null;
+  /** By its clock and ours, at its newest sample. */
+  clockOffsetMs: number | null;
+  desired: 'awake' | 'asleep';
+  quarantinedUntilMs: number | null;
+  /** Since its session ended, null while it is connected or was never heard. */
+  offlineForMs: number | null;
+};
+
+/** Fresh means connected, and sampled lately enough: everything else counts as lost. */
+export const isFresh = ({ online, sampleAgeMs, freshMs }: NodeFact): boolean =>
+  online && sampleAgeMs !== null && sampleAgeMs <= freshMs;
+
+export type Origin = 'person' | 'token' | 'engine' | 'system';
+
+export type Move = { from: string; to: string; agoMs: number };
+
+/** What only a power-off needs to know of the rest of the cluster. */
+export type PowerFacts = {
+  neighbours: readonly NodeFact[];
+  /** Nodes that commands may have taken or be taking away, apart from the target. */
+  inDoubt: readonly string[];
+  /** Since the last power command of the cluster ended; null when none did within a day. */
+  lastChangeAgoMs: number | null;
+  cyclesToday: number;
+  wakeProofs: { succeeded: number; youngestAgeMs: number | null };
+  /** Memory that every running guest of the cluster may use. */
+  guestBytes: number | null;
+};
+
+export type GuestFact = {
+  sample: GuestRecord;
+  facts: GuestFacts | null;
+  /** Its automatic moves of the last day, newest first. */
+  moves: readonly Move[];
 };
 
 export type OtherCommand = { id: string; kind: CommandKind; state: CommandState; target: string };
 
 export type GuardFacts = {
   kind: CommandKind;
-  cluster: { id: string; simulated: boolean; hold: boolean };
+  args: Record<string, unknown>;
+  origin: Origin;
+  nowMs: number;
+  cluster: {
+    id: string;
+    simulated: boolean;
+    hold: boolean;
+    frozenUntilMs: number | null;
+    frozenReason: string | null;
+  };
+  limits: Limits;
+  /** How long this server has been able to hear anyone. */
+  listeningForMs: number;
+  /** Nodes that should be awake, and those of them nobody hears from. */
+  awake: { expected: number; stale: number };
+  /** Automation leaves the target alone until then. */
+  pausedUntilMs: number | null;
+  power: PowerFacts | null;
+  guest: GuestFact | null;
+  /** For a migration: others under way, from the source and to the destination. */
+  migrations: { outgoing: number; incoming: number } | null;
   epoch: number;
   /** Highest epoch the executor ever accepted; 0 before it said so. */
   executorMaxEpoch: number;

@@ -1,12 +1,11 @@
 /**
- * The guards of power: what may be switched off and what can be woken. Switching off is the
- * dangerous direction, so anything unknown denies; waking is the cheap one. Pure.
+ * The guards of what a node does when it is to be switched off: its roles, guests and work, and
+ * who else is on the way out. The dangerous direction, so anything unknown denies. Pure.
  */
-import type { Fact } from '../decide/plan.ts';
-import { type Guard, judged, type NodeFact, type Says } from './guard.ts';
+import { type Guard, type GuardFacts, judged, type NodeFact, type Says } from './guard.ts';
 import { isPowerOff } from './lifecycle.ts';
 
-export const protectedNode: Guard = {
+const protectedNode: Guard = {
   id: 'protected',
   appliesTo: isPowerOff,
   verdict: ({ targetNode }) =>
@@ -50,7 +49,7 @@ function emptyNodeDenial(node: NodeFact | null): Says | null {
   };
 }
 
-export const emptyNode: Guard = {
+const emptyNode: Guard = {
   id: 'empty-node',
   appliesTo: isPowerOff,
   verdict: ({ targetNode }) =>
@@ -65,7 +64,7 @@ export const emptyNode: Guard = {
     ),
 };
 
-export const powerOffInFlight: Guard = {
+const powerOffInFlight: Guard = {
   id: 'power-off-in-flight',
   appliesTo: isPowerOff,
   verdict: ({ powerOffs, powerOffsMax }) =>
@@ -86,31 +85,131 @@ export const powerOffInFlight: Guard = {
     ),
 };
 
-export const wakeable: Guard = {
-  id: 'wakeable',
-  appliesTo: (kind) => kind === 'node.wake',
-  verdict({ wake, targetNode }) {
-    const facts: Fact[] = [
-      { name: 'macs', value: wake?.macs ?? null },
-      { name: 'targetOnline', value: targetNode?.online ?? null },
-    ];
-    if (targetNode?.online) {
-      return judged('W1', facts, {
-        code: 'KR_ALREADY_AWAKE',
-        reason: `node ${targetNode.id} is awake`,
-        wayOut: 'nothing needs to be done',
-      });
-    }
+const unknownRoles: Says = {
+  code: 'KR_ROLES_UNKNOWN',
+  reason: 'it is not known what the node does for others',
+  wayOut: 'use a driver that reports the roles of its node',
+};
+
+/** Roles by rule; a role nobody has heard of is somebody's reason to keep the node on. */
+const roleRow = (
+  id: string,
+  rule: string,
+  is: (role: string) => boolean,
+  wayOut: string,
+): Guard => ({
+  id,
+  appliesTo: isPowerOff,
+  verdict({ targetNode }: GuardFacts) {
+    const roles = targetNode?.facts?.roles ?? null;
+    const kept = roles?.filter(is) ?? [];
+    const precious: Says = {
+      code: 'KR_PROTECTED',
+      reason: `node ${targetNode?.id} is ${kept.join(', ')}`,
+      wayOut,
+    };
+    const says = kept.length > 0 ? precious : null;
+    const inputs = [{ name: 'roles', value: roles?.join(', ') ?? null }];
+    return judged(rule, inputs, roles ? says : unknownRoles);
+  },
+});
+
+const isCeph = (role: string): boolean => role.startsWith('ceph');
+const isReplica = (role: string): boolean => role === 'replication-target';
+
+const ceph = roleRow('ceph', 'C1', isCeph, 'take its Ceph services elsewhere; such nodes stay on');
+const replication = roleRow(
+  'replication',
+  'C2',
+  isReplica,
+  'give the replicated guests another target, or stop them',
+);
+const precious = roleRow(
+  'roles',
+  'C3',
+  (role) => !isCeph(role) && !isReplica(role),
+  'move that role to another node first; a node that others need stays on',
+);
+
+function busyDenial(node: NodeFact | null): Says | null {
+  const busy = node?.facts?.busy;
+  if (!node || !busy || !node.lockedGuests) {
+    return {
+      code: 'KR_BUSY_UNKNOWN',
+      reason: `it is not known what node ${node?.id ?? 'unknown'} is busy with`,
+      wayOut: 'use a driver that reports tasks and locks of its node',
+    };
+  }
+  if (busy[0]) {
+    return {
+      code: 'KR_BUSY',
+      reason: `${busy[0].what} is at work on node ${node.id}`,
+      wayOut: 'wait until it has ended',
+    };
+  }
+  if (node.lockedGuests[0] !== undefined) {
+    return {
+      code: 'KR_LOCKED',
+      reason: `guest ${node.lockedGuests[0]} of node ${node.id} is locked`,
+      wayOut: 'wait until its backup, clone or snapshot has ended; unlock only what you know',
+    };
+  }
+  if (node.facts?.upsOnBattery !== true) return null;
+  return {
+    code: 'KR_ON_BATTERY',
+    reason: `the UPS of node ${node.id} runs on battery`,
+    wayOut: 'wait for mains power, or let the UPS daemon shut the node down',
+  };
+}
+
+const atWork: Guard = {
+  id: 'node-busy',
+  appliesTo: isPowerOff,
+  verdict: ({ targetNode }) =>
+    judged(
+      'V2',
+      [
+        { name: 'busy', value: targetNode?.facts?.busy?.length ?? null },
+        { name: 'lockedGuests', value: targetNode?.lockedGuests?.length ?? null },
+        { name: 'upsOnBattery', value: targetNode?.facts?.upsOnBattery ?? null },
+      ],
+      busyDenial(targetNode),
+    ),
+};
+
+const powerGroup: Guard = {
+  id: 'power-group',
+  appliesTo: isPowerOff,
+  verdict({ targetNode, power }) {
+    const group = targetNode?.facts?.powerGroup ?? null;
+    const other = power?.neighbours.find(
+      ({ id, facts }) =>
+        group !== null && facts?.powerGroup === group && power.inDoubt.includes(id),
+    );
     return judged(
-      'W1',
-      facts,
-      wake && wake.macs > 0
-        ? null
-        : {
-            code: 'KR_NO_WAKER',
-            reason: 'no network address of the target is known',
-            wayOut: 'start its daemon once while it is awake, or name args.macs',
-          },
+      'W5',
+      [
+        { name: 'powerGroup', value: group },
+        { name: 'inDoubt', value: power?.inDoubt.join(', ') ?? null },
+      ],
+      other || !power
+        ? {
+            code: 'KR_POWER_GROUP',
+            reason: `node ${other?.id ?? 'unknown'} of the same power supply or rack is on its way out`,
+            wayOut: 'wait until its power command has ended, or resolve it',
+          }
+        : null,
     );
   },
 };
+
+export const powerGuards: readonly Guard[] = [
+  protectedNode,
+  ceph,
+  replication,
+  precious,
+  emptyNode,
+  atWork,
+  powerOffInFlight,
+  powerGroup,
+];

@@ -7,7 +7,13 @@
  */
 import type { Fact } from '../decide/plan.ts';
 import { type Evaluation, type Guard, type GuardFacts, judged, type Phase } from './guard.ts';
-import { emptyNode, powerOffInFlight, protectedNode, wakeable } from './guards-power.ts';
+import { clusterGuards } from './guards-cluster.ts';
+import { guestGuards } from './guards-guest.ts';
+import { memoryGuards } from './guards-memory.ts';
+import { powerGuards } from './guards-power.ts';
+import { quorumGuards } from './guards-quorum.ts';
+import { scaleGuards } from './guards-scale.ts';
+import { sleepGuards, wakeable } from './guards-wake.ts';
 import { isDestructive } from './lifecycle.ts';
 
 const always = (): boolean => true;
@@ -217,10 +223,14 @@ export const guards: readonly Guard[] = [
   journal,
   whereabouts,
   unresolved,
-  protectedNode,
-  emptyNode,
-  powerOffInFlight,
+  ...clusterGuards,
+  ...powerGuards,
+  ...quorumGuards,
+  ...sleepGuards,
   destination,
+  ...guestGuards,
+  ...scaleGuards,
+  ...memoryGuards,
 ];
 
 /** Every applicable row's verdict; all are asked, so that all reasons can be shown at once. */

@@ -5,7 +5,7 @@
  * by every node that stays. Pure, and without a word about power or commands.
  */
 
-export type Voter = { node: string; votes: number; isPresent: boolean };
+type Voter = { node: string; votes: number; isPresent: boolean };
 
 export type QdeviceView = {
   votes: number;
@@ -14,7 +14,7 @@ export type QdeviceView = {
   seenAgeMs: number | null;
 };
 
-export type VoteQuestion = {
+type VoteQuestion = {
   /** As votequorum says; what the members add up to wins where that is more. */
   expectedVotes: number;
   voters: readonly Voter[];
@@ -32,7 +32,8 @@ export type VoteCount = {
   /** After that, one more component fails: the heaviest one. */
   worstVotes: number;
   hasQdevice: boolean;
-  isQdeviceCounted: boolean;
+  /** 0 where there is none or it is not counted. */
+  qdeviceVotes: number;
 };
 
 const qdeviceFreshMs = 30_000;
@@ -58,14 +59,15 @@ export function countVotes(question: VoteQuestion): VoteCount {
   const staying = voters
     .filter(({ node, isPresent }) => isPresent && !leaving.has(node))
     .map(({ votes }) => votes);
-  const components = isQdeviceCounted ? [...staying, Math.min(...devices)] : staying;
+  const qdeviceVotes = isQdeviceCounted ? Math.min(...devices) : 0;
+  const components = [...staying, qdeviceVotes];
   const remainingVotes = sum(components);
   return {
     expectedVotes: expected,
     quorumVotes: Math.floor(expected / 2) + 1,
     remainingVotes,
-    worstVotes: remainingVotes - Math.max(0, ...components),
+    worstVotes: remainingVotes - Math.max(...components),
     hasQdevice,
-    isQdeviceCounted,
+    qdeviceVotes,
   };
 }

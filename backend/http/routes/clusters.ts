@@ -1,8 +1,11 @@
 /** Clusters: what they are, how much the engine may do in them, and HOLD. */
 import { z } from 'zod';
 import { CommandKind } from '../../../broker/contract/command.ts';
+import type { Transaction } from 'kysely';
+import { boundProblem, LimitChange, SettingChange } from '../../act/guard-limits.ts';
 import { appendAudit } from '../../audit/chain.ts';
 import type { Database } from '../../store/sql/database.ts';
+import type { Clusters, Schema } from '../../store/sql/schema.ts';
 import { clusterUnknown, mayUseCluster, type Principal, requireRole } from '../access.ts';
 import type { App } from '../app.ts';
 import { changeBy, type Context } from '../context.ts';
@@ -21,10 +24,16 @@ const ClusterChange = z
       .optional()
       .describe('Replaces the levels of the named kinds; `default` is for the rest'),
     timeScale: z.number().positive().max(86_400).optional().describe('Simulated clusters only'),
+    limits: LimitChange.optional().describe(
+      'What guards and limiter measure by; null takes a value back to its default. Real clusters have hard bounds',
+    ),
+    settings: SettingChange.optional().describe('wakeProof assumed is for simulated clusters only'),
+    frozen: z.literal(false).optional().describe('Lifts a freeze and the quarantine of its nodes'),
+    confirm: z.string().optional().describe('The cluster id, typed, for limits.spareVoters 0'),
     simulated: z.boolean().optional().describe('Fixed at creation; accepted only unchanged'),
   })
   .refine((change) => Object.keys(change).length > 0, {
-    message: 'name at least one of autonomy, timeScale',
+    message: 'name at least one of autonomy, timeScale, limits, settings, frozen',
   })
   .meta({ examples: [{ autonomy: { default: 'recommend', 'guest.migrate': 'auto' } }] });
 
@@ -41,6 +50,54 @@ const HoldView = z.object({ all: z.boolean(), clusters: z.array(z.string()) });
 type ChangeBody = z.infer<typeof ClusterChange>;
 type Refused = { code: ErrorCode; detail: string; field: string };
 
+type Row = Pick<Clusters, 'id' | 'simulated' | 'limits' | 'settings' | 'time_scale' | 'autonomy'>;
+
+function refusalOf(row: Row, change: ChangeBody): Refused | undefined {
+  const { id } = row;
+  const isSimulated = row.simulated === 1;
+  const conflict = (field: string, detail: string): Refused => ({
+    code: 'KR_CONFLICT',
+    detail,
+    field,
+  });
+  if (change.simulated !== undefined && change.simulated !== isSimulated) {
+    const detail = `Cluster ${id} was created with simulated ${String(isSimulated)}.`;
+    return { code: 'KR_SIMULATED_FIXED', detail, field: 'simulated' };
+  }
+  if (isSimulated) return undefined;
+  if ((change.timeScale ?? row.time_scale) !== 1) {
+    return conflict('timeScale', `Cluster ${id} is real; its time cannot be scaled.`);
+  }
+  if (change.settings?.wakeProof === 'assumed' || change.settings?.reserve === 'none') {
+    return conflict('settings', `Cluster ${id} is real; wakes must be proven and memory kept.`);
+  }
+  const problem = boundProblem(change.limits ?? {});
+  if (problem) return conflict(`limits.${problem.name}`, `It must be ${problem.detail}.`);
+  if (change.limits?.spareVoters === 0 && change.confirm !== id) {
+    return conflict('confirm', `Without a spare vote one failure resets ${id}; type its id here.`);
+  }
+  return undefined;
+}
+
+const merged = (before: string, change: object | undefined): object => {
+  const all = Object.entries({ ...(JSON.parse(before) as object), ...change });
+  return Object.fromEntries(all.filter(([, value]) => value !== null && value !== undefined));
+};
+
+async function liftFreeze(trx: Transaction<Schema>, id: string): Promise<void> {
+  await trx
+    .updateTable('clusters')
+    .set({ frozen_until_ms: null, frozen_reason: null })
+    .where('id', '=', id)
+    .execute();
+  await trx
+    .updateTable('nodes')
+    .set((eb) => ({ quarantined_until_ms: null, ver: eb('ver', '+', 1) }))
+    .where('cluster', '=', id)
+    .where('quarantined_until_ms', 'is not', null)
+    .execute();
+}
+
 async function changeCluster(
   database: Database,
   id: string,
@@ -49,27 +106,28 @@ async function changeCluster(
   return database.transaction(async (trx) => {
     const row = await trx
       .selectFrom('clusters')
-      .select(['simulated', 'autonomy', 'time_scale', 'ver'])
+      .select(['id', 'simulated', 'autonomy', 'time_scale', 'limits', 'settings', 'ver'])
       .where('id', '=', id)
       .executeTakeFirst();
     if (!row) {
       return { code: 'KR_CLUSTER_UNKNOWN', detail: `There is no cluster ${id}.`, field: 'cluster' };
     }
-    const isSimulated = row.simulated === 1;
-    if (change.simulated !== undefined && change.simulated !== isSimulated) {
-      const detail = `Cluster ${id} was created with simulated ${String(isSimulated)}.`;
-      return { code: 'KR_SIMULATED_FIXED', detail, field: 'simulated' };
-    }
+    const refused = refusalOf(row, change);
+    if (refused) return refused;
     const timeScale = change.timeScale ?? row.time_scale;
-    if (timeScale !== 1 && !isSimulated) {
-      const detail = `Cluster ${id} is real; its time cannot be scaled.`;
-      return { code: 'KR_CONFLICT', detail, field: 'timeScale' };
-    }
+    const limits = merged(row.limits, change.limits);
+    const settings = merged(row.settings, change.settings);
     const before = JSON.parse(row.autonomy) as Record<string, string>;
     const autonomy = { ...before, ...change.autonomy };
     const updated = await trx
       .updateTable('clusters')
-      .set({ autonomy: JSON.stringify(autonomy), time_scale: timeScale, ver: row.ver + 1 })
+      .set({
+        autonomy: JSON.stringify(autonomy),
+        time_scale: timeScale,
+        limits: JSON.stringify(limits),
+        settings: JSON.stringify(settings),
+        ver: row.ver + 1,
+      })
       .where('id', '=', id)
       .where('ver', '=', row.ver)
       .executeTakeFirst();
@@ -80,13 +138,23 @@ async function changeCluster(
         field: 'cluster',
       };
     }
+    if (change.frozen === false) await liftFreeze(trx, id);
     await appendAudit(trx, {
       chain: id,
       actor: by.actor,
       action: 'cluster.change',
       subject: `cluster:${id}`,
       phase: 'done',
-      detail: { autonomy, timeScale, before: { autonomy: before, timeScale: row.time_scale } },
+      detail: {
+        after: { autonomy, timeScale, limits, settings },
+        before: {
+          autonomy: before,
+          timeScale: row.time_scale,
+          limits: row.limits,
+          settings: row.settings,
+        },
+        isThawed: change.frozen === false,
+      },
       atMs: by.nowMs,
     });
     return undefined;

@@ -6,6 +6,7 @@
 import type { Kysely, Transaction } from 'kysely';
 import type { Hello } from '../../../broker/contract/presence.ts';
 import type { ClusterRecord } from '../../state/fleet.ts';
+import { simulatedLimits, simulatedSettings } from '../../act/guard-limits.ts';
 import type { NodeAdministration } from '../../state/inputs.ts';
 import { changed } from './database.ts';
 import { ConflictError, retryIfTaken } from './errors.ts';
@@ -48,8 +49,8 @@ export async function ensureCluster(
     time_scale: simulated ? timeScale : 1,
     autonomy: JSON.stringify(autonomy ?? { default: simulated ? 'auto' : 'recommend' }),
     policy_id: null,
-    limits: '{}',
-    settings: '{}',
+    limits: JSON.stringify(simulated ? simulatedLimits : {}),
+    settings: JSON.stringify(simulated ? simulatedSettings : {}),
     hold: 0,
     hold_reason: null,
     hold_by: null,

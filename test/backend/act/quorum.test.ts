@@ -115,7 +115,7 @@ describe('the count of votes', () => {
   ])('leaves the quorum device out, yet expects its votes, when %s', (_why, views) => {
     expect(ask(['a'], views, 5)).toMatchObject({
       hasQdevice: true,
-      isQdeviceCounted: false,
+      qdeviceVotes: 0,
       remainingVotes: 2,
       expectedVotes: 5,
     });

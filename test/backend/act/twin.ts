@@ -9,7 +9,7 @@ import type { CommandKind } from '../../../broker/contract/command.ts';
 import { nodeKey } from '../../../broker/contract/ids.ts';
 import type { Bodies, Message } from '../../../broker/contract/messages.ts';
 import type { Cancel, Clock, NewId, Random } from '../../../broker/contract/ports.ts';
-import { NodeFacts } from '../../../broker/contract/facts.ts';
+import { GuestFacts, NodeFacts } from '../../../broker/contract/facts.ts';
 import type { Report } from '../../../broker/contract/report.ts';
 import type { ServerKey, Signed } from '../../../broker/contract/server.ts';
 import type { ServerLink } from '../../../broker/port.ts';
@@ -239,7 +239,7 @@ export function createTwin(node: string, cluster: string, links: Links) {
       journalId,
       maxEpoch,
       driver: { name: 'memory', version: null, simulated: true, capabilities: everyKind },
-      facts: NodeFacts.parse({ links: [{ name: 'eth0', mac: macOf(node) }] }),
+      facts: factsOf(node),
       guests: null,
       openCommands: [],
       wakeTableVersion: null,
@@ -267,7 +267,7 @@ export function createTwin(node: string, cluster: string, links: Links) {
       session = newId();
       isSynced = false;
       Object.assign(record(), { session, online: true, offlineSinceMs: null, bootId });
-      record().sampleAtMs = clock.monotonicMs();
+      this.sampled();
       for (const [id, entry] of journal) {
         // What was claimed lost its nonce; what had started is looked at, never run again.
         if (entry.phase === 'claiming') tombstone(id, entry, 'KR_NOT_STARTED');
@@ -294,6 +294,7 @@ export function createTwin(node: string, cluster: string, links: Links) {
     },
     sampled: () => {
       record().sampleAtMs = clock.monotonicMs();
+      record().sampledAtWallMs = clock.wallMs();
     },
     say,
     hello,
@@ -303,6 +304,27 @@ export function createTwin(node: string, cluster: string, links: Links) {
     },
   };
 }
+
+const factsOf = (node: string): NodeFacts =>
+  NodeFacts.parse({
+    links: [{ name: 'eth0', mac: macOf(node), broadcast: '192.168.1.255', wakeOnMagic: true }],
+    cpuVendor: 'GenuineIntel',
+    hypervisorVersion: 'memory 1',
+    roles: [],
+    busy: [],
+    upsOnBattery: false,
+  });
+
+const guestFactsOf = (id: string): GuestFacts =>
+  GuestFacts.parse({
+    id,
+    kind: 'vm',
+    name: `guest-${id}`,
+    cpuType: 'x86-64-v3',
+    hotplug: ['cpu', 'memory'],
+    disks: [],
+    localResources: [],
+  });
 
 const macOf = (node: string): string => {
   const digits = Buffer.from(node.padEnd(6, '0')).toString('hex').slice(0, 10);
@@ -348,6 +370,11 @@ function fleetOf(layout: Layout): Fleet {
   }
   for (const [key, node] of Object.entries(layout.guests)) {
     const [cluster = '', id = ''] = key.split('/');
+    // Every node could describe it, wherever it is at the time.
+    for (const record of fleet.nodesByCluster.get(cluster)?.values() ?? []) {
+      const known = JSON.parse(record.guestFactsJson ?? '[]') as GuestFacts[];
+      record.guestFactsJson = JSON.stringify([...known, guestFactsOf(id)]);
+    }
     fleet.guests.set(key, { ...guestSample(id), cluster, node, sampleAtMs: 0 });
   }
   return fleet;

@@ -251,6 +251,13 @@ const cases: Case[] = [
     expected: { status: 409, code: 'KR_SIMULATED_FIXED', field: 'simulated', wayOut: /another/ },
   },
   {
+    what: 'a limit that does not exist',
+    method: 'PATCH',
+    url: 'clusters/home',
+    payload: { limits: { powerOffs: 3 } },
+    expected: { status: 400, code: 'KR_BODY', field: 'limits.powerOffs', wayOut: schemaHint },
+  },
+  {
     what: 'an autonomy that does not exist',
     method: 'PATCH',
     url: 'clusters/home',

@@ -1,0 +1,66 @@
+/**
+ * One node as the guards see it: its row, its newest sample, and whether it can be spoken to. What
+ * is unknown stays null. Reads memory only; it never judges.
+ */
+import { Driver, NodeFacts } from '../../broker/contract/facts.ts';
+import { nodeKey } from '../../broker/contract/ids.ts';
+import { sampleIntervalDefaultMs } from '../../broker/contract/limits.ts';
+import type { NodeRecord } from '../state/fleet.ts';
+import type { Nodes } from '../store/sql/schema.ts';
+import type { NodeFact } from './guard.ts';
+import type { Step } from './step.ts';
+
+/** SAFETY T1. */
+const freshMinMs = 30_000;
+const freshIntervals = 3;
+
+export const freshMsOf = (intervalMs: number): number =>
+  Math.max(freshMinMs, freshIntervals * intervalMs);
+
+/** A column we wrote ourselves; one that no longer parses is unknown, and unknown denies. */
+export function parseDriver(row: Pick<Nodes, 'driver'>): Driver | null {
+  const parsed = Driver.safeParse(JSON.parse(row.driver ?? 'null'));
+  return parsed.success ? parsed.data : null;
+}
+
+export function parseFacts(row: Pick<Nodes, 'facts'>): NodeFacts | null {
+  const parsed = NodeFacts.safeParse(JSON.parse(row.facts ?? 'null'));
+  return parsed.success ? parsed.data : null;
+}
+
+/** Both stamps of a sample: the daemon's clock then, and ours. */
+function clockOffsetOf({ context }: Step, record: NodeRecord | undefined): number | null {
+  if (!record || record.sampledAtWallMs === null || record.sampleAtMs === null) return null;
+  const ourWallMs = context.clock.wallMs() - (context.clock.monotonicMs() - record.sampleAtMs);
+  return record.sampledAtWallMs - ourWallMs;
+}
+
+export function nodeFact(step: Step, row: Nodes): NodeFact {
+  const { context, cluster } = step;
+  const record = context.fleet().nodes.get(nodeKey(cluster.id, row.id));
+  const sampledMs = record?.sampleAtMs ?? null;
+  const intervalMs = record?.intervalMs ?? sampleIntervalDefaultMs;
+  const nowMs = context.clock.monotonicMs();
+  const { offlineSinceMs } = context.reach.contact(cluster.id, row.id);
+  return {
+    id: row.id,
+    online: context.reach.isOnline(cluster.id, row.id),
+    driver: parseDriver(row),
+    protected: row.protected === 1 || record?.facts?.protected === true,
+    protectedReason: row.protected_reason,
+    journalConfirmed: row.journal_confirmed === 1,
+    runningGuests: record?.guests?.filter(({ state }) => state !== 'stopped').length ?? null,
+    sampleAgeMs: sampledMs === null ? null : nowMs - sampledMs,
+    freshMs: freshMsOf(intervalMs),
+    facts: parseFacts(row),
+    membersOnline: record?.membersOnline ?? null,
+    lockedGuests: record?.guests?.flatMap(({ id, lock }) => (lock === null ? [] : [id])) ?? null,
+    uptimeMs: record?.values?.uptimeMs ?? null,
+    memoryUsedBytes: record?.values?.memoryUsedBytes ?? null,
+    memoryTotalBytes: record?.values?.memoryTotalBytes ?? null,
+    clockOffsetMs: clockOffsetOf(step, record),
+    desired: row.desired,
+    quarantinedUntilMs: row.quarantined_until_ms,
+    offlineForMs: offlineSinceMs === null ? null : nowMs - offlineSinceMs,
+  };
+}

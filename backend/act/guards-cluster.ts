@@ -1,0 +1,136 @@
+/**
+ * The guards of time and control over a whole cluster (SAFETY T1 to T3, A1, B1): what is stale,
+ * too young or frozen is left alone. They bind whatever may take a service away; waking and
+ * starting stay possible. Pure.
+ */
+import type { CommandKind } from '../../broker/contract/command.ts';
+import { type Guard, type GuardFacts, judged, type Says } from './guard.ts';
+import { isDestructive, isPowerOff } from './lifecycle.ts';
+
+const clockOffsetMaxMs = 2_000;
+const staleRatio = 0.2;
+
+/** Frozen means observe only: the engine does nothing but wake, nobody switches anything off. */
+const isBoundByFreeze = ({ kind, origin }: GuardFacts): boolean =>
+  isPowerOff(kind) || (origin === 'engine' && kind !== 'node.wake');
+
+const notWake = (kind: CommandKind): boolean => kind !== 'node.wake';
+
+export const isMostlyStale = (
+  { expected, stale }: GuardFacts['awake'],
+  staleNodesMin: number,
+): boolean => stale >= Math.max(staleNodesMin, expected * staleRatio);
+
+const stale: Guard = {
+  id: 'stale-nodes',
+  appliesTo: notWake,
+  verdict(facts) {
+    const { awake, limits } = facts;
+    const isDenied = isBoundByFreeze(facts) && isMostlyStale(awake, limits.staleNodesMin);
+    return judged(
+      'T1',
+      [
+        { name: 'expectedAwake', value: awake.expected },
+        { name: 'staleNodes', value: awake.stale },
+      ],
+      isDenied
+        ? {
+            code: 'KR_STALE',
+            reason: `${awake.stale} of ${awake.expected} nodes that should be awake are not heard`,
+            wayOut:
+              'bring them back, or put them in maintenance; the cluster is only observed till then',
+          }
+        : null,
+    );
+  },
+};
+
+const frozen: Guard = {
+  id: 'frozen',
+  appliesTo: notWake,
+  verdict(facts) {
+    const { frozenUntilMs, frozenReason } = facts.cluster;
+    const isFrozen = (frozenUntilMs ?? 0) > facts.nowMs;
+    return judged(
+      'B1',
+      [
+        { name: 'frozenUntilMs', value: frozenUntilMs },
+        { name: 'frozenReason', value: frozenReason },
+      ],
+      isFrozen && isBoundByFreeze(facts)
+        ? {
+            code: 'KR_FROZEN',
+            reason: `the cluster is frozen: ${frozenReason ?? 'no reason kept'}`,
+            wayOut:
+              'look into it, then an administrator lifts it: PATCH the cluster with frozen false',
+          }
+        : null,
+    );
+  },
+};
+
+function clockDenial({ executor }: GuardFacts): Says | null {
+  const offset = executor?.clockOffsetMs ?? null;
+  if (offset !== null && Math.abs(offset) <= clockOffsetMaxMs) return null;
+  return {
+    code: 'KR_CLOCK',
+    reason:
+      offset === null
+        ? `the clock of node ${executor?.id ?? 'unknown'} was not compared with ours yet`
+        : `the clock of node ${executor?.id} is ${Math.round(offset)} ms away from ours`,
+    wayOut: offset === null ? 'wait for its next sample' : 'repair its time synchronisation',
+  };
+}
+
+const clock: Guard = {
+  id: 'clock',
+  appliesTo: isDestructive,
+  verdict: (facts) =>
+    judged(
+      'T2',
+      [{ name: 'clockOffsetMs', value: facts.executor?.clockOffsetMs ?? null, unit: 'ms' }],
+      clockDenial(facts),
+    ),
+};
+
+const startup: Guard = {
+  id: 'startup',
+  appliesTo: isDestructive,
+  verdict: ({ listeningForMs, limits }) =>
+    judged(
+      'T3',
+      [
+        { name: 'listeningForMs', value: Math.round(listeningForMs), unit: 'ms' },
+        { name: 'startupHoldMs', value: limits.startupHoldMs, unit: 'ms' },
+      ],
+      listeningForMs >= limits.startupHoldMs
+        ? null
+        : {
+            code: 'KR_STARTING',
+            reason: `this server started ${Math.round(listeningForMs)} ms ago and is still looking`,
+            wayOut: `send it again ${Math.ceil((limits.startupHoldMs - listeningForMs) / 1_000)} s from now`,
+          },
+    ),
+};
+
+const paused: Guard = {
+  id: 'manual-pause',
+  appliesTo: notWake,
+  verdict: ({ pausedUntilMs, origin, nowMs, target }) =>
+    judged(
+      'A1',
+      [
+        { name: 'pausedUntilMs', value: pausedUntilMs },
+        { name: 'origin', value: origin },
+      ],
+      origin === 'engine' && (pausedUntilMs ?? 0) > nowMs
+        ? {
+            code: 'KR_PAUSED',
+            reason: `a person acted on ${target.kind} ${target.id}; automation leaves it alone for now`,
+            wayOut: 'wait until the pause is over, or send the command yourself',
+          }
+        : null,
+    ),
+};
+
+export const clusterGuards: readonly Guard[] = [frozen, stale, startup, clock, paused];

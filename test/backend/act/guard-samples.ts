@@ -1,0 +1,149 @@
+/**
+ * Facts under which every guard passes with the limits of a real cluster: five nodes with a vote
+ * each, all well. A test changes the one thing it is about.
+ */
+import { CommandKind } from '../../../broker/contract/command.ts';
+import { GuestFacts, NodeFacts } from '../../../broker/contract/facts.ts';
+import type { GuardFacts, GuestFact, NodeFact, PowerFacts } from '../../../backend/act/guard.ts';
+import { limitsOf } from '../../../backend/act/guard-limits.ts';
+import { guestSample } from '../../support/messages.ts';
+
+const members = ['n1', 'n2', 'n3', 'n4', 'n5'];
+export const realLimits = limitsOf({ simulated: 0, time_scale: 1, limits: '{}', settings: '{}' });
+
+export const quorumOf = (nodes: readonly string[] = members): NonNullable<NodeFacts['quorum']> => ({
+  quorate: true,
+  expectedVotes: nodes.length,
+  totalVotes: nodes.length,
+  quorumVotes: Math.floor(nodes.length / 2) + 1,
+  members: nodes.map((node) => ({ node, votes: 1, online: true })),
+  qdevice: null,
+});
+
+export const noHa: NonNullable<NodeFacts['ha']> = {
+  managed: false,
+  lrmState: 'idle',
+  mode: null,
+  watchdogOpen: false,
+  shutdownPolicy: 'conditional',
+  services: [],
+};
+
+export const nodeFacts = (change: Partial<NodeFacts> = {}): NodeFacts => ({
+  ...NodeFacts.parse({}),
+  cpuVendor: 'GenuineIntel',
+  cpuModel: 'Intel N305',
+  microcode: '0x1',
+  hypervisorVersion: '9.1.2',
+  links: [
+    {
+      name: 'eno1',
+      mac: '02:00:00:00:00:01',
+      address: null,
+      broadcast: '192.168.1.255',
+      wakeOnMagic: true,
+      driver: null,
+    },
+  ],
+  quorum: quorumOf(),
+  ha: noHa,
+  roles: [],
+  busy: [],
+  upsOnBattery: false,
+  ...change,
+});
+
+export const node = (id: string, change: Partial<NodeFact> = {}): NodeFact => ({
+  id,
+  online: true,
+  driver: {
+    name: 'memory',
+    version: null,
+    simulated: true,
+    capabilities: [...CommandKind.options],
+  },
+  protected: false,
+  protectedReason: null,
+  journalConfirmed: true,
+  runningGuests: 0,
+  sampleAgeMs: 1_000,
+  freshMs: 30_000,
+  facts: nodeFacts(),
+  membersOnline: members,
+  lockedGuests: [],
+  uptimeMs: 86_400_000,
+  memoryUsedBytes: 8 * 2 ** 30,
+  memoryTotalBytes: 32 * 2 ** 30,
+  clockOffsetMs: 12,
+  desired: 'awake',
+  quarantinedUntilMs: null,
+  offlineForMs: null,
+  ...change,
+});
+
+export const power = (change: Partial<PowerFacts> = {}): PowerFacts => ({
+  neighbours: members.slice(1).map((id) => node(id)),
+  inDoubt: [],
+  lastChangeAgoMs: null,
+  cyclesToday: 0,
+  wakeProofs: { succeeded: 3, youngestAgeMs: 86_400_000 },
+  guestBytes: 16 * 2 ** 30,
+  ...change,
+});
+
+export const guestFacts = (change: Partial<GuestFacts> = {}): GuestFacts => ({
+  ...GuestFacts.parse({ id: '100', kind: 'vm', name: 'web' }),
+  cpuType: 'x86-64-v2-AES',
+  hotplug: ['cpu', 'memory'],
+  disks: [],
+  localResources: [],
+  mayRestart: true,
+  ...change,
+});
+
+export const guest = (change: Partial<GuestFact> = {}): GuestFact => ({
+  sample: { ...guestSample('100'), cluster: 'home', node: 'n1', sampleAtMs: 0 },
+  facts: guestFacts(),
+  moves: [],
+  ...change,
+});
+
+export const home = {
+  id: 'home',
+  simulated: true,
+  hold: false,
+  frozenUntilMs: null,
+  frozenReason: null,
+};
+
+export const facts = (kind: CommandKind, change: Partial<GuardFacts> = {}): GuardFacts => {
+  const isNode = kind.startsWith('node.');
+  const takesAway = kind === 'node.shutdown' || kind === 'node.reboot';
+  const moves = kind === 'guest.migrate';
+  return {
+    kind,
+    args: moves ? { targetNode: 'n2' } : {},
+    origin: 'engine',
+    nowMs: 1_000_000,
+    cluster: home,
+    limits: realLimits,
+    listeningForMs: 3_600_000,
+    awake: { expected: 5, stale: 0 },
+    pausedUntilMs: null,
+    power: takesAway ? power() : null,
+    guest: isNode ? null : guest(),
+    migrations: moves ? { outgoing: 0, incoming: 0 } : null,
+    epoch: 5,
+    executorMaxEpoch: 5,
+    executor: node('n1'),
+    target: isNode ? { kind: 'node', id: 'n1' } : { kind: 'guest', id: '100' },
+    targetNode: isNode ? node('n1', { online: kind !== 'node.wake' }) : null,
+    guestNode: 'n1',
+    destination: moves ? { id: 'n2', node: node('n2') } : null,
+    wake: kind === 'node.wake' ? { macs: 1 } : null,
+    powerOffs: [],
+    powerOffsMax: 1,
+    unresolved: null,
+    ...change,
+  };
+};

@@ -1,0 +1,566 @@
+import { describe, expect, it } from 'vitest';
+import type { GuardFacts, NodeFact } from '../../../backend/act/guard.ts';
+import { evaluate, guards } from '../../../backend/act/guards.ts';
+import {
+  facts,
+  guest,
+  guestFacts,
+  home,
+  node,
+  nodeFacts,
+  noHa,
+  power,
+  quorumOf,
+  realLimits,
+} from './guard-samples.ts';
+
+type Case = [id: string, rule: string, code: string, wayOut: RegExp, given: GuardFacts];
+
+const off = (change: Partial<GuardFacts> = {}): GuardFacts => facts('node.shutdown', change);
+const move = (change: Partial<GuardFacts> = {}): GuardFacts => facts('guest.migrate', change);
+const scale = (args: object, change: Partial<GuardFacts> = {}): GuardFacts =>
+  facts('guest.scale', { args: { ...args }, ...change });
+
+/** The target says this of itself, the others stay as they are. */
+const says = (change: Parameters<typeof nodeFacts>[0]): GuardFacts =>
+  off({ targetNode: node('n1', { facts: nodeFacts(change) }) });
+const is = (change: Partial<NodeFact>): GuardFacts => off({ targetNode: node('n1', change) });
+
+/** A cluster of these nodes, seen alike by each. */
+function clusterOf(
+  ids: readonly string[],
+  change: Partial<GuardFacts> = {},
+  { ha = noHa, ...device }: { ha?: typeof noHa } & object = {},
+) {
+  const quorum = { ...quorumOf(ids), ...device };
+  const [target, ...others] = ids.map((id) =>
+    node(id, { facts: nodeFacts({ quorum, ha }), membersOnline: ids }),
+  );
+  return off({ targetNode: target ?? null, power: power({ neighbours: others }), ...change });
+}
+
+const qdevice = { votes: 1, alive: true, voting: true, seenAgeMs: 5_000 };
+const withDevice = { expectedVotes: 3, qdevice };
+const others = (change: Partial<NodeFact>) =>
+  power({ neighbours: [node('n2', change), node('n3', change), node('n4'), node('n5')] });
+const alone = nodeFacts({ quorum: null, ha: null });
+const gib = 2 ** 30;
+
+const denied: Case[] = [
+  ['two-nodes', 'Q4', 'KR_TWO_NODES', /pvecm qdevice setup/, clusterOf(['n1', 'n2'])],
+  ['two-nodes', 'Q4', 'KR_QUORUM_UNKNOWN', /pvecm status/, is({ facts: null })],
+  ['quorum', 'Q1', 'KR_QUORUM_UNKNOWN', /pvecm status/, is({ facts: null })],
+  [
+    'quorum',
+    'Q1',
+    'KR_QUORUM_UNKNOWN',
+    /pvecm status/,
+    is({ facts: alone, membersOnline: ['n1', 'n2'] }),
+  ],
+  ['quorum', 'Q1', 'KR_QUORUM_UNKNOWN', /pvecm status/, is({ facts: alone, membersOnline: null })],
+  ['quorum', 'Q1', 'KR_QUORUM', /wake another/, off({ power: power({ inDoubt: ['n2', 'n3'] }) })],
+  ['quorum', 'Q1', 'KR_QUORUM', /wake another/, off({ power: others({ sampleAgeMs: 30_001 }) })],
+  ['quorum', 'Q1', 'KR_QUORUM', /wake another/, off({ power: others({ online: false }) })],
+  ['quorum', 'Q1', 'KR_QUORUM', /wake another/, off({ power: others({ membersOnline: null }) })],
+  ['quorum-spare', 'Q2', 'KR_QUORUM_SPARE', /spareVoters/, clusterOf(['n1', 'n2', 'n3'])],
+  [
+    'quorum-spare',
+    'Q2',
+    'KR_QUORUM_SPARE',
+    /HA resources/,
+    clusterOf(
+      ['n1', 'n2', 'n3'],
+      { limits: { ...realLimits, spareVoters: 0 } },
+      { ha: { ...noHa, lrmState: 'active' } },
+    ),
+  ],
+  ['qdevice', 'Q3', 'KR_QDEVICE', /spareVoters/, clusterOf(['n1', 'n2'], {}, withDevice)],
+  [
+    'membership-stable',
+    'Q5',
+    'KR_MEMBERSHIP_UNSTABLE',
+    /60000 ms/,
+    off({ power: power({ lastChangeAgoMs: 59_999 }) }),
+  ],
+  [
+    'membership-stable',
+    'Q5',
+    'KR_MEMBERSHIP_UNSTABLE',
+    /60000 ms/,
+    off({ power: others({ uptimeMs: 59_999 }) }),
+  ],
+  [
+    'membership-stable',
+    'Q5',
+    'KR_MEMBERSHIP_UNSTABLE',
+    /60000 ms/,
+    off({ power: others({ offlineForMs: 59_999, online: false }) }),
+  ],
+  ['ha', 'Q6', 'KR_HA_UNKNOWN', /ha-manager status/, says({ ha: null })],
+  [
+    'ha',
+    'Q6',
+    'KR_HA_BUSY',
+    /settled/,
+    says({
+      ha: { ...noHa, managed: true, services: [{ sid: 'vm:1', state: 'fence', node: 'n2' }] },
+    }),
+  ],
+  [
+    'ha',
+    'Q6',
+    'KR_HA_POLICY',
+    /datacenter.cfg/,
+    says({ ha: { ...noHa, managed: true, shutdownPolicy: 'odd' } }),
+  ],
+  [
+    'ha',
+    'Q6',
+    'KR_HA_DISARMED',
+    /arm HA/,
+    says({ ha: { ...noHa, managed: true, mode: 'disarming' } }),
+  ],
+  [
+    'ha',
+    'Q6',
+    'KR_HA_WATCHDOG',
+    /node-maintenance enable n1/,
+    says({ ha: { ...noHa, managed: true, watchdogOpen: null } }),
+  ],
+  [
+    'ha-services',
+    'Q7',
+    'KR_HA_SERVICES',
+    /migrate it/,
+    says({ ha: { ...noHa, services: [{ sid: 'vm:1', state: 'started', node: 'n1' }] } }),
+  ],
+  ['protected', 'C3', 'KR_PROTECTED', /stay on/, is({ protected: true })],
+  ['ceph', 'C1', 'KR_PROTECTED', /Ceph/, says({ roles: ['ceph-osd'] })],
+  ['ceph', 'C1', 'KR_ROLES_UNKNOWN', /driver/, says({ roles: null })],
+  ['replication', 'C2', 'KR_PROTECTED', /another target/, says({ roles: ['replication-target'] })],
+  ['roles', 'C3', 'KR_PROTECTED', /another node/, says({ roles: ['dns'] })],
+  ['empty-node', 'V1', 'KR_GUESTS_RUNNING', /migrate or stop/, is({ runningGuests: 1 })],
+  ['node-busy', 'V2', 'KR_BUSY_UNKNOWN', /driver/, says({ busy: null })],
+  ['node-busy', 'V2', 'KR_BUSY', /wait/, says({ busy: [{ what: 'vzdump', detail: null }] })],
+  ['node-busy', 'V2', 'KR_LOCKED', /backup/, is({ lockedGuests: ['100'] })],
+  ['node-busy', 'V2', 'KR_ON_BATTERY', /mains/, says({ upsOnBattery: true })],
+  [
+    'power-group',
+    'W5',
+    'KR_POWER_GROUP',
+    /resolve/,
+    off({
+      targetNode: node('n1', { facts: nodeFacts({ powerGroup: 'ups1' }) }),
+      power: {
+        ...others({ facts: nodeFacts({ powerGroup: 'ups1' }) }),
+        inDoubt: ['n2'],
+      },
+    }),
+  ],
+  [
+    'wake-proof',
+    'W1',
+    'KR_WAKE_UNPROVEN',
+    /prove-wake/,
+    off({ power: power({ wakeProofs: { succeeded: 2, youngestAgeMs: 1 } }) }),
+  ],
+  [
+    'wake-proof',
+    'W1',
+    'KR_WAKE_UNPROVEN',
+    /prove-wake/,
+    off({ power: power({ wakeProofs: { succeeded: 3, youngestAgeMs: 31 * 86_400_000 } }) }),
+  ],
+  ['wake-path', 'W2', 'KR_WAKE_DISARMED', /ethtool/, says({ links: null })],
+  [
+    'wake-path',
+    'W2',
+    'KR_NO_WAKER',
+    /awake/,
+    off({
+      power: power({
+        neighbours: [
+          node('n2'),
+          node('n3', { online: false }),
+          node('n4', { driver: null }),
+          node('n5', { facts: null }),
+        ],
+      }),
+    }),
+  ],
+  [
+    'wake-quarantine',
+    'W3',
+    'KR_WAKE_FAILED',
+    /frozen false/,
+    off({ power: others({ quarantinedUntilMs: 1_000_001 }) }),
+  ],
+  ['power-cycles', 'W4', 'KR_UP_TOO_SHORT', /wait/, is({ uptimeMs: 1_799_999 })],
+  ['power-cycles', 'W4', 'KR_UP_TOO_SHORT', /wait/, is({ uptimeMs: null })],
+  [
+    'power-cycles',
+    'W4',
+    'KR_TOO_MANY_CYCLES',
+    /4 times/,
+    off({ power: power({ cyclesToday: 4 }) }),
+  ],
+  [
+    'memory-reserve',
+    'V8',
+    'KR_NO_RESERVE',
+    /wakeable/,
+    off({ power: power({ guestBytes: 96 * gib + 1 }) }),
+  ],
+  [
+    'memory-reserve',
+    'V8',
+    'KR_NO_RESERVE',
+    /wakeable/,
+    off({ power: power({ guestBytes: null }) }),
+  ],
+  [
+    'frozen',
+    'B1',
+    'KR_FROZEN',
+    /frozen false/,
+    move({ cluster: { ...home, frozenUntilMs: 1_000_001, frozenReason: 'a power-off failed' } }),
+  ],
+  [
+    'frozen',
+    'B1',
+    'KR_FROZEN',
+    /frozen false/,
+    off({ origin: 'person', cluster: { ...home, frozenUntilMs: 1_000_001 } }),
+  ],
+  ['stale-nodes', 'T1', 'KR_STALE', /maintenance/, off({ awake: { expected: 4, stale: 2 } })],
+  ['stale-nodes', 'T1', 'KR_STALE', /maintenance/, move({ awake: { expected: 20, stale: 4 } })],
+  ['startup', 'T3', 'KR_STARTING', /1 s from now/, move({ listeningForMs: 299_500 })],
+  [
+    'clock',
+    'T2',
+    'KR_CLOCK',
+    /synchronisation/,
+    move({ executor: node('n1', { clockOffsetMs: -2_001 }) }),
+  ],
+  [
+    'clock',
+    'T2',
+    'KR_CLOCK',
+    /next sample/,
+    move({ executor: node('n1', { clockOffsetMs: null }) }),
+  ],
+  ['manual-pause', 'A1', 'KR_PAUSED', /yourself/, move({ pausedUntilMs: 1_000_001 })],
+  [
+    'guest-lock',
+    'V2',
+    'KR_LOCKED',
+    /unlock/,
+    facts('guest.stop', { guest: guest({ facts: guestFacts({ lock: 'backup' }) }) }),
+  ],
+  [
+    'allowed-nodes',
+    'V3',
+    'KR_NODE_NOT_ALLOWED',
+    /n3/,
+    move({ guest: guest({ facts: guestFacts({ allowedNodes: ['n3'] }) }) }),
+  ],
+  [
+    'allowed-nodes',
+    'V3',
+    'KR_OWNED_BY_HYPERVISOR',
+    /auto-rebalance/,
+    move({ guest: guest({ facts: guestFacts({ ownedByHypervisorBalancer: true }) }) }),
+  ],
+  [
+    'allowed-nodes',
+    'V3',
+    'KR_GUEST_FACTS',
+    /described/,
+    move({
+      executor: node('n1', {
+        driver: { name: 'proxmox', version: '9', simulated: true, capabilities: ['guest.migrate'] },
+      }),
+    }),
+  ],
+  ['local-resources', 'V4', 'KR_GUEST_FACTS', /described/, move({ guest: guest({ facts: null }) })],
+  [
+    'local-resources',
+    'V4',
+    'KR_LOCAL_RESOURCE',
+    /detach/,
+    move({ guest: guest({ facts: guestFacts({ localResources: ['hostpci0'] }) }) }),
+  ],
+  [
+    'local-resources',
+    'V4',
+    'KR_LOCAL_DISK',
+    /withLocalDisks/,
+    move({
+      guest: guest({
+        facts: guestFacts({
+          disks: [{ volume: 'local:1', storage: null, sizeBytes: null, shared: false }],
+        }),
+      }),
+    }),
+  ],
+  [
+    'cpu-compatible',
+    'V5',
+    'KR_CPU_VENDOR',
+    /same vendor/,
+    move({
+      destination: {
+        id: 'n2',
+        node: node('n2', { facts: nodeFacts({ cpuVendor: 'AuthenticAMD' }) }),
+      },
+    }),
+  ],
+  [
+    'cpu-compatible',
+    'V5',
+    'KR_CPU_TYPE',
+    /x86-64-v2/,
+    move({
+      guest: guest({ facts: guestFacts({ cpuType: 'host' }) }),
+      destination: { id: 'n2', node: node('n2', { facts: nodeFacts({ microcode: '0x2' }) }) },
+    }),
+  ],
+  [
+    'cpu-compatible',
+    'V5',
+    'KR_OLDER_TARGET',
+    /update/,
+    move({
+      destination: {
+        id: 'n2',
+        node: node('n2', { facts: nodeFacts({ hypervisorVersion: '8.4' }) }),
+      },
+    }),
+  ],
+  [
+    'cpu-compatible',
+    'V5',
+    'KR_CPU_UNKNOWN',
+    /described/,
+    move({ executor: node('n1', { facts: null }) }),
+  ],
+  [
+    'restart-consent',
+    'V6',
+    'KR_NO_CONSENT',
+    /stop it/,
+    move({
+      guest: guest({
+        sample: { ...guest().sample, kind: 'container' },
+        facts: guestFacts({ mayRestart: null }),
+      }),
+    }),
+  ],
+  [
+    'migrations-per-node',
+    'V7',
+    'KR_MIGRATIONS',
+    /wait/,
+    move({ migrations: { outgoing: 1, incoming: 0 } }),
+  ],
+  [
+    'migrations-per-node',
+    'V7',
+    'KR_MIGRATIONS',
+    /wait/,
+    move({ migrations: { outgoing: 0, incoming: 1 } }),
+  ],
+  [
+    'destination-memory',
+    'V8',
+    'KR_NO_ROOM',
+    /free memory/,
+    move({ destination: { id: 'n2', node: node('n2', { memoryUsedBytes: 27 * gib }) } }),
+  ],
+  [
+    'destination-memory',
+    'V8',
+    'KR_MEMORY_UNKNOWN',
+    /next sample/,
+    move({ destination: { id: 'n2', node: node('n2', { memoryUsedBytes: null }) } }),
+  ],
+  [
+    'ping-pong',
+    'V10',
+    'KR_PING_PONG',
+    /yourself/,
+    move({ guest: guest({ moves: [{ from: 'n3', to: 'n1', agoMs: 1_799_999 }] }) }),
+  ],
+  [
+    'ping-pong',
+    'V10',
+    'KR_PING_PONG',
+    /yourself/,
+    move({ guest: guest({ moves: [{ from: 'n2', to: 'n1', agoMs: 80_000_000 }] }) }),
+  ],
+  [
+    'scale-memory',
+    'S1',
+    'KR_NO_HOTPLUG',
+    /hotplug/,
+    scale(
+      { memoryBytes: 4 * gib },
+      { guest: guest({ facts: guestFacts({ hotplug: ['network'] }) }) },
+    ),
+  ],
+  [
+    'scale-memory',
+    'S1',
+    'KR_MEMORY_STEP',
+    /512 MiB/,
+    scale(
+      { memoryBytes: 4 * gib + 1 },
+      {
+        executor: node('n1', {
+          driver: { name: 'proxmox', version: '9', simulated: true, capabilities: ['guest.scale'] },
+        }),
+      },
+    ),
+  ],
+  ['scale-memory', 'S1', 'KR_MEMORY_IN_USE', /1.25/, scale({ memoryBytes: gib })],
+  [
+    'scale-memory',
+    'S2',
+    'KR_MEMORY_IN_USE',
+    /1.25/,
+    scale(
+      { memoryBytes: gib },
+      { guest: guest({ sample: { ...guest().sample, kind: 'container' } }) },
+    ),
+  ],
+  [
+    'scale-cpus',
+    'S2',
+    'KR_NO_HOTPLUG',
+    /hotplug/,
+    scale({ cpuCount: 3 }, { guest: guest({ facts: guestFacts({ hotplug: null }) }) }),
+  ],
+  ['scale-step', 'S3', 'KR_SCALE_STEP', /twice/, scale({ cpuCount: 5 })],
+];
+
+const passed: [what: string, id: string, given: GuardFacts][] = [
+  [
+    'a standalone host skips the votes',
+    'quorum',
+    off({
+      targetNode: node('n1', { facts: alone, membersOnline: null }),
+      power: power({ neighbours: [] }),
+    }),
+  ],
+  [
+    'a standalone host needs no HA',
+    'ha',
+    off({
+      targetNode: node('n1', { facts: alone, membersOnline: null }),
+      power: power({ neighbours: [] }),
+    }),
+  ],
+  [
+    'two nodes with a QDevice and spare 0',
+    'qdevice',
+    clusterOf(['n1', 'n2'], { limits: { ...realLimits, spareVoters: 0 } }, withDevice),
+  ],
+  [
+    'two nodes with a QDevice and spare 0',
+    'quorum-spare',
+    clusterOf(['n1', 'n2'], { limits: { ...realLimits, spareVoters: 0 } }, withDevice),
+  ],
+  ['two nodes with a QDevice', 'two-nodes', clusterOf(['n1', 'n2'], {}, withDevice)],
+  [
+    'the wish of a person at hand',
+    'wake-proof',
+    off({ origin: 'person', power: power({ wakeProofs: { succeeded: 0, youngestAgeMs: null } }) }),
+  ],
+  ['the only other machine of the house', 'wake-path', clusterOf(['n1', 'n2'], {}, withDevice)],
+  [
+    'a wake of a frozen cluster',
+    'executor-online',
+    facts('node.wake', { cluster: { ...home, frozenUntilMs: 2e9 } }),
+  ],
+  [
+    'a person in a frozen cluster',
+    'frozen',
+    move({ origin: 'person', cluster: { ...home, frozenUntilMs: 2e9 } }),
+  ],
+  [
+    'a person in spite of the pause',
+    'manual-pause',
+    move({ origin: 'person', pausedUntilMs: 2e9 }),
+  ],
+  ['a pause that is over', 'manual-pause', move({ pausedUntilMs: 999_999 })],
+  [
+    'a person who moves it back',
+    'ping-pong',
+    move({ origin: 'person', guest: guest({ moves: [{ from: 'n2', to: 'n1', agoMs: 1 }] }) }),
+  ],
+  [
+    'a stopped guest between vendors',
+    'cpu-compatible',
+    move({
+      guest: guest({ sample: { ...guest().sample, state: 'stopped' } }),
+      executor: node('n1', { facts: null }),
+    }),
+  ],
+  [
+    'local disks that come along',
+    'local-resources',
+    move({
+      args: { withLocalDisks: true },
+      guest: guest({
+        facts: guestFacts({
+          disks: [{ volume: 'local:1', storage: null, sizeBytes: null, shared: false }],
+        }),
+      }),
+    }),
+  ],
+  [
+    'room kept by sleeping nodes',
+    'memory-reserve',
+    off({
+      limits: { ...realLimits, reserve: 'wakeable' },
+      power: power({ guestBytes: 120 * gib }),
+    }),
+  ],
+  [
+    'HA services at rest',
+    'ha-services',
+    says({ ha: { ...noHa, services: [{ sid: 'vm:1', state: 'stopped', node: 'n1' }] } }),
+  ],
+  ['one lost node of four', 'stale-nodes', off({ awake: { expected: 4, stale: 1 } })],
+  ['a shrink with a margin', 'scale-memory', scale({ memoryBytes: 1.5 * gib })],
+  ['a step of twice', 'scale-step', scale({ cpuCount: 4 })],
+];
+
+const verdictOf = (id: string, given: GuardFacts) =>
+  evaluate('GRANT', 1, given).verdicts.find((verdict) => verdict.id === id);
+
+describe('every guard', () => {
+  it('lets a sound command of the engine pass with the limits of a real cluster', () => {
+    for (const given of [off(), move(), scale({ cpuCount: 4 }), facts('node.reboot')]) {
+      expect(evaluate('GRANT', 1, given).verdicts.filter(({ denial }) => denial)).toEqual([]);
+    }
+  });
+
+  it.each(denied)('%s denies by %s with %s', (id, rule, code, wayOut, given) => {
+    const denial = verdictOf(id, given)?.denial;
+    expect(denial).toMatchObject({ rule, code });
+    expect(denial?.reason).not.toMatch(/undefined|NaN|null/);
+    expect(denial?.wayOut).toMatch(wayOut);
+  });
+
+  it.each(passed)('lets %s pass: %s', (_what, id, given) => {
+    expect(verdictOf(id, given)).toMatchObject({ denial: null });
+  });
+
+  it('has a case that it denies', () => {
+    const general = ['hold', 'wakeable', 'executor-online', 'capability', 'simulated', 'epoch'];
+    const elsewhere = [...general, 'journal', 'whereabouts', 'unresolved', 'destination'];
+    const tested = new Set([...denied.map(([id]) => id), ...elsewhere, 'power-off-in-flight']);
+    expect(guards.map(({ id }) => id).filter((id) => !tested.has(id))).toEqual([]);
+  });
+});
