@@ -15,6 +15,8 @@ import {
   sampleIntervalMinMs,
 } from '../broker/contract/limits.ts';
 import { type ScriptConfig, scriptActions } from './hypervisor/script.ts';
+import { readSecret } from './waker/secret.ts';
+import { secretFilesOf, WakersByNode } from './waker/settings.ts';
 
 const intervalHint = `use whole milliseconds from ${sampleIntervalMinMs} to ${sampleIntervalMaxMs}`;
 
@@ -59,7 +61,9 @@ const DaemonFile = z.strictObject({
       queryTimeoutMs: z.int().min(100).max(60_000).default(10_000),
     })
     .optional(),
+  wakers: WakersByNode.default({}),
 });
+type DaemonFile = z.infer<typeof DaemonFile>;
 
 export type Enrolment = { secret: string; caSha256: string | null };
 
@@ -74,6 +78,8 @@ export type DaemonConfig = {
   logLevel: 'debug' | 'info' | 'warn' | 'error' | 'silent';
   /** null: this host has no hypervisor and is only observed. */
   script: ScriptConfig | null;
+  /** Nodes that are not listed are woken by Wake on LAN. */
+  wakers?: WakersByNode;
 };
 
 export type Problem = { field: string; hint: string };
@@ -134,11 +140,7 @@ function readFirst(paths: readonly string[], problems: Problem[]) {
 }
 
 /** Checks daemon.yaml; a problem names file, line and column. */
-export function checkDaemonFile(
-  path: string,
-  text: string,
-  problems: Problem[],
-): ScriptConfig | null {
+function checkDaemonFile(path: string, text: string, problems: Problem[]): DaemonFile | null {
   const counter = new LineCounter();
   const document = parseDocument(text, { lineCounter: counter, prettyErrors: false });
   const at = (offset: number): string => {
@@ -150,13 +152,26 @@ export function checkDaemonFile(
   }
   if (document.errors.length > 0) return null;
   const parsed = DaemonFile.safeParse(document.toJS() ?? {});
-  if (parsed.success) return parsed.data.script ?? null;
+  if (parsed.success) return parsed.data;
   for (const issue of parsed.error.issues) {
     const node = document.getIn(issue.path, true) as { range?: [number, number, number] } | null;
     const where = at(node?.range?.[0] ?? 0);
-    problems.push({ field: `${where} ${issue.path.join('.')}`.trim(), hint: issue.message });
+    // Of a bad key zod says only that it is one; why stands a level deeper.
+    const { message: hint } = (issue.code === 'invalid_key' && issue.issues[0]) || issue;
+    problems.push({ field: `${where} ${issue.path.join('.')}`.trim(), hint });
   }
   return null;
+}
+
+/** Looked at now, so that a wake at night does not fail for a file mode. */
+function checkSecrets(wakers: WakersByNode, problems: Problem[]): void {
+  for (const { path, node } of secretFilesOf(wakers)) {
+    try {
+      readSecret(path);
+    } catch (error) {
+      problems.push({ field: `wakers.${node}`, hint: whyOf(error) });
+    }
+  }
 }
 
 /** `PVE1.example.lan` -> `pve1`: only what an id may hold. */
@@ -186,7 +201,8 @@ export function readDaemonConfig(sources: DaemonSources = {}): DaemonConfig {
     folders.map((folder) => join(folder, 'daemon.yaml')),
     problems,
   );
-  const script = found ? checkDaemonFile(found.path, found.text, problems) : null;
+  const file = found ? checkDaemonFile(found.path, found.text, problems) : null;
+  if (file) checkSecrets(file.wakers, problems);
   if (problems.length > 0 || !parsed.success) throw new DaemonConfigError(problems);
   const settings = parsed.data;
   return {
@@ -197,6 +213,7 @@ export function readDaemonConfig(sources: DaemonSources = {}): DaemonConfig {
     dataDir,
     intervalMs: settings.KR_SAMPLE_INTERVAL_MS,
     logLevel: settings.KR_LOG_LEVEL,
-    script,
+    script: file?.script ?? null,
+    ...(file && { wakers: file.wakers }),
   };
 }

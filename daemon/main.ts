@@ -28,8 +28,8 @@ import {
 import { type DiskOutbox, openDiskOutbox } from './link/disk-outbox.ts';
 import { enrol } from './link/enrolment.ts';
 import { createSampler, type Sampler } from './sample/sampler.ts';
+import { createWakers } from './waker/order.ts';
 import type { Waker } from './waker/port.ts';
-import { createWolWaker } from './waker/wol.ts';
 
 export type ExecutorParts = { credential: Credential; hypervisor: Hypervisor; wakers: Waker[] };
 
@@ -87,6 +87,14 @@ function driverOf(config: DaemonConfig, deps: DaemonDeps, sampler: Sampler): Hyp
   const scripts = scriptsOf(config);
   const options = { node, config: script, sampler, scripts, daemonVersion, clock, log };
   return createScriptHypervisor(options);
+}
+
+function wakersOf(config: DaemonConfig, deps: DaemonDeps, sampler: Sampler): Waker[] {
+  const { clock, random, newId, log, openClient = openDaemonClient } = deps;
+  const links = () => sampler.links();
+  const scripts = scriptsOf(config);
+  const own = { clock, random, newId, log, openClient, links, scripts };
+  return createWakers(config.wakers ?? {}, own);
 }
 
 async function credentialOf(
@@ -160,7 +168,7 @@ export async function startDaemon(config: DaemonConfig, deps: DaemonDeps): Promi
   const sampler = createSampler({ clock, addresses: networkInterfaces });
   const credential = await credentialOf(config, deps, sampler);
   const hypervisor = deps.hypervisor ?? driverOf(config, deps, sampler);
-  const wakers = deps.wakers ?? [createWolWaker({ links: () => sampler.links() })];
+  const wakers = deps.wakers ?? wakersOf(config, deps, sampler);
   const executor = await executorOf(config, deps, { credential, hypervisor, wakers });
   const disk = await diskOf(config, deps);
   const link = await startLink(settingsOf(config, deps, credential), {

@@ -11,6 +11,7 @@ import { judge, type Wanted } from './guards.ts';
 import type { Hold } from './hold.ts';
 import type { Journal } from './journal.ts';
 import { type FactSources, gatherFacts } from './local-facts.ts';
+import { wakersFor } from '../waker/port.ts';
 import { observe, perform, resume, type WorkDeps, type WorkHooks, workOf } from './work.ts';
 
 export type EffectDeps = FactSources & WorkDeps & { observeOnly: boolean };
@@ -26,6 +27,9 @@ export type Bench = {
 };
 
 const targetOf = ({ target }: Pick<Wanted, 'target'>): string => `${target.kind}/${target.id}`;
+
+const wakerOf = ({ args: { waker } }: Wanted): string | undefined =>
+  typeof waker === 'string' ? waker : undefined;
 
 export class Effects {
   readonly #bench: Bench;
@@ -105,7 +109,7 @@ export class Effects {
       maxEpoch: journal.state.maxEpoch,
       isHeldByServer: hold.isHeld(),
       isObserveOnly: deps.observeOnly,
-      wakers: deps.wakers.length,
+      wakers: wakersFor(deps.wakers, wanted.target.id, wakerOf(wanted)).length,
       isTargetBusy: this.#isBusy(wanted),
       quarantined,
       hasReserve,

@@ -31,6 +31,7 @@ export type GuardFacts = {
   isHeldHere: boolean;
   isHeldByServer: boolean;
   isObserveOnly: boolean;
+  /** Those of this daemon that can wake the target, and by the way that was asked for. */
   wakers: number;
   /** Another command works on the same target. */
   isTargetBusy: boolean;
@@ -150,11 +151,15 @@ const rows: Guard[] = [
   },
   {
     id: 'capability',
-    verdict({ wanted: { kind }, driver, wakers }) {
+    verdict({ wanted: { kind, target }, driver, wakers }) {
       if (kind === 'node.wake') {
         return wakers > 0
           ? null
-          : deny('KR_NO_WAKER', 'this node has no waker', 'configure one, or use another waker');
+          : deny(
+              'KR_NO_WAKER',
+              `this daemon has no such waker for ${target.id}`,
+              'configure one under "wakers" in its daemon.yaml, or ask another daemon',
+            );
       }
       return driver?.capabilities.includes(kind)
         ? null

@@ -7,7 +7,7 @@
 import type { Action, GrantContent, Probe } from '../../broker/contract/command.ts';
 import type { Clock, Log } from '../../broker/contract/ports.ts';
 import type { Hypervisor, Observation, Performed, Work, WorkContext } from '../hypervisor/port.ts';
-import type { WakeRequest, Waker } from '../waker/port.ts';
+import { type WakeRequest, type Waker, wakersFor } from '../waker/port.ts';
 import type { Outcome } from './command-state.ts';
 import { actionOf, isPowerOff } from './guards.ts';
 
@@ -122,7 +122,7 @@ async function wakeBy(
 /** Only the target's own hello proves that it woke, so nothing is observed here. */
 async function wake(deps: WorkDeps, grant: GrantContent, action: Action): Promise<Outcome> {
   const args = action.kind === 'node.wake' ? action.args : {};
-  const wakers = deps.wakers.filter(({ name }) => !args.waker || name === args.waker);
+  const wakers = wakersFor(deps.wakers, grant.target.id, args.waker);
   const { macs = [], broadcasts = [] } = args;
   const { commandId } = grant;
   const request = { node: grant.target.id, macs, broadcasts, commandId };

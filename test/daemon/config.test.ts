@@ -1,4 +1,4 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -100,6 +100,25 @@ describe('daemon.yaml', () => {
     });
   });
 
+  it('names the ways to wake each node, and looks at the files with passwords', async () => {
+    const passwordFile = join(folder, 'bmc-password');
+    const bmc = `{kind: ipmi, host: 10.0.0.5, user: kr, passwordFile: ${passwordFile}}`;
+    await write(`wakers:\n  pve2:\n    - ${bmc}\n    - {kind: wol}\n`);
+    expect(problemsOf(() => read())).toEqual({
+      'wakers.pve2': expect.stringContaining(`${passwordFile}: cannot be read (ENOENT)`),
+    });
+    await writeFile(passwordFile, 'secret\n', { mode: 0o644 });
+    expect(problemsOf(() => read())['wakers.pve2']).toContain(`chmod 600 ${passwordFile}`);
+    await chmod(passwordFile, 0o600);
+    const program = '/usr/bin/ipmitool';
+    expect(read().wakers).toEqual({
+      pve2: [
+        { kind: 'ipmi', host: '10.0.0.5', port: 623, user: 'kr', passwordFile, program },
+        { kind: 'wol' },
+      ],
+    });
+  });
+
   it('may be empty', async () => {
     await write('# nothing yet\n');
     expect(read().script).toBeNull();
@@ -110,6 +129,12 @@ describe('daemon.yaml', () => {
     ['script: {}\n', 'daemon.yaml:1:1 script.guests', 'expected string'],
     ['script:\n  guests: /g\n  actions: {guest.fly: /f}\n', 'script.actions', 'guest.fly'],
     ['script:\n  guests: /g\n  colour: red\n', 'daemon.yaml:2:3 script', 'colour'],
+    ['wakers:\n  pve2: []\n', 'daemon.yaml:2:9 wakers.pve2', 'at least one'],
+    ['wakers:\n  pve2: [{kind: wol}, {kind: wol}]\n', 'wakers.pve2', 'each kind once'],
+    ['wakers:\n  P: [{kind: wol}]\n', 'wakers', 'lower-case'],
+    ['wakers:\n  a: [{kind: ipmi, host: -x, user: u, passwordFile: /p}]\n', '0.host', 'host name'],
+    ['wakers:\n  a: [{kind: plug, url: mqtt://b, topic: "x/#"}]\n', '0.topic', 'without + and #'],
+    ['wakers:\n  a: [{kind: fax}]\n', 'wakers.a.0', 'use wol, ipmi, redfish, plug or script'],
     ['script: [unclosed\n', 'daemon.yaml:2:1', ''],
     ['script:\n  guests: /g\n  queryTimeoutMs: 1\n', 'daemon.yaml:3:19', '100'],
   ])('points at the place of a problem in %j', async (text, field, hint) => {

@@ -174,6 +174,30 @@ describe('executor: the straight way', () => {
     expect(finishOf(rig, only.commandId)).toMatchObject({ exitCode: 1, postcondition: null });
   });
 
+  it('wakes only by wakers that serve the target, and refuses before the start without one', async () => {
+    const woken: string[] = [];
+    const serving = (name: 'ipmi' | 'wol', target: string) => ({
+      name,
+      serves: (asked: string) => asked === target,
+      wake: async () => {
+        woken.push(`${name} ${target}`);
+        return { packets: 1, detail: 'sent' };
+      },
+    });
+    const wakers = [serving('ipmi', 'n8'), serving('ipmi', 'n9'), serving('wol', 'n9')];
+    const rig = createRig({ deps: { wakers } });
+    await rig.connect();
+    const wake = (id: string, waker?: string) =>
+      rig.run({ kind: 'node.wake', target: { kind: 'node', id }, args: waker ? { waker } : {} });
+    await wake('n9');
+    await wake('n9', 'wol');
+    expect(woken).toEqual(['ipmi n9', 'wol n9']);
+    for (const { commandId } of [await wake('n7'), await wake('n8', 'wol')]) {
+      expect(refusalOf(rig, commandId)).toMatchObject({ code: 'KR_NO_WAKER' });
+    }
+    expect(woken).toHaveLength(2);
+  });
+
   it('works on a target one at a time, but on others meanwhile', async () => {
     const rig = createRig();
     await rig.connect();

@@ -1,0 +1,42 @@
+/**
+ * Switches a machine on by its BMC through ipmitool. The password reaches ipmitool in its
+ * environment, never as an argument. It only ever says "on", which a running machine ignores.
+ */
+import { allowTools, SandboxError, type ToolResult } from '../command/sandbox.ts';
+import { WakeError, type Waker, type WakeSent } from './port.ts';
+import { readSecret } from './secret.ts';
+import type { IpmiSettings } from './settings.ts';
+
+/** A BMC that is busy answers within its retries; after that it is not there. */
+const timeoutMs = 30_000;
+
+/** -E: the password is in IPMI_PASSWORD. */
+function argvOf({ host, port, user, cipherSuite }: IpmiSettings): string[] {
+  const cipher = cipherSuite === undefined ? [] : ['-C', `${cipherSuite}`];
+  const session = ['-I', 'lanplus', '-H', host, '-p', `${port}`, '-U', user, ...cipher, '-E'];
+  return [...session, 'chassis', 'power', 'on'];
+}
+
+const failureOf = ({ killedBy, exitCode, stderr, stdout }: ToolResult): string => {
+  if (killedBy === 'timeout') return `no answer within ${timeoutMs} ms`;
+  if (killedBy === 'signal') return 'the wake was called off';
+  const said = (stderr.trim() || stdout.trim()).slice(-300);
+  return `ipmitool ended with ${exitCode ?? 'a signal'}: ${said}`;
+};
+
+export function createIpmiWaker(settings: IpmiSettings, serves: Waker['serves']): Waker {
+  const { program: path, host, passwordFile } = settings;
+  const run = allowTools([path]);
+  async function wake(_: unknown, signal: AbortSignal): Promise<WakeSent> {
+    const env = { IPMI_PASSWORD: readSecret(passwordFile) };
+    const asked = { path, argv: argvOf(settings), env, timeoutMs, signal };
+    const result = await run(asked).catch((cause: unknown) => {
+      if (!(cause instanceof SandboxError)) throw cause;
+      throw new WakeError('KR_WAKE_SEND', cause.message, { cause });
+    });
+    if (result.exitCode === 0) return { packets: 1, detail: `${host}: ${result.stdout.trim()}` };
+    const code = result.exitCode === null ? 'KR_WAKE_SEND' : 'KR_WAKE_REFUSED';
+    throw new WakeError(code, `${host}: ${failureOf(result)}`);
+  }
+  return { name: 'ipmi', wake, ...(serves && { serves }) };
+}
