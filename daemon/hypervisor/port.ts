@@ -35,7 +35,8 @@ export type Work = {
 export type WorkContext = {
   /** Aborted when the command times out; the driver then kills what it started. */
   signal: AbortSignal;
-  /** Called once, as soon as the hypervisor named its task; resolves when journaled. */
+  /** As soon as the hypervisor named its task, and again for the task that a queued request
+   * became; resolves when journaled. */
   onHandle(handle: string): Promise<void>;
 };
 

@@ -249,7 +249,7 @@ export function get(pve: Pve, here: WorldNode, path: string, options: Options): 
   let answer: unknown;
   if (name === undefined) answer = ofCluster(pve, here, path.replace(/^\/cluster\//, ''));
   else {
-    const node = nodeOf(pve, name);
+    const node = name === 'localhost' ? here : nodeOf(pve, name);
     requireReachable(here, node);
     answer = ofNode(pve, node, rest, options);
   }

@@ -1,0 +1,64 @@
+/**
+ * What all parts of the driver share: its node, its files, its tools, and what it remembers of the
+ * effects it ran. Node names are lower-case ids for us and may hold capitals for Proxmox.
+ */
+import type { Clock, Log } from '../../../broker/contract/ports.ts';
+import type { Files } from '../../sample/files.ts';
+import type { Sampler } from '../../sample/sampler.ts';
+import type { HostFiles } from './host-files.ts';
+import type { SlowAnswers } from './slow-answers.ts';
+import type { Toolbox } from './toolbox.ts';
+
+/** What this process knows of the effect of a command. */
+export type Run = { startedAtMs: number; hasEnded: boolean };
+
+export type Context = {
+  node: string;
+  simulated: boolean;
+  daemonVersion: string;
+  sampler: Sampler;
+  files: Files;
+  host: HostFiles;
+  toolbox: Toolbox;
+  slow: SlowAnswers;
+  clock: Clock;
+  log: Log;
+  runs: Map<string, Run>;
+};
+
+const runsMax = 64;
+
+export function remember({ runs }: Context, commandId: string, startedAtMs: number): Run {
+  const run: Run = { startedAtMs, hasEnded: false };
+  runs.set(commandId, run);
+  const [oldest] = runs.keys();
+  if (runs.size > runsMax && oldest !== undefined) runs.delete(oldest);
+  return run;
+}
+
+export const nodeIdOf = (pveName: string): string => pveName.toLowerCase();
+
+/** This node as Proxmox spells it; our own spelling while it cannot be asked. */
+export const pveNodeOf = async ({ host, node }: Context): Promise<string> =>
+  (await host.members())?.nodeName ?? node;
+
+/** A member as Proxmox spells it. */
+export async function pveNameOf({ host }: Context, nodeId: string): Promise<string> {
+  const nodes = (await host.members())?.nodes ?? [];
+  return nodes.find(({ name }) => nodeIdOf(name) === nodeId)?.name ?? nodeId;
+}
+
+export const pause = (clock: Clock, delayMs: number, signal: AbortSignal): Promise<void> =>
+  new Promise((resolve) => {
+    if (signal.aborted) {
+      resolve();
+      return;
+    }
+    const wakeUp = (): void => {
+      cancel();
+      signal.removeEventListener('abort', wakeUp);
+      resolve();
+    };
+    const cancel = clock.after(delayMs, wakeUp);
+    signal.addEventListener('abort', wakeUp, { once: true });
+  });

@@ -1,0 +1,235 @@
+/**
+ * Carries one command out and follows its task to the end. The tools run their task in the
+ * foreground and name it late, so its name is read from the list of tasks while the tool works,
+ * and handed over at once. A request that HA only queues is followed to the real task. Nothing
+ * here is ever begun twice, and `attach` begins nothing at all.
+ *
+ *   tool --> own task ------------------------> ended
+ *     '----> queued (hamigrate) --> real task --^
+ */
+import { outputBytesMax, SandboxError, type ToolResult } from '../../command/sandbox.ts';
+import type { Performed, Work, WorkContext } from '../port.ts';
+import { TaskStatus } from './answers.ts';
+import { type Context, pause, pveNameOf, pveNodeOf, remember, type Run } from './context.ts';
+import { MigrateCheck, obstacleTo } from './migrate-check.ts';
+import { type Call, type Plan, planGuest, planNode } from './plan.ts';
+import { endOf, parseUpid, realTypesOf, type TaskEnd, type Upid, upidIn } from './tasks.ts';
+
+const lookEveryMs = 200;
+/** HA looks at its requests every 10 s, and its agents take another 5 s. */
+const queuedMaxMs = 180_000;
+
+const notStarted = (why: string): Performed => ({
+  exitCode: null,
+  detail: `not started: ${why}`,
+  output: '',
+});
+const gaveUp: Performed = {
+  exitCode: null,
+  detail: 'given up before its task ended',
+  output: '',
+};
+
+/** The hypervisor's own word on a migration; its silence is no consent. */
+async function precheck(
+  context: Context,
+  { action, target }: Work,
+  names: { pveNode: string; targetName: string; type: string },
+): Promise<string | undefined> {
+  if (action.kind !== 'guest.migrate') return undefined;
+  const { pveNode, targetName, type } = names;
+  const path = `/nodes/${pveNode}/${type}/${target.id}/migrate`;
+  const check = await context.toolbox.get(MigrateCheck, path, ['--target', targetName]);
+  if (check === null) return 'the precheck of the migration gave no usable answer';
+  const { withLocalDisks } = action.args;
+  return obstacleTo(check, { target: targetName, withLocalDisks });
+}
+
+async function planOf(context: Context, work: Work): Promise<Plan> {
+  const { action, target } = work;
+  const pveNode = await pveNodeOf(context);
+  if (target.kind === 'node') return planNode(action, pveNode);
+  const guests = await context.host.guests(pveNode);
+  const guest = guests?.find(({ vmid }) => vmid === target.id);
+  if (!guest) return { ok: false, why: `guest ${target.id} is not on this node` };
+  const lock = guest.config.get('lock');
+  if (lock !== undefined) return { ok: false, why: `guest ${target.id} is locked (${lock})` };
+  const isRunning = await context.host.isAlive(guest.type, guest.vmid);
+  if (isRunning === null) return { ok: false, why: 'nobody can tell whether the guest runs' };
+  const targetName =
+    action.kind === 'guest.migrate' ? await pveNameOf(context, action.args.targetNode) : '';
+  const plan = planGuest({ ...guest, isRunning }, action, targetName);
+  if (!plan.ok) return plan;
+  const why = await precheck(context, work, { pveNode, targetName, type: guest.type });
+  return why === undefined ? plan : { ok: false, why };
+}
+
+type Sought = { types: readonly string[]; id: string; known: ReadonlySet<string> };
+
+async function findTask({ host }: Context, { types, id, known }: Sought): Promise<Upid | null> {
+  const tasks = (await host.tasks()) ?? [];
+  const isSought = (task: Upid): boolean =>
+    types.includes(task.type) && task.id === id && !known.has(task.upid);
+  return tasks.find(isSought) ?? null;
+}
+
+/** Looks until the task shows or `isOver` says that it will not come any more. */
+async function awaitTask(
+  context: Context,
+  sought: Sought,
+  { isOver, signal }: { isOver: () => boolean; signal: AbortSignal },
+): Promise<Upid | null> {
+  for (;;) {
+    const wasOver = isOver() || signal.aborted;
+    const found = await findTask(context, sought);
+    if (found !== null || wasOver) return found;
+    await pause(context.clock, lookEveryMs, signal);
+  }
+}
+
+async function endOfTask(context: Context, upid: Upid): Promise<TaskEnd | undefined> {
+  const listed = (await context.host.tasks())?.find((task) => task.upid === upid.upid);
+  if (listed?.isRunning) return undefined;
+  if (listed?.exitStatus) {
+    return endOf({ upid: upid.upid, status: 'stopped', exitstatus: listed.exitStatus });
+  }
+  // Fallen off the short list, or of another node: only the archive knows.
+  const path = `/nodes/${upid.node}/tasks/${upid.upid}/status`;
+  const status = await context.toolbox.get(TaskStatus, path);
+  return status === null ? undefined : endOf(status);
+}
+
+/** Follows a real task to its end; undefined when given up. */
+async function followTask(
+  context: Context,
+  upid: Upid,
+  signal: AbortSignal,
+): Promise<TaskEnd | undefined> {
+  while (!signal.aborted) {
+    const end = await endOfTask(context, upid);
+    if (end !== undefined) return end;
+    await pause(context.clock, lookEveryMs, signal);
+  }
+  return undefined;
+}
+
+const performed = ({ isOk, detail }: TaskEnd, upid: Upid, output: string): Performed => ({
+  exitCode: isOk ? 0 : 1,
+  detail: `${upid.type}: ${detail}`,
+  output,
+});
+
+type Following = { upid: Upid; run: Run; known: ReadonlySet<string>; output: string };
+
+/** From the first task that was named to the one that does the work. */
+async function follow(
+  context: Context,
+  { upid, run, known, output }: Following,
+  workContext: WorkContext,
+): Promise<Performed> {
+  const { signal } = workContext;
+  const types = realTypesOf(upid.type);
+  let real = upid;
+  if (types !== undefined) {
+    const untilMs = context.clock.monotonicMs() + queuedMaxMs;
+    const isOver = (): boolean => context.clock.monotonicMs() >= untilMs;
+    const sought = { types, id: upid.id, known };
+    const found = await awaitTask(context, sought, { isOver, signal });
+    if (found === null) {
+      return { exitCode: null, detail: 'HA queued it; no task of it was seen', output };
+    }
+    real = found;
+    await workContext.onHandle(real.upid);
+  }
+  const end = await followTask(context, real, signal);
+  if (end === undefined) return { ...gaveUp, output };
+  run.hasEnded = true;
+  return performed(end, real, output);
+}
+
+const outputOf = ({ stdout, stderr }: ToolResult): string =>
+  (stderr === '' ? stdout : `${stdout}\n${stderr}`).slice(-outputBytesMax);
+
+/** A tool that died without a word says nothing of its task. */
+function resultOf(call: Call, result: ToolResult, run: Run): Performed {
+  const output = outputOf(result);
+  const { exitCode } = result;
+  if (result.killedBy !== null || exitCode === null) return { ...gaveUp, output };
+  run.hasEnded = true;
+  const said = result.stderr.trim().split('\n').at(-1) ?? '';
+  const detail = `${call.tool} ended with ${exitCode}${said === '' ? '' : `: ${said}`}`;
+  return { exitCode, detail, output };
+}
+
+async function runCall(
+  context: Context,
+  { call, run, id }: { call: Call; run: Run; id: string },
+  work: WorkContext,
+): Promise<Performed> {
+  const { signal } = work;
+  const known = new Set(((await context.host.tasks()) ?? []).map(({ upid }) => upid));
+  let hasEnded = false;
+  const running = context.toolbox.act(call.tool, call.argv, signal).finally(() => {
+    hasEnded = true;
+  });
+  if (call.taskTypes.length === 0) return resultOf(call, await running, run);
+  const sought = { types: call.taskTypes, id, known };
+  const naming = awaitTask(context, sought, { isOver: () => hasEnded, signal }).then(
+    async (upid) => {
+      if (upid !== null) await work.onHandle(upid.upid);
+      return upid;
+    },
+  );
+  const [result, seen] = await Promise.all([running, naming]);
+  const upid = seen ?? upidIn(result.stdout);
+  if (upid === null || result.killedBy !== null) return resultOf(call, result, run);
+  if (seen === null) await work.onHandle(upid.upid);
+  const isQueued = realTypesOf(upid.type) !== undefined && result.exitCode === 0;
+  const hasDied = result.exitCode === null;
+  if (!isQueued && !hasDied) return resultOf(call, result, run);
+  return follow(context, { upid, run, known, output: outputOf(result) }, work);
+}
+
+export async function perform(
+  context: Context,
+  work: Work,
+  workContext: WorkContext,
+): Promise<Performed> {
+  const run = remember(context, work.commandId, context.clock.monotonicMs());
+  const plan = await planOf(context, work);
+  if (!plan.ok) {
+    run.hasEnded = true;
+    return notStarted(plan.why);
+  }
+  try {
+    return await runCall(context, { call: plan.call, run, id: work.target.id }, workContext);
+  } catch (error) {
+    if (!(error instanceof SandboxError)) throw error;
+    run.hasEnded = true;
+    return notStarted(error.message);
+  } finally {
+    context.slow.expire();
+  }
+}
+
+/** Joins a task that began before a restart of this process. */
+export async function attach(
+  context: Context,
+  work: Work,
+  { handle, workContext }: { handle: string; workContext: WorkContext },
+): Promise<Performed> {
+  const upid = parseUpid(handle);
+  if (upid === null) return { exitCode: null, detail: `${handle} names no task`, output: '' };
+  // Both times are of this host's own wall clock.
+  const ageMs = Math.max(0, context.clock.wallMs() - upid.startedAtSeconds * 1000);
+  const run = remember(context, work.commandId, context.clock.monotonicMs() - ageMs);
+  const older = ((await context.host.tasks()) ?? []).filter(
+    ({ startedAtSeconds }) => startedAtSeconds < upid.startedAtSeconds,
+  );
+  const known = new Set(older.map((task) => task.upid));
+  try {
+    return await follow(context, { upid, run, known, output: '' }, workContext);
+  } finally {
+    context.slow.expire();
+  }
+}

@@ -1,0 +1,359 @@
+import { readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterEach, describe, expect, it } from 'vitest';
+import { type Action, commandArgs } from '../../../../broker/contract/command.ts';
+import { createProxmoxHypervisor } from '../../../../daemon/hypervisor/proxmox/driver.ts';
+import type { Hypervisor, Work } from '../../../../daemon/hypervisor/port.ts';
+import { createSampler } from '../../../../daemon/sample/sampler.ts';
+import { cgroupOf } from '../../../../simulator/proxmox/tree.ts';
+import { crash } from '../../../../simulator/world/node-effects.ts';
+import { realClock } from '../../../broker/wire.ts';
+import { proxmoxRig, type Rig } from '../../../simulator/proxmox/rig.ts';
+import { idsOf, seededRandom } from '../../../support/clock.ts';
+import { memoryLog } from '../../../support/log.ts';
+import { until } from '../../../support/servers.ts';
+
+const newId = idsOf(realClock, seededRandom(3));
+const open: { rig: Rig; drivers: Hypervisor[] }[] = [];
+afterEach(async () => {
+  for (const { rig, drivers } of open.splice(0)) {
+    for (const driver of drivers) await driver.close();
+    await rig.close();
+  }
+});
+
+async function bench(options: Parameters<typeof proxmoxRig>[0] = {}) {
+  const rig = await proxmoxRig(options);
+  const drivers: Hypervisor[] = [];
+  open.push({ rig, drivers });
+  const log = memoryLog();
+  const driverOn = (node: string): Hypervisor => {
+    const root = rig.trees[node]?.root ?? '';
+    const sampler = createSampler({ clock: realClock, addresses: () => ({}), root });
+    const tools = rig.tools[node];
+    if (tools === undefined) throw new Error(`no tools for ${node}`);
+    const driver = createProxmoxHypervisor({
+      node,
+      sampler,
+      daemonVersion: '1',
+      clock: realClock,
+      log,
+      tools,
+      simulated: true,
+      root,
+    });
+    drivers.push(driver);
+    return driver;
+  };
+  return { rig, log, driverOn, driver: driverOn('alpha') };
+}
+
+const work = (kind: Action['kind'], id: string, args: object = {}): Work => ({
+  commandId: newId(),
+  node: 'alpha',
+  target: kind.startsWith('node.') ? { kind: 'node', id } : { kind: 'guest', id },
+  action: { kind, args: commandArgs[kind].parse(args) } as Action,
+  timeScale: 1,
+});
+
+function context() {
+  const handles: string[] = [];
+  const abort = new AbortController();
+  const onHandle = async (handle: string): Promise<void> => void handles.push(handle);
+  return { handles, abort, signal: abort.signal, onHandle };
+}
+
+const placeOf = (rig: Rig, id: string) => rig.live.world.guests.get(`lab/${id}`)?.node.spec.node;
+const asked = (rig: Rig) => rig.server.calls.filter(({ tool }) => tool === 'pvesh').length;
+
+describe('describing a node', () => {
+  it('tells votes, HA, storages and what runs', async () => {
+    const { rig, driver } = await bench();
+    rig.pve.ha.set('100', { autoRebalance: null });
+    rig.pve.options = { crs: 'ha=static,ha-auto-rebalance=1', ha: { shutdown_policy: 'migrate' } };
+    rig.pve.qdevice = { votes: 1, flags: 'A,V,NMW' };
+    const { driver: own, facts, guests } = await driver.describe('alpha');
+    expect(own).toMatchObject({ name: 'proxmox', simulated: true });
+    expect(own.capabilities).toContain('guest.migrate');
+    expect(facts).toMatchObject({
+      hypervisorVersion: 'pve-manager/9.2.2',
+      runningGuests: 2,
+      maintenance: false,
+      busy: [],
+      quorum: {
+        quorate: true,
+        expectedVotes: 4,
+        qdevice: { votes: 1, alive: true, voting: true },
+      },
+      ha: { managed: true, shutdownPolicy: 'migrate', services: [{ sid: 'vm:100' }] },
+      storages: [{ id: 'shared', shared: true, active: true }],
+    });
+    expect(guests?.map(({ id, ownedByHypervisorBalancer: owned }) => [id, owned])).toEqual([
+      ['100', true],
+      ['101', false],
+      ['102', false],
+    ]);
+    expect(guests?.[0]).toMatchObject({ haState: 'started', disks: [{ shared: true }] });
+  });
+
+  it('sees that a member is away and that its vote is missing', async () => {
+    const { rig, driver } = await bench();
+    rig.live.change((world) => {
+      const beta = world.nodes.get('lab/beta');
+      if (beta) crash(world, beta);
+    });
+    const { facts } = await driver.describe('alpha');
+    expect(facts.quorum).toMatchObject({ totalVotes: 2, quorate: true });
+    expect(facts.quorum?.members.find(({ node }) => node === 'beta')?.online).toBe(false);
+    expect((await driver.sample('alpha')).membersOnline).toEqual(['alpha', 'gamma']);
+  });
+
+  it('has neither quorum nor members on a single node', async () => {
+    const { driver } = await bench({ votes: 0 });
+    expect((await driver.describe('alpha')).facts.quorum).toBeNull();
+    const sample = await driver.sample('alpha');
+    expect(sample.membersOnline).toBeNull();
+    expect(sample.node.votes).toBe(0);
+  });
+
+  it('takes no answer for "unknown", never for "none"', async () => {
+    const { rig, driver, log } = await bench();
+    rig.pve.faultOf = () => ({ kind: 'fail', exitCode: 255, stderr: 'ipcc_send_rec failed' });
+    await writeFile(join(rig.trees['alpha']?.root ?? '', 'etc/pve/.vmlist'), '{"ids"');
+    const { facts, guests } = await driver.describe('alpha');
+    expect(facts).toMatchObject({
+      quorum: null,
+      ha: null,
+      maintenance: null,
+      storages: null,
+      runningGuests: null,
+    });
+    expect(guests).toBeNull();
+    expect((await driver.sample('alpha')).guests).toBeNull();
+    expect(log.lines.some(({ message }) => message.includes('no usable answer'))).toBe(true);
+  });
+});
+
+describe('sampling', () => {
+  it('reads cgroups and taps, and asks pvesh for one round only', async () => {
+    const { rig, driver } = await bench();
+    const root = rig.trees['alpha']?.root ?? '';
+    await driver.describe('alpha');
+    const before = asked(rig);
+    const first = await driver.sample('alpha');
+    expect(first.guests?.map(({ id, state, cpuRatio }) => [id, state, cpuRatio])).toEqual([
+      ['100', 'running', null],
+      ['101', 'running', null],
+      ['102', 'stopped', null],
+    ]);
+    const folder = join(root, 'sys/fs/cgroup/qemu.slice/100.scope');
+    const usage = /usage_usec (\d+)/.exec(await readFile(join(folder, 'cpu.stat'), 'utf8'))?.[1];
+    await writeFile(join(folder, 'cpu.stat'), `usage_usec ${Number(usage) + 10}\n`);
+    await writeFile(join(folder, 'cpu.pressure'), 'some avg10=25.00 avg60=1.00 total=1\n');
+    const second = await driver.sample('alpha');
+    const guest = second.guests?.find(({ id }) => id === '100');
+    expect(guest).toMatchObject({
+      kind: 'vm',
+      name: 'guest-100',
+      tags: ['lab'],
+      cpuCount: 2,
+      memoryUsedBytes: 2 ** 30,
+      cpuPressureRatio: 0.25,
+      memoryPressureRatio: 0,
+      lock: null,
+    });
+    expect(guest?.cpuRatio).toBeGreaterThanOrEqual(0);
+    expect(guest?.uptimeMs).toBeGreaterThan(0);
+    expect(second.versions.hypervisor).toBe('pve-manager/9.2.2');
+    expect(asked(rig)).toBe(before);
+  });
+
+  it('knows no rate and no uptime of a guest whose counters began anew', async () => {
+    const { rig, driver } = await bench();
+    await driver.describe('alpha');
+    await driver.sample('alpha');
+    const stat = join(rig.trees['alpha']?.root ?? '', 'sys/fs/cgroup/lxc/101/cpu.stat');
+    await writeFile(stat, 'usage_usec 0\n');
+    await driver.sample('alpha');
+    const after = (await driver.sample('alpha')).guests?.find(({ id }) => id === '101');
+    expect(after).toMatchObject({ state: 'running', uptimeMs: null });
+    const world = rig.live.world.guests.get('lab/101');
+    expect(world && cgroupOf(world)).toBe('sys/fs/cgroup/lxc/101');
+  });
+
+  it('does not wait for a pvesh that hangs', async () => {
+    const { rig, driver } = await bench();
+    rig.pve.faultOf = ({ tool }) => (tool === 'pvesh' ? { kind: 'hang' } : undefined);
+    const { guests } = await driver.sample('alpha');
+    expect(guests?.map(({ state }) => state)).toEqual(['running', 'running', 'stopped']);
+  });
+});
+
+describe('effects', () => {
+  it('migrate a VM live, with the name of the task before it has ended', async () => {
+    const { rig, driver } = await bench({ timeScale: 4 });
+    const deed = work('guest.migrate', '100', { targetNode: 'beta' });
+    const ctx = context();
+    const running = driver.perform(deed, ctx);
+    await until(() => ctx.handles.length === 1);
+    expect(placeOf(rig, '100')).toBe('alpha');
+    expect((await driver.observe(deed)).postcondition).toBeNull();
+    expect(await running).toMatchObject({ exitCode: 0 });
+    expect(ctx.handles[0]).toContain(':qmigrate:100:');
+    expect(await driver.observe(deed)).toMatchObject({ postcondition: true });
+    expect(await rig.effects()).toMatchObject([{ kind: 'qmigrate', upid: ctx.handles[0] }]);
+  });
+
+  it('move a container only with consent, and only when a restart was asked for', async () => {
+    const { rig, driver } = await bench();
+    const live = work('guest.migrate', '101', { targetNode: 'beta' });
+    expect((await driver.perform(live, context())).detail).toContain('cannot move live');
+    const offline = work('guest.migrate', '101', { targetNode: 'beta', online: false });
+    expect((await driver.perform(offline, context())).detail).toContain('kr_restart');
+    expect((await driver.observe(offline)).postcondition).toBe(false);
+    expect(await rig.effects()).toEqual([]);
+    rig.pve.extra.set('101', { tags: 'lab;kr_restart' });
+    rig.pve.onChange();
+    const again = { ...offline, commandId: newId() };
+    expect(await driver.perform(again, context())).toMatchObject({ exitCode: 0 });
+    expect(placeOf(rig, '101')).toBe('beta');
+  });
+
+  it('follow an HA guest from the queued request to the real task', async () => {
+    const { rig, driver } = await bench();
+    rig.pve.ha.set('100', { autoRebalance: 0 });
+    const deed = work('guest.migrate', '100', { targetNode: 'gamma' });
+    const ctx = context();
+    const result = await driver.perform(deed, ctx);
+    expect(result).toEqual({ exitCode: 0, detail: 'qmigrate: OK', output: expect.any(String) });
+    expect(ctx.handles.map((handle) => handle.split(':')[5])).toEqual(['hamigrate', 'qmigrate']);
+    expect((await driver.observe(deed)).postcondition).toBe(true);
+  });
+
+  it('join a task again after a restart, queued or real, without starting anything', async () => {
+    const { rig, driver, driverOn } = await bench({ timeScale: 4 });
+    rig.pve.ha.set('100', { autoRebalance: 0 });
+    const deed = work('guest.migrate', '100', { targetNode: 'gamma' });
+    const ctx = context();
+    const lost = driver.perform(deed, ctx);
+    await until(() => ctx.handles.length > 0);
+    const restarted = driverOn('alpha');
+    const again = context();
+    const joined = await restarted.attach?.(deed, ctx.handles[0] ?? '', again);
+    expect(joined).toMatchObject({ exitCode: 0, detail: 'qmigrate: OK' });
+    expect(await lost).toMatchObject({ exitCode: 0 });
+    expect((await restarted.observe(deed)).postcondition).toBe(true);
+    expect((await rig.effects()).map(({ kind }) => kind)).toEqual(['hamigrate']);
+    const nonsense = await restarted.attach?.(deed, 'pid:7', again);
+    expect(nonsense).toMatchObject({ exitCode: null });
+  });
+
+  it('refuse a migration that the precheck refuses or does not answer', async () => {
+    const { rig, driver } = await bench();
+    rig.pve.extra.set('100', { hostpci0: '0000:01:00' });
+    const deed = work('guest.migrate', '100', { targetNode: 'beta' });
+    expect((await driver.perform(deed, context())).detail).toContain('hostpci0');
+    rig.pve.faultOf = ({ argv }) =>
+      argv[1]?.endsWith('/migrate') ? { kind: 'fail', exitCode: 255, stderr: 'x' } : undefined;
+    expect((await driver.perform(deed, context())).detail).toContain('no usable answer');
+    expect(await rig.effects()).toEqual([]);
+  });
+
+  it('start, stop and restart, each seen in the world', async () => {
+    const { rig, driver } = await bench();
+    const start = work('guest.start', '102');
+    const ctx = context();
+    expect(await driver.perform(start, ctx)).toMatchObject({ exitCode: 0 });
+    expect(ctx.handles[0]).toContain(':qmstart:102:');
+    expect((await driver.observe(start)).postcondition).toBe(true);
+    const stop = work('guest.stop', '101', { force: true });
+    expect(await driver.perform(stop, context())).toMatchObject({ exitCode: 0 });
+    expect((await driver.observe(stop)).postcondition).toBe(true);
+    const restart = work('guest.restart', '100');
+    expect(await driver.perform(restart, context())).toMatchObject({ exitCode: 0 });
+    expect((await driver.observe(restart)).postcondition).toBe(true);
+    expect((await rig.effects()).map(({ kind }) => kind)).toEqual([
+      'qmstart',
+      'vzstop',
+      'qmreboot',
+    ]);
+  });
+
+  it('report a tool that fails, and what the world then shows', async () => {
+    const { rig, driver } = await bench();
+    rig.pve.faultOf = ({ tool }) =>
+      tool === 'qm' ? { kind: 'fail', exitCode: 255, stderr: 'start failed: QEMU' } : undefined;
+    const deed = work('guest.start', '102');
+    expect((await driver.observe(deed)).postcondition).toBeNull();
+    const result = await driver.perform(deed, context());
+    expect(result).toMatchObject({ exitCode: 255 });
+    expect(result.detail).toContain('start failed');
+    expect((await driver.observe(deed)).postcondition).toBe(false);
+  });
+
+  it('give a hanging tool up when told to, and claim nothing of its outcome', async () => {
+    const { rig, driver } = await bench();
+    rig.pve.faultOf = ({ tool }) => (tool === 'qm' ? { kind: 'hang' } : undefined);
+    const deed = work('guest.start', '102');
+    const ctx = context();
+    const running = driver.perform(deed, ctx);
+    await until(() => rig.server.calls.some(({ tool }) => tool === 'qm'));
+    ctx.abort.abort();
+    expect(await running).toMatchObject({ exitCode: null });
+    expect((await driver.observe(deed)).postcondition).toBeNull();
+  });
+
+  it('refuse a locked guest, a guest of another node and one that is not there', async () => {
+    const { rig, driver } = await bench();
+    rig.pve.extra.set('100', { lock: 'backup' });
+    rig.pve.onChange();
+    const locked = await driver.perform(work('guest.stop', '100'), context());
+    expect(locked.detail).toContain('locked (backup)');
+    expect((await driver.observe(work('guest.stop', '100'))).postcondition).toBeNull();
+    const missing = await driver.perform(work('guest.stop', '999'), context());
+    expect(missing.detail).toContain('not on this node');
+    expect(await rig.effects()).toEqual([]);
+  });
+});
+
+describe('scaling', () => {
+  it('sets what is live and verifies it', async () => {
+    const { rig, driver } = await bench();
+    const args = { cpuCount: 4, cpuLimit: 2, cpuUnits: 200, memoryBytes: 4 * 2 ** 30 };
+    const deed = work('guest.scale', '100', args);
+    expect(await driver.perform(deed, context())).toMatchObject({ exitCode: 0 });
+    expect(await driver.observe(deed)).toMatchObject({ postcondition: true });
+    expect(rig.live.world.guests.get('lab/100')).toMatchObject(args);
+    const smaller = work('guest.scale', '101', { cpuCount: 1 });
+    expect(await driver.perform(smaller, context())).toMatchObject({ exitCode: 0 });
+    expect((await driver.observe(smaller)).postcondition).toBe(true);
+  });
+
+  it('sees that a value only waits for the next start', async () => {
+    const { rig, driver } = await bench();
+    const deed = work('guest.scale', '100', { memoryBytes: 4 * 2 ** 30 });
+    // The configuration changes between the plan and the tool: what was live no longer is.
+    rig.pve.faultOf = ({ tool }) => {
+      if (tool === 'qm') rig.pve.extra.set('100', { hotplug: 'disk' });
+      return undefined;
+    };
+    expect(await driver.perform(deed, context())).toMatchObject({ exitCode: 0 });
+    expect(await driver.observe(deed)).toEqual({
+      postcondition: false,
+      detail: 'memory waits for the next start of the guest',
+    });
+  });
+});
+
+describe('power', () => {
+  it('switches its own node off by pvesh and never suspends it', async () => {
+    const { rig, driver } = await bench();
+    const suspend = work('node.shutdown', 'alpha', { mode: 'suspend' });
+    expect((await driver.perform(suspend, context())).detail).toContain('only mode poweroff');
+    const off = work('node.shutdown', 'alpha');
+    expect(await driver.perform(off, context())).toMatchObject({ exitCode: 0 });
+    expect((await driver.observe(off)).postcondition).toBeNull();
+    await until(() => rig.live.world.nodes.get('lab/alpha')?.power === 'off');
+    expect(await rig.effects()).toMatchObject([{ kind: 'shutdown', id: 'alpha' }]);
+  });
+});
