@@ -36,7 +36,11 @@ const unheard: Contact = {
 
 export function createReach(clock: Clock, fleet: () => Fleet): Reach {
   const contacts = new Map<NodeKey, Contact>();
+  const heardNodes = new Map<string, Set<string>>();
   const openedMs = clock.monotonicMs();
+  const remember = (cluster: string, node: string): void => {
+    heardNodes.set(cluster, (heardNodes.get(cluster) ?? new Set<string>()).add(node));
+  };
   const contact = (cluster: string, node: string): Contact => {
     const key = nodeKey(cluster, node);
     const known = contacts.get(key);
@@ -51,29 +55,50 @@ export function createReach(clock: Clock, fleet: () => Fleet): Reach {
   const setOnline = (key: NodeKey, session: string): void => {
     contacts.set(key, { session, online: true, offlineSinceMs: null, isShuttingDown: false });
   };
+  const setOffline = (
+    { cluster, node }: { cluster: string; node: string },
+    session: string,
+    isShuttingDown: boolean,
+  ): void => {
+    const key = nodeKey(cluster, node);
+    const known = contact(cluster, node);
+    // The end of a session that was replaced says nothing about the present one.
+    if (known.session !== session) return;
+    // The will that follows a goodbye adds nothing; the first word keeps its time and reason.
+    if (contacts.has(key) && !known.online) return;
+    const offlineSinceMs = clock.monotonicMs();
+    contacts.set(key, { session, online: false, offlineSinceMs, isShuttingDown });
+  };
+  /** Heard here, or known from the picture alone. */
+  const membersOf = (cluster: string): Set<string> =>
+    new Set([
+      ...(heardNodes.get(cluster) ?? []),
+      ...(fleet().nodesByCluster.get(cluster)?.keys() ?? []),
+    ]);
   return {
     contact,
     isOnline: (cluster, node) => contact(cluster, node).online,
     listeningForMs: () => clock.monotonicMs() - openedMs,
     heard({ name, cluster, node, session }) {
       const key = nodeKey(cluster, node);
+      remember(cluster, node);
       // Only a hello opens a session: a delayed report of an ended one must not revive it.
       if (name === 'hello' || !contacts.has(key)) setOnline(key, session);
     },
     presence({ cluster, node, session, body }) {
       const key = nodeKey(cluster, node);
+      remember(cluster, node);
       if (body.online) {
         if (body.reason === 'birth' || !contacts.has(key)) setOnline(key, session);
         return;
       }
-      // The will of a session that was replaced says nothing about the present one.
-      const known = contact(cluster, node);
-      if (known.session !== session) return;
-      // The will that follows a goodbye adds nothing; the first word keeps its time and reason.
-      if (contacts.has(key) && !known.online) return;
-      const isShuttingDown = body.reason === 'shutdown';
-      const offlineSinceMs = clock.monotonicMs();
-      contacts.set(key, { session, online: false, offlineSinceMs, isShuttingDown });
+      if (body.reason !== 'will') {
+        return setOffline({ cluster, node }, session, body.reason === 'shutdown');
+      }
+      // One connection has one will, but may speak for many nodes.
+      for (const member of membersOf(cluster)) {
+        setOffline({ cluster, node: member }, session, false);
+      }
     },
   };
 }
