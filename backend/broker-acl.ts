@@ -12,11 +12,10 @@ import { createDirectory } from './store/sql/daemons.ts';
 import { openDatabase } from './store/sql/database.ts';
 
 /** @throws ConfigError when the server's own password is not set. */
-export async function writeMosquittoFiles(
+export async function mosquittoFilesOf(
   settings: Settings,
-  folder: string,
   { clock, log }: { clock: Clock; log: Log },
-): Promise<{ passwords: string; acl: string; users: number }> {
+): Promise<{ passwords: string; acl: string }> {
   const { KR_MQTT_USERNAME: username, KR_MQTT_PASSWORD: secret } = settings;
   if (secret === undefined) {
     const hint = 'set the password under which the backend will connect to the external broker';
@@ -31,14 +30,23 @@ export async function writeMosquittoFiles(
   try {
     const users = (await createDirectory(database.db, () => clock.wallMs())).mosquittoUsers();
     const mqttHash = mosquittoHash(secret, randomBytes(mosquittoSaltBytes));
-    const files = mosquittoFiles(users, { username, mqttHash });
-    await mkdir(folder, { recursive: true });
-    const passwords = join(folder, 'mosquitto.passwords');
-    const acl = join(folder, 'mosquitto.acl');
-    await writeFile(passwords, files.passwords, { mode: 0o600 });
-    await writeFile(acl, files.acl, { mode: 0o600 });
-    return { passwords, acl, users: users.length };
+    return mosquittoFiles(users, { username, mqttHash });
   } finally {
     await database.close();
   }
+}
+
+/** Both files, readable by their owner alone; answers their paths. */
+export async function writeMosquittoFiles(
+  files: { passwords: string; acl: string },
+  folder: string,
+): Promise<string[]> {
+  await mkdir(folder, { recursive: true });
+  const paths: string[] = [];
+  for (const [name, content] of Object.entries(files)) {
+    const path = join(folder, `mosquitto.${name}`);
+    await writeFile(path, content, { mode: 0o600 });
+    paths.push(path);
+  }
+  return paths;
 }
