@@ -77,6 +77,13 @@ describe('a trusted script', () => {
     expect(await run(path)).toMatchObject({ exitCode: 0, stdout: 'a b' });
   });
 
+  it('runs many times at once, each in a copy that nobody holds open for writing', async () => {
+    const path = await script('tool');
+    const results = await Promise.all(Array.from({ length: 60 }, () => run(path)));
+    expect(new Set(results.map(({ stdout }) => stdout))).toEqual(new Set(['good\n']));
+    expect(await readdir(join(folder, 'run'))).toEqual([]);
+  });
+
   it('runs when the policy pins what it holds', async () => {
     const path = await script('tool');
     expect((await run(path, pinning(path, good))).stdout).toBe('good\n');
