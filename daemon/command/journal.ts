@@ -46,6 +46,21 @@ const reserveBytes = 1024 * 1024;
 const compactFromBytes = 1024 * 1024;
 const entriesPerFrame = 1_000;
 
+const countsFromMs = Date.UTC(2020, 0, 1);
+/** A clock that runs ahead by a century must not number a daemon out of what the wire takes. */
+const firstIncarnationMax = 2 ** 31;
+
+/**
+ * Every start counts one more. A journal without a predecessor begins at the seconds since 2020:
+ * the server keeps each (node, incarnation, seq) once, and a lost folder must not repeat numbers.
+ */
+function nextIncarnation({ state, isNew }: Loaded, wallMs: number): number {
+  const next = state.incarnation + 1;
+  if (!isNew) return next;
+  const elapsedSeconds = Math.floor((wallMs - countsFromMs) / 1_000);
+  return Math.max(next, Math.min(elapsedSeconds, firstIncarnationMax));
+}
+
 const isDiskFull = (error: unknown): boolean =>
   ['ENOSPC', 'EDQUOT'].includes((error as NodeJS.ErrnoException).code ?? '');
 
@@ -64,7 +79,12 @@ async function replaceJournal(files: FilePort, entries: readonly Entry[]): Promi
   return content.length;
 }
 
-type Loaded = { state: JournalState; bytes: number };
+type Loaded = {
+  state: JournalState;
+  bytes: number;
+  /** No start was ever counted in it. */
+  isNew: boolean;
+};
 
 /** Reads, cuts a torn tail, or sets a corrupt journal aside and begins a new one. */
 async function load({ files, newId, wallMs, log }: JournalDeps): Promise<Loaded> {
@@ -81,7 +101,10 @@ async function load({ files, newId, wallMs, log }: JournalDeps): Promise<Loaded>
     await files.truncate(journalName, found.goodBytes);
     await files.sync(journalName);
   }
-  if (found && found.problem !== 'corrupt') return { state: found.state, bytes: found.goodBytes };
+  if (found && found.problem !== 'corrupt') {
+    const { state, goodBytes: bytes } = found;
+    return { state, bytes, isNew: state.incarnation === 0 };
+  }
 
   const journalId = newId();
   const quarantined = found ? `journal.quarantined-${journalId}` : null;
@@ -99,7 +122,7 @@ async function load({ files, newId, wallMs, log }: JournalDeps): Promise<Loaded>
   state.incarnation = found?.state.incarnation ?? 0;
   state.maxEpoch = found?.state.maxEpoch ?? 0;
   const entries = snapshot(state).filter((entry) => entry.type !== 'opened');
-  return { state, bytes: await replaceJournal(files, entries) };
+  return { state, bytes: await replaceJournal(files, entries), isNew: true };
 }
 
 /** True when the reserve is in place; asks the disk for it when it is not. */
@@ -209,7 +232,8 @@ export async function openJournal(deps: JournalDeps): Promise<Journal> {
   const { state } = loaded;
   await ensureReserve(files, log);
   const queue = createQueue(createWriter(deps, loaded), log);
-  await queue.append([{ type: 'opened', incarnation: state.incarnation + 1, atMs: deps.wallMs() }]);
+  const atMs = deps.wallMs();
+  await queue.append([{ type: 'opened', incarnation: nextIncarnation(loaded, atMs), atMs }]);
   let reserving: Promise<boolean> | null = null;
   return {
     journalId: state.header?.journalId ?? '',

@@ -39,6 +39,8 @@ const command = (more: Partial<CommandRecord> = {}): Entry => ({
   type: 'command',
   command: record(newId(), more),
 });
+/** Of a journal that was new at the start of the clock. */
+const firstIncarnation = (clock.wallMs() - Date.UTC(2020, 0, 1)) / 1_000;
 const ids = (journal: Journal) => [...journal.state.commands.keys()];
 
 describe('journal', () => {
@@ -50,9 +52,36 @@ describe('journal', () => {
     disk.restart();
     const second = await open(disk.files());
     expect(second.journalId).toBe(first.journalId);
-    expect(second.state).toMatchObject({ incarnation: 2, maxEpoch: 7 });
+    expect(second.state).toMatchObject({
+      incarnation: firstIncarnation + 1,
+      maxEpoch: 7,
+    });
     expect(second.state.commands).toEqual(first.state.commands);
     expect(await second.quarantined()).toBeNull();
+  });
+
+  it('numbers the starts of a lost folder above those of the folder before', async () => {
+    let nowMs = Date.UTC(2026, 0, 1);
+    const before = await open(memoryFiles(), () => nowMs);
+    expect(before.state.incarnation).toBe(189_388_800);
+    nowMs += 90_500;
+    const after = await open(memoryFiles(), () => nowMs);
+    expect(after.state.incarnation).toBe(189_388_890);
+    expect(after.journalId).not.toBe(before.journalId);
+  });
+
+  it('counts on by one whatever the wall clock says later, and takes no nonsense from it', async () => {
+    const disk = tornDisk();
+    const first = await open(disk.files());
+    disk.restart();
+    const late = await open(disk.files(), () => clock.wallMs() + 86_400_000);
+    expect(late.state.incarnation).toBe(first.state.incarnation + 1);
+    disk.restart();
+    const early = await open(disk.files(), () => 0);
+    expect(early.state.incarnation).toBe(first.state.incarnation + 2);
+    expect((await open(memoryFiles(), () => 0)).state.incarnation).toBe(1);
+    const wrong = await open(memoryFiles(), () => Date.UTC(2900, 0, 1));
+    expect(wrong.state.incarnation).toBe(2 ** 31);
   });
 
   it('tells nobody before the fsync, and lets those who wait share one', async () => {
@@ -109,7 +138,7 @@ describe('journal', () => {
       const kept = after.state.commands.size;
       expect(kept === acknowledged || kept === acknowledged + 1, `cut at ${bytes}`).toBe(true);
       expect(after.state.maxEpoch).toBe(kept);
-      expect(after.state.incarnation).toBeGreaterThanOrEqual(isOpen ? 2 : 1);
+      expect(after.state.incarnation).toBeGreaterThanOrEqual(firstIncarnation + (isOpen ? 1 : 0));
       expect(await after.quarantined()).toBeNull();
     }
   });
@@ -173,7 +202,7 @@ describe('journal', () => {
     disk.restart();
     const after = await open(disk.files());
     expect(after.state.maxEpoch).toBe(41);
-    expect(after.state.incarnation).toBe(2);
+    expect(after.state.incarnation).toBe(firstIncarnation + 1);
     expect(ids(after)).toEqual([]);
     const name = await after.quarantined();
     expect(disk.content(name ?? '')).toEqual(bad);
@@ -256,7 +285,7 @@ describe('journal', () => {
     const after = await open(disk.files(), wallMs);
     expect(ids(after)).toEqual([open1.commandId]);
     expect(after.journalId).toBe(journal.journalId);
-    expect(after.state.incarnation).toBe(2);
+    expect(after.state.incarnation).toBe(firstIncarnation + 1);
   });
 
   it('survives a power loss at any moment of a compaction', async () => {
@@ -274,7 +303,7 @@ describe('journal', () => {
       const after = await open(disk.files());
       expect(after.journalId).toBe(journal.journalId);
       expect(after.state.commands.get(filler.commandId)).toEqual(filler);
-      expect(after.state.incarnation).toBe(2);
+      expect(after.state.incarnation).toBe(firstIncarnation + 1);
     }
   });
 
@@ -289,7 +318,10 @@ describe('journal', () => {
     expect((await stat(join(inside, 'journal.reserve'))).size).toBe(1024 * 1024);
     const again = await open(nodeFiles(inside));
     expect(again.state.commands).toEqual(journal.state.commands);
-    expect(again.state).toMatchObject({ incarnation: 2, maxEpoch: 5 });
+    expect(again.state).toMatchObject({
+      incarnation: firstIncarnation + 1,
+      maxEpoch: 5,
+    });
     await again.close();
     await rm(folder, { recursive: true });
   });
