@@ -1,0 +1,298 @@
+#!/usr/bin/env node
+/**
+ * The command: picks roles and composes them. It alone imports several of broker, daemon, backend
+ * and simulator, and nothing imports it. The system's clock and chance are made here.
+ */
+import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { readFileSync, rmSync } from 'node:fs';
+import { mkdir, writeFile } from 'node:fs/promises';
+import { hostname } from 'node:os';
+import { join } from 'node:path';
+import { Command } from 'commander';
+import { pino } from 'pino';
+import { mosquittoFilesOf, writeMosquittoFiles } from './backend/broker-acl.ts';
+import { type Backend, startBackend } from './backend/main.ts';
+import { checkConfigFile, configSchema } from './backend/config-file.ts';
+import {
+  configPath,
+  defaultHttpPort,
+  ownNodeId,
+  readSettings,
+  type Settings,
+} from './backend/config.ts';
+import { lineForUsers } from './backend/lines-for-users.ts';
+import { asyncapiYaml } from './broker/asyncapi.ts';
+import { readBrokerConfig } from './broker/config.ts';
+import { uuidv7 } from './broker/contract/ids.ts';
+import type { Clock, Log, NewId, Random } from './broker/contract/ports.ts';
+import { startBrokerProcess } from './broker/main.ts';
+import { detectHypervisor, type DaemonConfig, readDaemonConfig } from './daemon/config.ts';
+import { credentialPath, readCredential } from './daemon/link/credential.ts';
+import { type RunningDaemon, startDaemon } from './daemon/main.ts';
+import { startDemo } from './simulator/homelab.ts';
+import { addSimulateCommand } from './simulator/main.ts';
+
+const { version } = JSON.parse(readFileSync(join(import.meta.dirname, 'package.json'), 'utf8')) as {
+  version: string;
+};
+
+const summaryEveryMs = 10_000;
+const stopMaxMs = 6_000;
+/** The cluster that `npm start` puts this host into. */
+const localCluster = 'local';
+
+const out = (line: string): void => void process.stdout.write(`${line}\n`);
+
+const random: Random = {
+  bytes: (count) => randomBytes(count),
+  ratio: () => randomBytes(4).readUInt32BE() / 2 ** 32,
+};
+
+function logOf(level: string): Log {
+  return pino(
+    { level, redact: ['token', 'password', 'secret', '*.token', '*.password', '*.secret'] },
+    pino.destination({ dest: 2, sync: false }),
+  );
+}
+
+type Parts = { clock: Clock; random: Random; newId: NewId; log: Log };
+
+function partsOf(level: string): Parts {
+  const log = logOf(level);
+  const clock: Clock = {
+    wallMs: () => Date.now(),
+    monotonicMs: () => Math.floor(performance.now()),
+    after(delayMs, run) {
+      const timer = setTimeout(() => {
+        // A rejection here is a bug: it must reach the process, not vanish.
+        Promise.resolve()
+          .then(run)
+          .catch((error: unknown) => process.emit('uncaughtException', error as Error));
+      }, delayMs);
+      return () => clearTimeout(timer);
+    },
+  };
+  process.on('uncaughtException', (error) => {
+    log.error({ err: error }, 'a bug: the process ends');
+    process.exitCode = 70;
+    setTimeout(() => process.exit(), 50);
+  });
+  return { clock, random, newId: () => uuidv7(Date.now(), randomBytes(16)), log };
+}
+
+/** Ends what runs at the first SIGINT or SIGTERM, the process at the second. */
+const stopping = new AbortController();
+for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+  process.on(signal, () => (stopping.signal.aborted ? process.exit(1) : stopping.abort()));
+}
+
+async function untilStopped(stop: () => Promise<void>): Promise<void> {
+  if (!stopping.signal.aborted) await once(stopping.signal, 'abort');
+  setTimeout(() => process.exit(1), stopMaxMs).unref();
+  await stop();
+  process.exit(0);
+}
+
+const usage = () => {
+  const { user, system } = process.cpuUsage();
+  return { cpuMs: (user + system) / 1_000, memoryBytes: process.memoryUsage.rss() };
+};
+
+/** A credential that the server no longer knows would keep this host out for ever. */
+async function dropStaleCredential(folder: string, backend: Backend): Promise<boolean> {
+  const path = credentialPath(folder);
+  const kept = await readCredential(path);
+  if (!kept) return false;
+  if (backend.directory.ownership(`${kept.cluster}/${kept.daemon}`)) return true;
+  rmSync(path);
+  return false;
+}
+
+/** This host's own daemon: enrolled like any other, observe-only, and its node protected. */
+async function startLocalDaemon(
+  settings: Settings,
+  backend: Backend,
+  parts: Parts,
+): Promise<RunningDaemon> {
+  const folder = join(settings.KR_DATA_DIR, 'daemon');
+  await mkdir(folder, { recursive: true, mode: 0o700 });
+  const node = ownNodeId();
+  const isEnrolled = await dropStaleCredential(folder, backend);
+  let enrolment: DaemonConfig['enrolment'] = null;
+  if (!isEnrolled) {
+    const order = { cluster: localCluster, node, actor: 'start' };
+    const created = await backend.enrolments.createToken(order);
+    if (!created.ok) throw new Error(`${created.refusal.detail}. ${created.refusal.wayOut}`);
+    enrolment = { secret: created.token.split('.')[0] ?? '', caSha256: null };
+  }
+  await backend.protect({
+    cluster: localCluster,
+    node,
+    reason: 'this machine runs the backend',
+  });
+  return startDaemon(
+    {
+      mqttUrl: backend.urls.mqttUrl,
+      cluster: localCluster,
+      node,
+      enrolment,
+      dataDir: folder,
+      intervalMs: settings.KR_SAMPLE_INTERVAL_MS,
+      logLevel: settings.KR_LOG_LEVEL,
+      script: null,
+    },
+    { ...parts, version, usage, observeOnly: true, signal: stopping.signal },
+  );
+}
+
+/** A wildcard is no address to call; the certificate carries this host's name. */
+const reachable = (url: string): string =>
+  url.replace(/(?<=:\/\/)(0\.0\.0\.0|\[::\]|localhost)(?=:)/, hostname());
+
+function welcome({ urls, setupToken }: Backend, settings: Settings): void {
+  const { KR_HTTP_PORT: asked } = settings;
+  const isTaken = asked === undefined && new URL(urls.httpUrl).port !== String(defaultHttpPort);
+  const note = isTaken ? ` (port ${defaultHttpPort} is taken)` : '';
+  out(`\nKernreaktor ${version} listens on ${urls.httpUrl}${note}`);
+  out(`  API: ${urls.httpUrl}/docs   MQTT: ${urls.mqttUrl}`);
+  if (urls.tlsUrl !== null && urls.mqttTlsUrl !== null) {
+    out(`  from other hosts: ${reachable(urls.tlsUrl)}   MQTT: ${reachable(urls.mqttTlsUrl)}`);
+  }
+  if (setupToken !== null) out(`  set-up token for the first account: ${setupToken}`);
+  out('');
+}
+
+const counted = (count: number, noun: string): string =>
+  `${count} ${noun}${count === 1 ? '' : 's'}`;
+
+/** One live line on a terminal; elsewhere a line every 10 s. The rate is that of the last 10 s. */
+function showSummary(backend: Backend): () => void {
+  const { isTTY } = process.stdout;
+  const everyMs = isTTY ? 1_000 : summaryEveryMs;
+  const seen = [backend.figures().received];
+  const timer = setInterval(() => {
+    const { nodes, guests, received } = backend.figures();
+    seen.push(received);
+    const spanMs = (seen.length - 1) * everyMs;
+    const rate = (((received - (seen[0] ?? 0)) * 1_000) / spanMs).toFixed(1);
+    if (spanMs >= summaryEveryMs) seen.shift();
+    const line = `${counted(nodes, 'node')}, ${counted(guests, 'guest')}, ${rate} messages/s`;
+    process.stdout.write(isTTY ? `\r\u001b[2K${line}` : `${line}\n`);
+  }, everyMs);
+  return () => {
+    clearInterval(timer);
+    if (isTTY) out('');
+  };
+}
+
+/** On a terminal the summary is the news; logs there only say what is wrong. */
+const levelOf = (settings: Settings): string =>
+  process.stdout.isTTY && settings.KR_LOG_LEVEL === 'info' ? 'warn' : settings.KR_LOG_LEVEL;
+
+async function start({ withDemo }: { withDemo: boolean }): Promise<void> {
+  const settings = readSettings(undefined, withDemo ? { KR_DATA_DIR: './data/demo' } : {});
+  const parts = partsOf(levelOf(settings));
+  const backend = await startBackend(settings, parts);
+  welcome(backend, settings);
+  // An external broker may be away for long; the first signal ends the wait for it.
+  const daemon = await startLocalDaemon(settings, backend, parts).catch(async (error: unknown) => {
+    if (stopping.signal.aborted) return null;
+    await backend.stop();
+    throw error;
+  });
+  const demo = withDemo
+    ? await startDemo({
+        ...parts,
+        version,
+        dataDir: settings.KR_DATA_DIR,
+        intervalMs: settings.KR_SAMPLE_INTERVAL_MS,
+      })
+    : null;
+  const hideSummary = showSummary(backend);
+  await untilStopped(async () => {
+    hideSummary();
+    await demo?.stop();
+    await daemon?.stop();
+    await backend.stop();
+  });
+}
+
+async function runDaemon(): Promise<void> {
+  const config = readDaemonConfig();
+  const parts = partsOf(config.logLevel);
+  await mkdir(config.dataDir, { recursive: true, mode: 0o700 });
+  const daemon = await startDaemon(config, { ...parts, version, usage, signal: stopping.signal });
+  await untilStopped(() => daemon.stop());
+}
+
+async function runBroker(): Promise<void> {
+  const config = readBrokerConfig();
+  const broker = await startBrokerProcess(config, partsOf('info'));
+  out(`broker listens on ${broker.urls.mqttUrl}`);
+  await untilStopped(() => broker.stop());
+}
+
+/** Prints both files, or writes them where `--out` says. */
+async function showAcl(folder: string | undefined): Promise<void> {
+  const files = await mosquittoFilesOf(readSettings(), partsOf('warn'));
+  if (folder !== undefined) return out((await writeMosquittoFiles(files, folder)).join('\n'));
+  out(`# mosquitto.passwords\n${files.passwords}\n# mosquitto.acl\n${files.acl}`);
+}
+
+function checkConfig(file: string | undefined): void {
+  const path = file ?? configPath(readSettings());
+  const checked = checkConfigFile(readFileSync(path, 'utf8'));
+  if (checked.ok) return out(`${path}: fine`);
+  for (const { line, column, field, hint } of checked.problems) {
+    process.stderr.write(`${path}:${line}:${column} ${field}: ${hint}\n`);
+  }
+  process.exitCode = 1;
+}
+
+function programOf(): Command {
+  const program = new Command('kernreaktor')
+    .description('observes clusters of hosts, balances them, and explains every decision')
+    .version(version);
+  program
+    .command('start')
+    .description('broker, backend and a daemon for this host, in one process')
+    .action(() => start({ withDemo: false }));
+  program
+    .command('demo')
+    .description('start, with a simulated homelab at 60x')
+    .action(() => start({ withDemo: true }));
+  program.command('daemon').description('the daemon of this host alone').action(runDaemon);
+  const broker = program.command('broker').description('the broker alone').action(runBroker);
+  broker
+    .command('acl')
+    .description("print Mosquitto's password and ACL file for the enrolled daemons")
+    .option('--out <folder>', 'write the two files there instead')
+    .action(({ out: folder }: { out?: string }) => showAcl(folder));
+  const config = program.command('config').description('kernreaktor.yaml');
+  config.command('check').argument('[file]').action(checkConfig);
+  config.command('schema').action(() => out(JSON.stringify(configSchema(), null, 2)));
+  program
+    .command('docs')
+    .description('write the generated pages of docs/')
+    .action(() => writeFile(join(import.meta.dirname, 'docs', 'asyncapi.yaml'), asyncapiYaml()));
+  addSimulateCommand(program, () => ({
+    ...partsOf('warn'),
+    version,
+    pid: process.pid,
+    out: process.stdout,
+    errors: process.stderr,
+    setExitCode: (code) => void (process.exitCode = code),
+    signal: stopping.signal,
+  }));
+  return program;
+}
+
+try {
+  await programOf().parseAsync();
+} catch (error) {
+  const line = lineForUsers(error);
+  if (line === undefined) throw error;
+  process.stderr.write(`${line}\n`);
+  process.exitCode = 2;
+}

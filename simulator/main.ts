@@ -3,7 +3,7 @@
  * table, and as its last line one JSON object with the figures. Exit code 0 when every promise of
  * `--slo` held, 99 when one did not, 2 for a wrong option, 1 when the run itself failed.
  */
-import { createWriteStream, type WriteStream } from 'node:fs';
+import { createWriteStream, openSync, type WriteStream } from 'node:fs';
 import type { Writable } from 'node:stream';
 import type { Command } from 'commander';
 import { openDaemonClient } from '../broker/client.ts';
@@ -50,7 +50,8 @@ function progressPrinter({ clock, errors, out }: SimulatorParts): (line: string)
 function openEffectLog(options: SimulationOptions): WriteStream | undefined {
   return options.effectLog === undefined
     ? undefined
-    : createWriteStream(options.effectLog, { flags: 'a', mode: 0o600 });
+    : // Opened at once: a folder that does not exist must end the run, not its stream.
+      createWriteStream('', { fd: openSync(options.effectLog, 'a', 0o600) });
 }
 
 const close = (stream: WriteStream): Promise<void> =>
