@@ -3,7 +3,7 @@
  * HOLD file. Both are read at every check, so an edit counts at once. Invariant: what cannot be
  * read or understood forbids everything; a missing file is the only silence.
  */
-import { access, readFile } from 'node:fs/promises';
+import { access, open } from 'node:fs/promises';
 import { isAbsolute } from 'node:path';
 import { parse } from 'yaml';
 import { z } from 'zod';
@@ -46,9 +46,24 @@ export function parsePolicy(text: string): PolicyReading {
 const isMissing = (error: unknown): boolean =>
   ['ENOENT', 'ENOTDIR'].includes((error as NodeJS.ErrnoException).code ?? '');
 
+/** undefined: others may write it, and who does could pin a program of theirs. */
+async function readOwn(path: string): Promise<string | undefined> {
+  const file = await open(path);
+  try {
+    const { mode } = await file.stat();
+    return (mode & 0o022) === 0 ? await file.readFile('utf8') : undefined;
+  } finally {
+    await file.close();
+  }
+}
+
 export const policyFile = (path: string) => async (): Promise<PolicyReading> => {
   try {
-    const reading = parsePolicy(await readFile(path, 'utf8'));
+    const text = await readOwn(path);
+    if (text === undefined) {
+      return { ok: false, problem: `${path}: others may change it; chmod go-w ${path}` };
+    }
+    const reading = parsePolicy(text);
     return reading.ok ? reading : { ok: false, problem: `${path}: ${reading.problem}` };
   } catch (error) {
     if (isMissing(error)) return { ok: true, policy: LocalPolicy.parse({}) };

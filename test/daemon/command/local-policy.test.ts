@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -45,6 +45,25 @@ describe('local policy', () => {
     await mkdir(path);
     expect(await read()).toMatchObject({ ok: false, problem: expect.stringContaining('EISDIR') });
   });
+
+  it('pins programs, and forbids everything while others may change the pins', async () => {
+    const path = join(folder, 'policy.yaml');
+    const scripts = { '/opt/kr/stop': 'ab'.repeat(32) };
+    await writeFile(path, JSON.stringify({ scripts }), { mode: 0o644 });
+    expect(await policyFile(path)()).toMatchObject({ ok: true, policy: { scripts } });
+    for (const mode of [0o664, 0o646]) {
+      await chmod(path, mode);
+      const problem = `${path}: others may change it; chmod go-w ${path}`;
+      expect(await policyFile(path)()).toEqual({ ok: false, problem });
+    }
+  });
+
+  it.each(['scripts: {stop: ab}', 'scripts: {/opt/stop: AB}', 'scripts: 5', 'scripts:'])(
+    'forbids everything for %j',
+    (text) => {
+      expect(parsePolicy(text)).toMatchObject({ ok: false });
+    },
+  );
 });
 
 describe('HOLD file', () => {
