@@ -47,7 +47,8 @@ async function readPowerOffs(step: Step, phase: Phase, self: string): Promise<Ot
   return rows as OtherCommand[];
 }
 
-function powerOffsMax(step: Step): number {
+/** From the fleet's own count, whatever anybody claims. */
+export function powerOffsMax(step: Step): number {
   const nodes = step.context.fleet().nodesByCluster.get(step.cluster.id);
   const awake = [...(nodes?.values() ?? [])].filter(({ online }) => online).length;
   return awake < largeClusterNodes ? 1 : Math.floor(awake * powerOffRatio);

@@ -32,6 +32,8 @@ const bounds = {
   memoryReserveRatio: { usual: 0.1, atLeast: 0.05, atMost: 0.9 },
   staleNodesMin: { usual: 2, atMost: 2 },
   freezeMs: { usual: 5 * minute, atLeast: 5 * minute },
+  /** After a failed campaign: time for a person to look. */
+  abortFreezeMs: { usual: day, atLeast: hour },
   manualPauseMs: { usual: day },
   wakeQuarantineMs: { usual: 30 * day, atLeast: day },
   startupHoldMs: { usual: 5 * minute, atLeast: 5 * minute },
@@ -89,6 +91,7 @@ export const simulatedLimits: LimitChange = {
   manualPauseMs: 0,
   wakeQuarantineMs: 0,
   freezeMs: 0,
+  abortFreezeMs: 0,
   startupHoldMs: 0,
 };
 export const simulatedSettings: SettingChange = { wakeProof: 'assumed', reserve: 'none' };

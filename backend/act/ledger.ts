@@ -16,6 +16,7 @@ import { appendAudit } from '../audit/chain.ts';
 import { changed, ConflictError } from '../store/sql/database.ts';
 import type { Commands } from '../store/sql/schema.ts';
 import { effortOf } from './facts.ts';
+import { noteOutcome } from './guard-control.ts';
 import {
   activeStates,
   cancellableStates,
@@ -200,6 +201,7 @@ export async function move(
   }
   if (activeStates.includes(from) && releasesTarget(kindOf(row), to)) await release(step, moved);
   await wish(step, moved, from);
+  if (to !== from) await noteOutcome(step, moved);
   addEvent(step, moved);
   if (isTerminal(to)) await closeAudit(step, moved, change.actor);
   return moved;

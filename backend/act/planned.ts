@@ -10,9 +10,11 @@ import type { Commands } from '../store/sql/schema.ts';
 import type { Assigned, Wanted } from './executor.ts';
 import { gatherFacts } from './facts.ts';
 import { type Denial, denialOf } from './guard.ts';
+import { noteStaleness, pauseAutomation } from './guard-control.ts';
 import { evaluate } from './guards.ts';
 import { addEvent, addHistory, kindOf, move, sha256, subjectOf } from './ledger.ts';
 import { offerTtlMs } from './lifecycle.ts';
+import { takeTokens } from './limiter.ts';
 import type { Step } from './step.ts';
 
 export type Submission = {
@@ -135,6 +137,8 @@ export async function plan(step: Step, row: Commands): Promise<Denial | undefine
   row.guards = JSON.stringify([evaluation]);
   row.facts_hash = sha256(JSON.stringify(facts));
   await step.trx.insertInto('commands').values(row).execute();
+  await pauseAutomation(step, row);
+  await noteStaleness(step, facts);
   const { seq } = await appendAudit(step.trx, {
     chain: row.cluster,
     actor: row.actor,
@@ -158,8 +162,13 @@ export async function plan(step: Step, row: Commands): Promise<Denial | undefine
   return denialOf(evaluation);
 }
 
-/** PLANNED to QUEUED with the outbox line that makes the relay offer it. */
+/**
+ * PLANNED to QUEUED with the limiter's tokens and the outbox line that makes the relay offer it,
+ * or to REJECTED where a limit is used up.
+ */
 export async function queue(step: Step, row: Commands, approvedBy: string): Promise<Commands> {
+  const denial = await takeTokens(step, { ...row, kind: kindOf(row) });
+  if (denial) return move(step, row, 'reject', { actor: 'limiter', reason: sentenceOf(denial) });
   const expires_at_ms = step.nowMs + offerTtlMs(kindOf(row));
   const queued = await move(step, row, 'queue', {
     actor: approvedBy,

@@ -36,6 +36,7 @@ describe('the limits of a cluster', () => {
       wakeEveryMs: 5_000,
       migrationsPerNode: 4,
       guestMovesPerDay: 12,
+      abortFreezeMs: 60 * minute,
       startupHoldMs: 5 * minute,
       wakeProof: 'required',
       reserve: null,

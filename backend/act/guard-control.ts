@@ -1,0 +1,97 @@
+/**
+ * What events leave behind for the guards to read: a person's act pauses automation of its target
+ * (SAFETY A1), a failed campaign or a cluster gone stale freezes it (B1, T1), and a wake that
+ * failed quarantines its node (W3). Written in the step of the event itself; it denies nothing.
+ */
+import type { CommandKind } from '../../broker/contract/command.ts';
+import type { Commands } from '../store/sql/schema.ts';
+import type { GuardFacts } from './guard.ts';
+import { type Limits, limitsOf } from './guard-limits.ts';
+import { isMostlyStale } from './guards-cluster.ts';
+import { isPowerOff } from './lifecycle.ts';
+import type { Step } from './step.ts';
+
+const campaignMin = 5;
+const failedRatio = 0.1;
+const campaignMs = 3_600_000;
+
+type Ended = Pick<Commands, 'id' | 'kind' | 'state' | 'target_kind' | 'target_id'> &
+  Pick<Commands, 'origin' | 'actor' | 'granted_at_ms'>;
+
+/** Whoever takes a thing in hand has it for a while. */
+export async function pauseAutomation(step: Step, row: Ended): Promise<void> {
+  const { manualPauseMs } = limitsOf(step.cluster);
+  const isManual = row.origin === 'person' || row.origin === 'token';
+  if (!isManual || manualPauseMs === 0) return;
+  await step.trx
+    .updateTable('targets')
+    .set((eb) => ({
+      paused_until_ms: Math.round(step.nowMs + manualPauseMs),
+      paused_by: row.actor,
+      ver: eb('ver', '+', 1),
+    }))
+    .where('cluster', '=', step.cluster.id)
+    .where('kind', '=', row.target_kind)
+    .where('id', '=', row.target_id)
+    .execute();
+}
+
+/** A freeze is only ever prolonged here; an administrator lifts it. */
+async function freeze(step: Step, forMs: number, reason: string): Promise<void> {
+  const untilMs = Math.round(step.nowMs + forMs);
+  if (forMs === 0 || (step.cluster.frozen_until_ms ?? 0) >= untilMs) return;
+  await step.trx
+    .updateTable('clusters')
+    .set((eb) => ({ frozen_until_ms: untilMs, frozen_reason: reason, ver: eb('ver', '+', 1) }))
+    .where('id', '=', step.cluster.id)
+    .execute();
+  step.cluster = { ...step.cluster, frozen_until_ms: untilMs, frozen_reason: reason };
+  step.context.log.warn({ cluster: step.cluster.id, untilMs, reason }, 'cluster frozen');
+}
+
+/** Whoever asks while too much is stale finds the cluster frozen for a while afterwards. */
+export async function noteStaleness(step: Step, { awake, limits }: GuardFacts): Promise<void> {
+  if (!isMostlyStale(awake, limits.staleNodesMin)) return;
+  const reason = `${awake.stale} of ${awake.expected} nodes that should be awake were not heard`;
+  await freeze(step, limits.freezeMs, reason);
+}
+
+async function quarantine(step: Step, row: Ended, { wakeQuarantineMs }: Limits): Promise<void> {
+  if (wakeQuarantineMs === 0) return;
+  await step.trx
+    .updateTable('nodes')
+    .set((eb) => ({
+      quarantined_until_ms: Math.round(step.nowMs + wakeQuarantineMs),
+      ver: eb('ver', '+', 1),
+    }))
+    .where('cluster', '=', step.cluster.id)
+    .where('id', '=', row.target_id)
+    .execute();
+}
+
+async function judgeMigrations(step: Step, limits: Limits): Promise<void> {
+  const scale = step.cluster.simulated === 1 ? step.cluster.time_scale : 1;
+  const rows = await step.trx
+    .selectFrom('commands')
+    .select('state')
+    .where('cluster', '=', step.cluster.id)
+    .where('kind', '=', 'guest.migrate')
+    .where('state', 'in', ['SUCCEEDED', 'FAILED', 'INDETERMINATE'])
+    .where('granted_at_ms', '>', step.nowMs - campaignMs / scale)
+    .execute();
+  const failed = rows.filter(({ state }) => state !== 'SUCCEEDED').length;
+  if (rows.length < campaignMin || failed < rows.length * failedRatio) return;
+  await freeze(step, limits.abortFreezeMs, `${failed} of ${rows.length} migrations failed`);
+}
+
+/** Only what was granted can have failed; a refusal before that harmed nobody. */
+export async function noteOutcome(step: Step, row: Ended): Promise<void> {
+  const isBad = row.state === 'FAILED' || row.state === 'INDETERMINATE';
+  if (!isBad || row.granted_at_ms === null) return;
+  const limits = limitsOf(step.cluster);
+  if (row.kind === 'node.wake') await quarantine(step, row, limits);
+  if (row.kind === 'guest.migrate') await judgeMigrations(step, limits);
+  if (row.state === 'FAILED' && (row.kind === 'node.wake' || isPowerOff(row.kind as CommandKind))) {
+    await freeze(step, limits.abortFreezeMs, `${row.kind} of ${row.target_id} failed`);
+  }
+}

@@ -1,0 +1,161 @@
+/**
+ * How often dangerous things may be queued (SAFETY W5, V10), below the engine and below every
+ * guard: tokens are rows, taken by conditional update in the transaction that queues the command.
+ * A bucket has slots, and a slot that was taken is free again after its window, so that no window
+ * ever holds more than its slots. A token is never given back: what was queued may have happened.
+ */
+import type { CommandKind } from '../../broker/contract/command.ts';
+import { changed, ConflictError } from '../store/sql/database.ts';
+import type { Commands } from '../store/sql/schema.ts';
+import { powerOffsMax } from './facts.ts';
+import type { Denial } from './guard.ts';
+import { type Limits, limitsOf } from './guard-limits.ts';
+import { activeStates, isPowerOff } from './lifecycle.ts';
+import type { Step } from './step.ts';
+
+const hourMs = 3_600_000;
+const dayMs = 24 * hourMs;
+/** Twice the longest window: older rows limit nothing. */
+const forgottenAfterMs = 2 * dayMs;
+
+type Taker = Pick<Commands, 'id' | 'target_id' | 'origin'> & { kind: CommandKind };
+type Bucket = { cluster: string; name: string; slots: number; windowMs: number; rule: string };
+type Slot = { bucket: Bucket; name: string; ver: number | null };
+
+const scaled = ({ cluster }: Step, ms: number): number =>
+  cluster.simulated === 1 ? ms / cluster.time_scale : ms;
+
+async function countNodes(step: Step): Promise<number> {
+  const row = await step.trx
+    .selectFrom('nodes')
+    .select((eb) => eb.fn.countAll<number>().as('total'))
+    .where('cluster', '=', step.cluster.id)
+    .executeTakeFirstOrThrow();
+  return row.total;
+}
+
+async function powerBuckets(step: Step, limits: Limits): Promise<Bucket[]> {
+  const { id: cluster, simulated } = step.cluster;
+  const perHour = Math.max(1, Math.floor((await countNodes(step)) * limits.powerOffRatioPerHour));
+  const global = simulated === 1 ? 'power-off.simulated' : 'power-off';
+  const bucket = { cluster, slots: 1, rule: 'W5' };
+  return [
+    { ...bucket, name: 'power-off', windowMs: limits.powerOffEveryMs },
+    { ...bucket, name: 'power-off.hour', slots: perHour, windowMs: scaled(step, hourMs) },
+    { ...bucket, cluster: '*', name: global, windowMs: limits.globalPowerOffEveryMs },
+  ];
+}
+
+/** A window of nothing limits nothing; only simulated clusters may have one. */
+async function bucketsOf(step: Step, row: Taker, limits: Limits): Promise<Bucket[]> {
+  const { id: cluster } = step.cluster;
+  if (isPowerOff(row.kind)) {
+    const buckets = await powerBuckets(step, limits);
+    return limits.powerOffEveryMs === 0 ? [] : buckets.filter(({ windowMs }) => windowMs > 0);
+  }
+  if (row.kind === 'node.wake' && limits.wakeEveryMs > 0) {
+    return [{ cluster, name: 'wake', slots: 1, windowMs: limits.wakeEveryMs, rule: 'W5' }];
+  }
+  if (row.kind !== 'guest.migrate' || row.origin !== 'engine') return [];
+  if (limits.guestCooldownMs === 0) return [];
+  const name = `move:${row.target_id}`;
+  const slots = limits.guestMovesPerDay;
+  return [
+    { cluster, name, slots: 1, windowMs: limits.guestCooldownMs, rule: 'V10' },
+    { cluster, name: `${name}:day`, slots, windowMs: scaled(step, dayMs), rule: 'V10' },
+  ];
+}
+
+/** A slot nobody took yet, or one whose window is over. */
+async function freeSlot(step: Step, bucket: Bucket): Promise<Slot | undefined> {
+  const names = Array.from({ length: bucket.slots }, (_, index) => `${bucket.name}#${index}`);
+  const rows = await step.trx
+    .selectFrom('limiter')
+    .select(['bucket', 'updated_at_ms', 'ver'])
+    .where('cluster', '=', bucket.cluster)
+    .where('bucket', 'in', names)
+    .execute();
+  const known = new Map(rows.map((row) => [row.bucket, row]));
+  for (const name of names) {
+    const row = known.get(name);
+    if (!row) return { bucket, name, ver: null };
+    if (step.nowMs - row.updated_at_ms >= bucket.windowMs) return { bucket, name, ver: row.ver };
+  }
+  return undefined;
+}
+
+async function take(step: Step, { bucket, name, ver }: Slot): Promise<void> {
+  const { cluster } = bucket;
+  const { trx, nowMs } = step;
+  if (ver !== null) {
+    const isOurs = await changed(
+      trx
+        .updateTable('limiter')
+        .set({ tokens: 0, updated_at_ms: nowMs, ver: ver + 1 })
+        .where('cluster', '=', cluster)
+        .where('bucket', '=', name)
+        .where('ver', '=', ver),
+    );
+    if (!isOurs) throw new ConflictError(`limiter ${name} was taken meanwhile`);
+    return;
+  }
+  try {
+    const row = { cluster, bucket: name, tokens: 0, updated_at_ms: nowMs, ver: 1 };
+    await trx.insertInto('limiter').values(row).execute();
+  } catch (error) {
+    if (!step.context.database.dialect.isUniqueViolation(error)) throw error;
+    throw new ConflictError(`limiter ${name} was taken meanwhile`, { cause: error });
+  }
+}
+
+const forget = (step: Step): Promise<unknown> =>
+  step.trx
+    .deleteFrom('limiter')
+    .where('cluster', '=', step.cluster.id)
+    .where('updated_at_ms', '<', step.nowMs - forgottenAfterMs)
+    .execute();
+
+/** Power-offs that wait or may have begun, other than this one. */
+async function powerOffsInFlight(step: Step, row: Taker): Promise<number> {
+  const found = await step.trx
+    .selectFrom('commands')
+    .select((eb) => eb.fn.countAll<number>().as('total'))
+    .where('cluster', '=', step.cluster.id)
+    .where('kind', 'in', ['node.shutdown', 'node.reboot'])
+    .where('state', 'in', [...activeStates, 'QUEUED', 'OFFERED'])
+    .where('id', '!=', row.id)
+    .executeTakeFirstOrThrow();
+  return found.total;
+}
+
+const tooMany = (inFlight: number, max: number): Denial => ({
+  rule: 'W5',
+  code: 'KR_LIMITER',
+  reason: `${inFlight} power-offs are in flight, at most ${max} may be`,
+  wayOut: 'wait until one has ended, or resolve it when it is INDETERMINATE',
+});
+
+const spent = ({ name, slots, windowMs, rule }: Bucket): Denial => ({
+  rule,
+  code: 'KR_LIMITER',
+  reason: `limit ${name} of ${slots} per ${Math.round(windowMs)} ms is used up`,
+  wayOut: 'wait, and send it again; the limits of the cluster may be changed within their bounds',
+});
+
+/** Takes every token the command needs, or none and says why. */
+export async function takeTokens(step: Step, row: Taker): Promise<Denial | null> {
+  if (isPowerOff(row.kind)) {
+    const inFlight = await powerOffsInFlight(step, row);
+    const max = powerOffsMax(step);
+    if (inFlight >= max) return tooMany(inFlight, max);
+  }
+  const slots: Slot[] = [];
+  for (const bucket of await bucketsOf(step, row, limitsOf(step.cluster))) {
+    const slot = await freeSlot(step, bucket);
+    if (!slot) return spent(bucket);
+    slots.push(slot);
+  }
+  for (const slot of slots) await take(step, slot);
+  if (slots.length > 0) await forget(step);
+  return null;
+}
