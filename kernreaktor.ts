@@ -27,7 +27,7 @@ import { readBrokerConfig } from './broker/config.ts';
 import { uuidv7 } from './broker/contract/ids.ts';
 import type { Clock, Log, NewId, Random } from './broker/contract/ports.ts';
 import { startBrokerProcess } from './broker/main.ts';
-import { type DaemonConfig, readDaemonConfig } from './daemon/config.ts';
+import { detectHypervisor, type DaemonConfig, readDaemonConfig } from './daemon/config.ts';
 import { credentialPath, readCredential } from './daemon/link/credential.ts';
 import { type RunningDaemon, startDaemon } from './daemon/main.ts';
 import { startDemo } from './simulator/homelab.ts';
@@ -140,6 +140,7 @@ async function startLocalDaemon(
       dataDir: folder,
       intervalMs: settings.KR_SAMPLE_INTERVAL_MS,
       logLevel: settings.KR_LOG_LEVEL,
+      hypervisor: detectHypervisor(),
       script: null,
     },
     { ...parts, version, usage, observeOnly: true, signal: stopping.signal },

@@ -3,7 +3,7 @@
  * once; every problem is listed at once with its field and the way out. Each KR_X may come as
  * KR_X_FILE. Secrets are never printed.
  */
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { isAbsolute, join, resolve } from 'node:path';
 import { LineCounter, parseDocument } from 'yaml';
@@ -14,6 +14,7 @@ import {
   sampleIntervalMaxMs,
   sampleIntervalMinMs,
 } from '../broker/contract/limits.ts';
+import { hostTools } from './hypervisor/proxmox/toolbox.ts';
 import { type ScriptConfig, scriptActions } from './hypervisor/script.ts';
 import { readSecret } from './waker/secret.ts';
 import { secretFilesOf, WakersByNode } from './waker/settings.ts';
@@ -52,7 +53,13 @@ const Settings = z.object({
 
 const program = z.string().refine(isAbsolute, 'write the absolute path of a program');
 
+const HypervisorName = z.enum(['proxmox', 'script', 'host'], {
+  error: 'use proxmox, script or host',
+});
+type HypervisorName = z.infer<typeof HypervisorName>;
+
 const DaemonFile = z.strictObject({
+  hypervisor: HypervisorName.optional(),
   script: z
     .strictObject({
       guests: program,
@@ -76,7 +83,9 @@ export type DaemonConfig = {
   dataDir: string;
   intervalMs: number;
   logLevel: 'debug' | 'info' | 'warn' | 'error' | 'silent';
-  /** null: this host has no hypervisor and is only observed. */
+  /** Left out: `script` where programs are named, else `host`, which is only observed. */
+  hypervisor?: HypervisorName;
+  /** The administrator's programs; null where none are named. */
   script: ScriptConfig | null;
   /** Nodes that are not listed are woken by Wake on LAN. */
   wakers?: WakersByNode;
@@ -99,6 +108,8 @@ export type DaemonSources = {
   hostName?: string;
   /** Where daemon.yaml is looked for after the data folder. */
   systemFolder?: string;
+  /** Whose presence tells a host of Proxmox VE. */
+  pvesh?: string;
 };
 
 const whyOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
@@ -174,6 +185,26 @@ function checkSecrets(wakers: WakersByNode, problems: Problem[]): void {
   }
 }
 
+/** What drives this host when nobody says it. */
+export const detectHypervisor = (pvesh = hostTools.pvesh): HypervisorName =>
+  existsSync(pvesh) ? 'proxmox' : 'host';
+
+function hypervisorOf(
+  file: DaemonFile | null,
+  { pvesh }: DaemonSources,
+  problems: Problem[],
+): HypervisorName {
+  const { script } = file ?? {};
+  const name = file?.hypervisor ?? (script ? 'script' : detectHypervisor(pvesh));
+  if (name === 'script' && !script) {
+    problems.push({ field: 'hypervisor', hint: 'name the programs under script, too' });
+  }
+  if (name !== 'script' && script) {
+    problems.push({ field: 'hypervisor', hint: 'set it to script, or remove the script block' });
+  }
+  return name;
+}
+
 /** `PVE1.example.lan` -> `pve1`: only what an id may hold. */
 const nodeOf = (hostName: string): string =>
   (hostName.toLowerCase().split('.')[0] ?? '').replaceAll(/[^a-z0-9-]+/g, '-').replace(/^-+/, '');
@@ -203,6 +234,7 @@ export function readDaemonConfig(sources: DaemonSources = {}): DaemonConfig {
   );
   const file = found ? checkDaemonFile(found.path, found.text, problems) : null;
   if (file) checkSecrets(file.wakers, problems);
+  const hypervisor = hypervisorOf(file, sources, problems);
   if (problems.length > 0 || !parsed.success) throw new DaemonConfigError(problems);
   const settings = parsed.data;
   return {
@@ -213,6 +245,7 @@ export function readDaemonConfig(sources: DaemonSources = {}): DaemonConfig {
     dataDir,
     intervalMs: settings.KR_SAMPLE_INTERVAL_MS,
     logLevel: settings.KR_LOG_LEVEL,
+    hypervisor,
     script: file?.script ?? null,
     ...(file && { wakers: file.wakers }),
   };

@@ -16,6 +16,7 @@ import { createScriptRunner } from './command/script-trust.ts';
 import type { DaemonConfig } from './config.ts';
 import { createHostHypervisor } from './hypervisor/host.ts';
 import type { Hypervisor } from './hypervisor/port.ts';
+import { createProxmoxHypervisor } from './hypervisor/proxmox/driver.ts';
 import { createScriptHypervisor } from './hypervisor/script.ts';
 import { type LinkCounters, type LinkDeps, type LinkSettings, within } from './link/agent.ts';
 import { startLink } from './link/connection.ts';
@@ -82,7 +83,10 @@ const scriptsOf = ({ dataDir }: DaemonConfig) =>
 
 function driverOf(config: DaemonConfig, deps: DaemonDeps, sampler: Sampler): Hypervisor {
   const { clock, log, version: daemonVersion } = deps;
-  const { node, script } = config;
+  const { node, script, hypervisor } = config;
+  if (hypervisor === 'proxmox') {
+    return createProxmoxHypervisor({ node, sampler, daemonVersion, clock, log });
+  }
   if (script === null) return createHostHypervisor({ node, sampler, daemonVersion });
   const scripts = scriptsOf(config);
   const options = { node, config: script, sampler, scripts, daemonVersion, clock, log };

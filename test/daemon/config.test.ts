@@ -12,10 +12,14 @@ afterEach(() => rm(folder, { recursive: true, force: true }));
 
 const secret = 'a1'.repeat(32);
 
-function read(environment: Record<string, string | undefined> = {}, hostName = 'PVE1.lan') {
+function read(
+  environment: Record<string, string | undefined> = {},
+  hostName = 'PVE1.lan',
+  pvesh = join(folder, 'no-pvesh'),
+) {
   const base = { KR_MQTT_URL: 'mqtts://kr.lan:8883', KR_CLUSTER: 'home', KR_DATA_DIR: folder };
   const sources = { environment: { ...base, ...environment }, hostName };
-  return readDaemonConfig({ ...sources, systemFolder: join(folder, 'etc') });
+  return readDaemonConfig({ ...sources, systemFolder: join(folder, 'etc'), pvesh });
 }
 
 function problemsOf(run: () => unknown): Record<string, string> {
@@ -38,6 +42,7 @@ describe('daemon settings', () => {
       dataDir: folder,
       intervalMs: 5_000,
       logLevel: 'info',
+      hypervisor: 'host',
       script: null,
     });
     expect(read({ KR_ENROL_TOKEN: secret }).enrolment).toEqual({ secret, caSha256: null });
@@ -119,6 +124,27 @@ describe('daemon.yaml', () => {
     });
   });
 
+  it('names the hypervisor, which is found by its tools when nobody does', async () => {
+    const pvesh = join(folder, 'pvesh');
+    expect(read().hypervisor).toBe('host');
+    await writeFile(pvesh, '');
+    expect(read({}, 'a', pvesh).hypervisor).toBe('proxmox');
+    await write('hypervisor: host\n');
+    expect(read({}, 'a', pvesh).hypervisor).toBe('host');
+    await write('hypervisor: proxmox\n');
+    expect(read().hypervisor).toBe('proxmox');
+    await write('script: {guests: /g}\n');
+    expect(read({}, 'a', pvesh).hypervisor).toBe('script');
+  });
+
+  it.each([
+    ['hypervisor: script\n', 'name the programs'],
+    ['hypervisor: proxmox\nscript: {guests: /g}\n', 'remove the script block'],
+  ])('contradicts itself in %j', async (text, hint) => {
+    await write(text);
+    expect(problemsOf(() => read())['hypervisor']).toContain(hint);
+  });
+
   it('may be empty', async () => {
     await write('# nothing yet\n');
     expect(read().script).toBeNull();
@@ -135,6 +161,7 @@ describe('daemon.yaml', () => {
     ['wakers:\n  a: [{kind: ipmi, host: -x, user: u, passwordFile: /p}]\n', '0.host', 'host name'],
     ['wakers:\n  a: [{kind: plug, url: mqtt://b, topic: "x/#"}]\n', '0.topic', 'without + and #'],
     ['wakers:\n  a: [{kind: fax}]\n', 'wakers.a.0', 'use wol, ipmi, redfish, plug or script'],
+    ['hypervisor: xen\n', 'daemon.yaml:1:13 hypervisor', 'use proxmox, script or host'],
     ['script: [unclosed\n', 'daemon.yaml:2:1', ''],
     ['script:\n  guests: /g\n  queryTimeoutMs: 1\n', 'daemon.yaml:3:19', '100'],
   ])('points at the place of a problem in %j', async (text, field, hint) => {

@@ -187,4 +187,15 @@ describe('the first start', () => {
     });
     expect(heard('telemetry')[0]?.body.guests).toMatchObject([{ id: 'web', state: 'running' }]);
   });
+
+  it('says what it cannot learn where the tools of Proxmox VE are missing', async () => {
+    broker.directory.add({ cluster: 'home', daemon: 'nas' });
+    await start({ hypervisor: 'proxmox' }, { credential: credentialOf('nas', ['nas']) });
+    await until(() => heard('hello').length > 0 && heard('telemetry').length > 0);
+    const { driver, facts, guests } = heard('hello')[0]?.body ?? {};
+    expect(driver).toMatchObject({ name: 'proxmox', simulated: false });
+    expect(guests).toBeNull();
+    expect(facts).toMatchObject({ quorum: null, ha: null, storages: null, runningGuests: null });
+    expect(heard('telemetry')[0]?.body.guests).toBeNull();
+  });
 });
