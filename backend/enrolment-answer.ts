@@ -1,6 +1,6 @@
 /**
- * Answers the `enrol` of a session that a one-time token opened: the token is used up, the final
- * credential goes out once, and the session ends so that the daemon returns under its own name.
+ * Answers the `enrol` of a session that a one-time token opened with the daemon's credential, the
+ * same however often it is asked; the daemon then returns under its own name, which ends the token.
  */
 import { encode } from '../broker/contract/codec.ts';
 import type { Message } from '../broker/contract/messages.ts';

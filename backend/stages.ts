@@ -7,6 +7,7 @@ import type { Clock } from '../broker/contract/ports.ts';
 import { type Commands, createCommands } from './act/commands.ts';
 import { type Carrier, openCarrier, tlsFiles } from './carrier.ts';
 import type { Settings } from './config.ts';
+import type { Signer } from './act/signer.ts';
 import { createDecider } from './decider.ts';
 import { createEnrolmentAnswer } from './enrolment-answer.ts';
 import { createIngest, type Ingest } from './ingest/ingest.ts';
@@ -16,6 +17,7 @@ import type { Decision } from './round.ts';
 import { emptyFleet, type Fleet } from './state/fleet.ts';
 import { nodeState } from './state/node-state.ts';
 import { administration } from './store/sql/clusters.ts';
+import { sha256 } from './store/sql/credentials.ts';
 import { createEnrolments } from './store/sql/enrolments.ts';
 import { recordFacts } from './store/sql/facts-history.ts';
 import type { BackendParts, Stores, Undo } from './stores.ts';
@@ -46,6 +48,10 @@ function observe(
   });
 }
 
+/** Ed25519 signs the same content alike every time, and nobody without the key can. */
+const secretOfEnrolment = (signer: Signer, enrolment: string): string =>
+  sha256(signer.sign({ v: 1, type: 'enrolment-secret', enrolment }).signature);
+
 async function openWire(settings: Settings, { parts, stores, undo }: StageDeps) {
   const { clock, random, newId, log } = parts;
   const issue = () => tlsFiles(settings, join(settings.KR_DATA_DIR, 'tls'), clock.wallMs());
@@ -59,6 +65,7 @@ async function openWire(settings: Settings, { parts, stores, undo }: StageDeps) 
   const enrolments = createEnrolments({
     ...stores,
     caFingerprint: tls?.caFingerprint ?? null,
+    secretOf: (enrolment) => secretOfEnrolment(stores.signer, enrolment),
     random,
     newId,
     nowMs: () => clock.wallMs(),

@@ -24,9 +24,10 @@ function judgeOwner(message: Message, owner: Ownership): IngestRejection | undef
   if (message.cluster !== owner.cluster || !owner.nodes.has(message.node)) {
     return wrongIdentity('node', 'this daemon may not speak for it; add it to its enrolment');
   }
-  if (owner.enrolling !== (message.name === 'enrol')) {
-    const hint = owner.enrolling ? 'may only enrol with this token' : 'is enrolled already';
-    return wrongIdentity('client', hint);
+  // A token may renew the credential of a daemon that has one. The broker, which knows by what a
+  // session was opened, lets no other session enrol; whether a token is open, redeeming finds out.
+  if (owner.enrolling && message.name !== 'enrol') {
+    return wrongIdentity('client', 'may only enrol with this token');
   }
   if (message.name === 'hello' && message.body.driver.simulated !== owner.simulated) {
     const [driver, cluster] = owner.simulated ? ['real', 'simulated'] : ['simulated', 'real'];

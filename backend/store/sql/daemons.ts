@@ -13,7 +13,13 @@ import type { Schema } from './schema.ts';
 type DaemonKey = { cluster: string; daemon: string };
 /** What opens a session, and until when; null = no end. */
 type Key = { hash: string; untilMs: number | null };
-type Entry = { ownership: Ownership; keys: readonly Key[]; mqttHash: string | null };
+type Entry = {
+  ownership: Ownership;
+  keys: readonly Key[];
+  mqttHash: string | null;
+  /** The enrolment that yielded the daemon's present credential, still open to be asked again. */
+  redeemed?: string;
+};
 /** By client id, which is also the user name. */
 type Entries = Map<string, Entry>;
 
@@ -63,13 +69,24 @@ async function loadDaemons(db: Kysely<Schema>): Promise<Entries> {
   );
 }
 
-async function loadEnrolments(db: Kysely<Schema>): Promise<Entries> {
+/** With the tokens in `spent` closed for good. */
+async function loadEnrolments(
+  db: Kysely<Schema>,
+  { spent, nowMs }: { spent: readonly string[]; nowMs: number },
+): Promise<Entries> {
+  if (spent.length > 0) {
+    await db
+      .updateTable('enrolments')
+      .set((eb) => ({ expires_at_ms: nowMs, ver: eb('ver', '+', 1) }))
+      .where('id', 'in', spent)
+      .execute();
+  }
   const pending = await db
     .selectFrom('enrolments')
     .innerJoin('clusters', 'clusters.id', 'enrolments.cluster')
     .select(['cluster', 'daemon', 'nodes', 'token_hash', 'mqtt_hash'])
-    .select(['expires_at_ms', 'simulated'])
-    .where('used_at_ms', 'is', null)
+    .select(['enrolments.id', 'used_at_ms', 'expires_at_ms', 'simulated'])
+    .where('expires_at_ms', '>', nowMs)
     .execute();
   return new Map(
     pending.map((row) => {
@@ -81,7 +98,8 @@ async function loadEnrolments(db: Kysely<Schema>): Promise<Entries> {
         enrolling: true,
       };
       const keys = [{ hash: row.token_hash, untilMs: row.expires_at_ms }];
-      return [clientIdOf(row), { ownership, keys, mqttHash: row.mqtt_hash }];
+      const redeemed = row.used_at_ms === null ? {} : { redeemed: row.id };
+      return [clientIdOf(row), { ownership, keys, mqttHash: row.mqtt_hash, ...redeemed }];
     }),
   );
 }
@@ -104,11 +122,28 @@ export async function createDirectory(
   let reloading: Promise<void> = Promise.resolve();
   const listeners: (() => void)[] = [];
 
+  /** Enrolments whose credential has connected and that the store does not know as closed yet. */
+  const spent = new Set<string>();
+  const isSpent = ({ redeemed }: Entry): boolean => redeemed !== undefined && spent.has(redeemed);
+
   const refresh = async (): Promise<void> => {
-    const [newDaemons, newEnrolments] = [await loadDaemons(db), await loadEnrolments(db)];
+    const closing = [...spent];
+    // The daemons last: an enrolment seen as redeemed must not meet the credential before it.
+    const newEnrolments = await loadEnrolments(db, { spent: closing, nowMs: nowMs() });
+    const newDaemons = await loadDaemons(db);
     daemons = newDaemons;
-    enrolments = newEnrolments;
+    enrolments = new Map([...newEnrolments].filter(([, entry]) => !isSpent(entry)));
+    for (const id of closing) spent.delete(id);
     for (const listener of listeners) listener();
+  };
+  /** From the first connect with the new credential on, the token is worth nothing. */
+  const spend = (clientId: string): void => {
+    const { redeemed } = enrolments.get(clientId) ?? {};
+    if (redeemed === undefined) return;
+    enrolments.delete(clientId);
+    spent.add(redeemed);
+    // With the store away it stays in `spent`, and the next reload writes it.
+    directory.reload().catch(() => undefined);
   };
   /** A daemon that has its credential is not let in by a token any more. */
   const all = (): Entry[] => [...new Map([...enrolments, ...daemons]).values()];
@@ -117,7 +152,10 @@ export async function createDirectory(
     async authenticate(username, secret) {
       const hash = Buffer.from(sha256(secret), 'hex');
       const now = nowMs();
-      return opens(daemons.get(username), hash, now) ?? opens(enrolments.get(username), hash, now);
+      const owner = opens(daemons.get(username), hash, now);
+      if (!owner) return opens(enrolments.get(username), hash, now);
+      spend(username);
+      return owner;
     },
     ownership: (clientId) => (daemons.get(clientId) ?? enrolments.get(clientId))?.ownership,
     reload() {

@@ -1,7 +1,8 @@
 /**
- * How a daemon gets its credential: a person asks for a token, the daemon's first session may only
- * redeem it, once, within 15 minutes. Simulated daemons get theirs at once and by the thousand.
- * Secrets leave here in the answer and are never stored.
+ * How a daemon gets its credential: a person asks for a token, which opens a session that may only
+ * redeem it, within 15 minutes. As an answer may be lost, asking again yields the same credential,
+ * until it has connected once (daemons.ts). Simulated daemons get theirs at once and by the
+ * thousand. Secrets leave here in the answer and are never stored.
  */
 import type { Transaction } from 'kysely';
 import { mosquittoHash, mosquittoSaltBytes } from '../../../broker/acl.ts';
@@ -10,7 +11,7 @@ import { appendAudit } from '../../audit/chain.ts';
 import { ensureCluster, ensureNodes } from './clusters.ts';
 import { type NewCredential, replaceCredentials, sha256 } from './credentials.ts';
 import type { DaemonDirectory } from './daemons.ts';
-import { changed, type Database } from './database.ts';
+import { changed, ConflictError, type Database } from './database.ts';
 import type { Schema } from './schema.ts';
 
 const tokenLifeMs = 15 * 60_000;
@@ -48,6 +49,8 @@ export type EnrolmentDeps = {
   directory: DaemonDirectory;
   /** SHA-256 of our CA, which daemons pin; null where TLS is off. */
   caFingerprint: string | null;
+  /** The secret that this enrolment yields: 64 hex digits, always the same, known to us alone. */
+  secretOf: (enrolment: string) => string;
   random: Random;
   newId: NewId;
   nowMs: () => number;
@@ -70,7 +73,7 @@ const isVoid = (cluster: string, daemon: string): Refused => ({
     status: 409,
     code: 'KR_ENROLMENT_VOID',
     field: 'token',
-    detail: `no unused enrolment for ${cluster}/${daemon} is younger than 15 minutes`,
+    detail: `no open enrolment for ${cluster}/${daemon} is younger than 15 minutes`,
     wayOut: 'Ask for a new token with POST /api/v1/enrolments.',
   },
 });
@@ -95,12 +98,7 @@ async function writeToken(
   await ensureCluster(trx, { id: cluster, simulated, nowMs });
   await trx
     .deleteFrom('enrolments')
-    .where((eb) =>
-      eb.or([
-        eb('expires_at_ms', '<=', nowMs),
-        eb.and({ cluster, daemon: node, used_at_ms: null }),
-      ]),
-    )
+    .where((eb) => eb.or([eb('expires_at_ms', '<=', nowMs), eb.and({ cluster, daemon: node })]))
     .execute();
   await trx
     .insertInto('enrolments')
@@ -129,41 +127,55 @@ async function writeToken(
   });
 }
 
-/** The nodes an unused token was made for; it is used from here on. */
-async function useToken(
+/** Whether this enrolment gave the daemon the very credential that it has now. */
+async function hasCredential(
   trx: Transaction<Schema>,
   { cluster, daemon }: DaemonKey,
-  nowMs: number,
-): Promise<{ id: string; nodes: string[] } | undefined> {
-  const pending = await trx
-    .selectFrom('enrolments')
-    .select(['id', 'nodes'])
+  secretHash: string,
+): Promise<boolean> {
+  const row = await trx
+    .selectFrom('daemons')
+    .select('id')
     .where('cluster', '=', cluster)
-    .where('daemon', '=', daemon)
-    .where('used_at_ms', 'is', null)
-    .where('expires_at_ms', '>', nowMs)
+    .where('id', '=', daemon)
+    .where('secret_hash', '=', secretHash)
+    .where('revoked_at_ms', 'is', null)
     .executeTakeFirst();
-  if (!pending) return undefined;
-  const isOurs = await changed(
-    trx
-      .updateTable('enrolments')
-      .set((eb) => ({ used_at_ms: nowMs, ver: eb('ver', '+', 1) }))
-      .where('id', '=', pending.id)
-      .where('used_at_ms', 'is', null),
-  );
-  return isOurs ? { id: pending.id, nodes: JSON.parse(pending.nodes) as string[] } : undefined;
+  return row !== undefined;
 }
 
-/** Undefined when there is no valid token. */
+type Redeeming = { hashesOf: (enrolment: string) => Hashes; nowMs: number };
+
+/** Undefined when there is no valid token. Only the first call writes anything. */
 async function redeemToken(
   trx: Transaction<Schema>,
   { cluster, daemon }: DaemonKey,
-  { hashes, nowMs }: { hashes: Hashes; nowMs: number },
-): Promise<{ simulated: boolean } | undefined> {
-  const token = await useToken(trx, { cluster, daemon }, nowMs);
+  { hashesOf, nowMs }: Redeeming,
+): Promise<{ enrolment: string; simulated: boolean } | undefined> {
+  const token = await trx
+    .selectFrom('enrolments')
+    .select(['id', 'nodes', 'used_at_ms', 'ver'])
+    .where('cluster', '=', cluster)
+    .where('daemon', '=', daemon)
+    .where('expires_at_ms', '>', nowMs)
+    .executeTakeFirst();
   if (!token) return undefined;
-  const { id: enrolment, nodes } = token;
+  const { id: enrolment, ver } = token;
+  const hashes = hashesOf(enrolment);
   const simulated = await isSimulated(trx, cluster);
+  if (token.used_at_ms !== null) {
+    const isOurs = await hasCredential(trx, { cluster, daemon }, hashes.secretHash);
+    return isOurs ? { enrolment, simulated } : undefined;
+  }
+  const isFirst = await changed(
+    trx
+      .updateTable('enrolments')
+      .set({ used_at_ms: nowMs, ver: ver + 1 })
+      .where('id', '=', enrolment)
+      .where('ver', '=', ver),
+  );
+  if (!isFirst) throw new ConflictError(`enrolment ${enrolment} is being redeemed`);
+  const nodes = JSON.parse(token.nodes) as string[];
   await ensureNodes(trx, { cluster, nodes, nowMs });
   const credentials = [{ daemon, nodes, ...hashes }];
   await replaceCredentials(trx, { cluster, simulated, credentials, nowMs });
@@ -176,7 +188,7 @@ async function redeemToken(
     detail: { enrolment, nodes },
     atMs: nowMs,
   });
-  return { simulated };
+  return { enrolment, simulated };
 }
 
 type Simulated = { cluster: string; actor: string; credentials: NewCredential[]; nowMs: number };
@@ -244,15 +256,17 @@ export function createEnrolments(deps: EnrolmentDeps): Enrolments {
     },
 
     async redeem({ cluster, daemon }) {
-      const nowMs = deps.nowMs();
-      const secret = newSecret();
-      const hashes = hashesOf(secret);
+      const redeeming = {
+        hashesOf: (enrolment: string) => hashesOf(deps.secretOf(enrolment)),
+        nowMs: deps.nowMs(),
+      };
       const done = await database.transaction((trx) =>
-        redeemToken(trx, { cluster, daemon }, { hashes, nowMs }),
+        redeemToken(trx, { cluster, daemon }, redeeming),
       );
       if (!done) return isVoid(cluster, daemon);
       await directory.reload();
-      return { ok: true, daemon, secret, simulated: done.simulated };
+      const { enrolment, simulated } = done;
+      return { ok: true, daemon, secret: deps.secretOf(enrolment), simulated };
     },
   };
 }

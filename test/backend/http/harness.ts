@@ -26,6 +26,7 @@ import type { RangeQuery } from '../../../backend/store/ports.ts';
 import { createAccounts } from '../../../backend/store/sql/accounts.ts';
 import { createSessions, createTokens } from '../../../backend/store/sql/sessions.ts';
 import { type Database, openDatabase } from '../../../backend/store/sql/database.ts';
+import { sha256 } from '../../../backend/store/sql/credentials.ts';
 import { createDirectory } from '../../../backend/store/sql/daemons.ts';
 import { createEnrolments } from '../../../backend/store/sql/enrolments.ts';
 import { idsOf, seededRandom, virtualClock } from '../../support/clock.ts';
@@ -272,6 +273,7 @@ export async function startHarness(config: Partial<HttpConfig> = {}) {
       database,
       directory,
       caFingerprint: null,
+      secretOf: (enrolment) => sha256(`key of this test ${enrolment}`),
       random,
       newId,
       nowMs,
