@@ -43,9 +43,9 @@ beforeEach(async () => {
   });
 });
 afterEach(async () => {
-  simulation.run.signal('SIGKILL');
-  await simulation.run.exited;
-  await stack.remove();
+  simulation?.run.signal('SIGKILL');
+  await simulation?.run.exited;
+  await stack?.remove();
   await mariadb.stop();
 });
 
@@ -67,7 +67,7 @@ it('goes on while the database hangs, says so, and recovers by itself', async ()
   await until(async () => (await stack.api.get(`commands/${String(id)}`))['state'] === 'SUCCEEDED');
   await flows();
   expect(await stack.api.get('audit/verify?cluster=sim-001')).toMatchObject({ ok: true });
-});
+}, 90_000);
 
 it('goes on when the database is gone for good, and still ends cleanly', async () => {
   process.kill(mariadb.pid, 'SIGKILL');

@@ -134,8 +134,11 @@ export type Stack = {
 
 async function ready(run: Run, file: string): Promise<void> {
   await until(
-    () => {
-      if (run.isOver()) throw new Error(`kernreaktor start ended: ${run.stderr().slice(-4_000)}`);
+    async () => {
+      if (run.isOver()) {
+        await run.exited;
+        throw new Error(`kernreaktor start ended: ${run.stderr().slice(-4_000)}`);
+      }
       if (!existsSync(file)) return false;
       // One that was killed leaves its file behind.
       return (JSON.parse(readFileSync(file, 'utf8')) as Runtime).pid === run.pid;
