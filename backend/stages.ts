@@ -103,7 +103,7 @@ export async function createStages(settings: Settings, deps: StageDeps) {
     database,
     link: carrier.link,
     signer,
-    owner: signer.serverId,
+    owner: stores.installationId,
     fleet: () => fleet,
     watermark: (cluster, node) => ingest.watermark(cluster, node),
     intervalMs: () => settings.KR_SAMPLE_INTERVAL_MS,

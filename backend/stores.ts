@@ -6,7 +6,7 @@ import { mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Clock, Log, NewId, Random } from '../broker/contract/ports.ts';
 import { writeDirectory } from '../broker/file-directory.ts';
-import { openSigner } from './act/signer.ts';
+import { keepId, openSigner } from './act/signer.ts';
 import { checkConfigFile } from './config-file.ts';
 import { importConfig } from './config-import.ts';
 import { ConfigError, configPath, type Settings } from './config.ts';
@@ -112,5 +112,7 @@ export async function openStores(settings: Settings, parts: BackendParts, undo: 
   const signer = await openSigner({ folder: join(folder, 'keys'), random, newId });
   const directory = await createDirectory(database.db, () => clock.wallMs());
   keepDirectoryFile(settings, directory, log);
-  return { database, metrics, signer, directory };
+  // Not among the keys: two backends may share those, and must still hold different leases.
+  const installationId = await keepId(folder, 'installation-id', newId);
+  return { database, metrics, signer, directory, installationId };
 }

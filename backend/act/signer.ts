@@ -11,7 +11,7 @@ import {
   type KeyObject,
   sign as signBytes,
 } from 'node:crypto';
-import { mkdir, open, readdir, readFile } from 'node:fs/promises';
+import { mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { NewId, Random } from '../../broker/contract/ports.ts';
 import { Uuid } from '../../broker/contract/ids.ts';
@@ -48,15 +48,21 @@ function newPem(random: Random): string {
   return key.export({ format: 'pem', type: 'pkcs8' }).toString();
 }
 
-/** Durable before anyone can pin it: a key lost after a power cut would orphan every daemon. */
+/**
+ * Durable before anyone can pin it: a key lost after a power cut would orphan every daemon. Whole
+ * or not there: what a killed start left half written is no key. The folder has one owner at a time.
+ */
 async function writeOnce(folder: string, name: string, text: string): Promise<void> {
-  const file = await open(join(folder, name), 'wx', 0o600);
+  const temporary = join(folder, `${name}.new`);
+  await rm(temporary, { force: true });
+  const file = await open(temporary, 'wx', 0o600);
   try {
     await file.writeFile(text);
     await file.sync();
   } finally {
     await file.close();
   }
+  await rename(temporary, join(folder, name));
   const directory = await open(folder, 'r');
   try {
     await directory.sync();
@@ -84,9 +90,10 @@ async function keyNames(folder: string): Promise<string[]> {
   return names.sort((a, b) => numberOf(a) - numberOf(b));
 }
 
-async function readServerId(folder: string, newId: NewId): Promise<string> {
-  const path = join(folder, idFile);
-  if (!(await readdir(folder)).includes(idFile)) await writeOnce(folder, idFile, `${newId()}\n`);
+/** The UUID in this file, made at the first call. */
+export async function keepId(folder: string, name: string, newId: NewId): Promise<string> {
+  const path = join(folder, name);
+  if (!(await readdir(folder)).includes(name)) await writeOnce(folder, name, `${newId()}\n`);
   const parsed = Uuid.safeParse((await readFile(path, 'utf8')).trim());
   if (!parsed.success) throw new SignerError(`${path} holds no UUID: restore it from a backup`);
   return parsed.data;
@@ -113,7 +120,7 @@ export async function openSigner(options: SignerOptions): Promise<Signer> {
   const [first] = keys;
   if (!first) throw new SignerError(`${folder} holds no key`);
   return {
-    serverId: await readServerId(folder, newId),
+    serverId: await keepId(folder, idFile, newId),
     serverKeys: keys.map(({ serverKey }) => serverKey),
     sign(content) {
       const signed = JSON.stringify(content);

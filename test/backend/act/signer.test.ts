@@ -1,10 +1,10 @@
 import { createPublicKey, verify } from 'node:crypto';
-import { chmod, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { Signed, ServerKey } from '../../../broker/contract/server.ts';
-import { openSigner } from '../../../backend/act/signer.ts';
+import { keepId, openSigner } from '../../../backend/act/signer.ts';
 import { idsOf, seededRandom, virtualClock } from '../../support/clock.ts';
 
 let folder: string;
@@ -73,5 +73,30 @@ describe('the signer', () => {
     await writeFile(path, 'torn');
     await expect(open(2)).rejects.toMatchObject({ code: 'KR_SERVER_KEY' });
     expect(await readFile(path, 'utf8')).toBe('torn');
+  });
+
+  it('is not kept from its first key by a start that was killed while it wrote one', async () => {
+    await mkdir(folder);
+    for (const name of ['server-1.pem.new', 'server-id.new']) {
+      await writeFile(join(folder, name), '-----BEG');
+    }
+    const first = await open(1);
+    expect((await open(2)).serverId).toBe(first.serverId);
+    expect((await readdir(folder)).sort()).toEqual(['server-1.pem', 'server-id']);
+    expect((await stat(join(folder, 'server-1.pem'))).mode & 0o777).toBe(0o600);
+  });
+});
+
+describe('the id of an installation', () => {
+  it('stays the same in its folder, and is another in every other folder', async () => {
+    const make = (at: string, seed: number) =>
+      keepId(at, 'installation-id', idsOf(virtualClock(), seededRandom(seed)));
+    const parent = join(folder, '..');
+    const first = await make(parent, 1);
+    expect(await make(parent, 2)).toBe(first);
+    await mkdir(folder);
+    expect(await make(folder, 3)).not.toBe(first);
+    await writeFile(join(parent, 'installation-id'), 'mine\n');
+    await expect(make(parent, 4)).rejects.toThrow(/installation-id holds no UUID/);
   });
 });
