@@ -295,5 +295,6 @@ try {
   const line = lineForUsers(error);
   if (line === undefined) throw error;
   process.stderr.write(`${line}\n`);
-  process.exitCode = 2;
+  // What had begun when the start failed may hold timers and sockets that nobody will end.
+  process.exit(2);
 }
