@@ -63,9 +63,7 @@ async function runningGuests(
   guests: readonly LocalGuest[] | null,
 ): Promise<number | null> {
   if (guests === null) return null;
-  const alive = await Promise.all(guests.map(({ type, vmid }) => context.host.isAlive(type, vmid)));
-  if (alive.includes(null)) return listRunning(context, pveNode);
-  return alive.filter((isAlive) => isAlive === true).length;
+  return (await context.host.countAlive()) ?? listRunning(context, pveNode);
 }
 
 const busyMax = 64;

@@ -32,9 +32,12 @@ const HaService = z.object({
 });
 type HaService = z.infer<typeof HaService>;
 
+/** A service that is not understood must not pass as something else. */
+const HaOther = z.object({ type: text.refine((type) => type !== 'service') }).transform(() => null);
+
 /** `/cluster/ha/status/current`: services among rows of quorum, master, lrm and fencing. */
 export const HaCurrent = z
-  .array(z.union([HaService, z.object({ type: text }).transform(() => null)]))
+  .array(z.union([HaService, HaOther]))
   .transform((rows) => rows.filter((row) => row !== null));
 
 /** `/cluster/options`: both options as an object or as text. */

@@ -24,7 +24,12 @@ export type HostFiles = {
   tasks(): Promise<ListedTask[] | null>;
   /** null where this host's cgroups cannot be seen. */
   isAlive(type: GuestType, vmid: string): Promise<boolean | null>;
+  /** How many guests have processes here, also those still on their way in. */
+  countAlive(): Promise<number | null>;
 };
+
+/** Of cgroup v2, which alone is read. */
+const cgroupMark = 'sys/fs/cgroup/cgroup.controllers';
 
 export const cgroupOf = (type: GuestType, vmid: string): string =>
   type === 'qemu' ? `sys/fs/cgroup/qemu.slice/${vmid}.scope` : `sys/fs/cgroup/lxc/${vmid}`;
@@ -56,15 +61,44 @@ export function createHostFiles(files: Files): HostFiles {
         continue;
       }
       const text = await files.text(configPath(type, vmid));
-      // Deleted or moved since the list was read.
-      if (text === null) continue;
+      // Gone since the list was read, or not to be read: without it the list is not whole.
+      if (text === null) return null;
       next.set(vmid, { version, guest: { vmid, type, config: parseConfig(text) } });
     }
     kept = next;
     return [...next.values()].map(({ guest }) => guest);
   }
 
+  async function isAlive(type: GuestType, vmid: string): Promise<boolean | null> {
+    if (!(await files.exists(cgroupMark))) return null;
+    const folder = cgroupOf(type, vmid);
+    const events = await files.text(`${folder}/cgroup.events`);
+    if (events !== null) return /^populated 1$/m.test(events);
+    return (await files.exists(folder)) ? null : false;
+  }
+
+  async function countAlive(): Promise<number | null> {
+    if (!(await files.exists(cgroupMark))) return null;
+    const places = [
+      ['qemu', 'sys/fs/cgroup/qemu.slice', /^(\d+)\.scope$/],
+      ['lxc', 'sys/fs/cgroup/lxc', /^(\d+)$/],
+    ] as const;
+    let count = 0;
+    for (const [type, folder, form] of places) {
+      for (const name of (await files.names(folder)) ?? []) {
+        const [, vmid] = form.exec(name) ?? [];
+        if (vmid === undefined) continue;
+        const isGuestAlive = await isAlive(type, vmid);
+        if (isGuestAlive === null) return null;
+        count += Number(isGuestAlive);
+      }
+    }
+    return count;
+  }
+
   return {
+    isAlive,
+    countAlive,
     members: () => json(Members, 'etc/pve/.members'),
     placement,
     guests,
@@ -73,11 +107,6 @@ export function createHostFiles(files: Files): HostFiles {
     async tasks() {
       const text = await files.text('var/log/pve/tasks/active');
       return text === null ? null : parseActiveTasks(text);
-    },
-    async isAlive(type, vmid) {
-      if (!(await files.exists('sys/fs/cgroup/cgroup.controllers'))) return null;
-      const events = await files.text(`${cgroupOf(type, vmid)}/cgroup.events`);
-      return /^populated 1$/m.test(events ?? '');
     },
   };
 }

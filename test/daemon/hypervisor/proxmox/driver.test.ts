@@ -1,4 +1,4 @@
-import { readFile, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import { type Action, commandArgs } from '../../../../broker/contract/command.ts';
@@ -114,6 +114,22 @@ describe('describing a node', () => {
     const sample = await driver.sample('alpha');
     expect(sample.membersOnline).toBeNull();
     expect(sample.node.votes).toBe(0);
+  });
+
+  it('counts a guest that is still on its way in, and does not guess at one it cannot see', async () => {
+    const { rig, driver } = await bench();
+    const scope = join(rig.trees['alpha']?.root ?? '', 'sys/fs/cgroup/qemu.slice/777.scope');
+    await mkdir(scope);
+    expect((await driver.describe('alpha')).facts.runningGuests).toBe(2);
+    await writeFile(join(scope, 'cgroup.events'), 'populated 1\nfrozen 0\n');
+    expect((await driver.describe('alpha')).facts.runningGuests).toBe(3);
+  });
+
+  it('lists no guests at all when one configuration cannot be read', async () => {
+    const { rig, driver } = await bench();
+    await rm(join(rig.trees['alpha']?.root ?? '', 'etc/pve/qemu-server/100.conf'));
+    expect((await driver.sample('alpha')).guests).toBeNull();
+    expect((await driver.describe('alpha')).facts.runningGuests).toBeNull();
   });
 
   it('takes no answer for "unknown", never for "none"', async () => {

@@ -295,6 +295,10 @@ describe('high availability', () => {
     expect(isOwnedByBalancer(ClusterOptions.parse(options), service)).toBe(expected);
   });
 
+  it('refuses a service that it does not understand, instead of hiding it', () => {
+    expect(HaCurrent.safeParse([{ type: 'service', sid: 'vm:100' }]).success).toBe(false);
+  });
+
   it('names services by sid, with our spelling of the node', () => {
     const facts = haFacts(
       {
