@@ -10,8 +10,9 @@ import {
   type GrantContent,
   type Offer,
 } from '../../broker/contract/command.ts';
-import type { Driver, NodeFacts } from '../../broker/contract/facts.ts';
+import type { Driver, GuestFacts, NodeFacts } from '../../broker/contract/facts.ts';
 import type { Refusal } from './command-state.ts';
+import { nodeGuards } from './guards-node.ts';
 import type { PolicyReading } from './local-policy.ts';
 
 /** The common part of offer and grant. */
@@ -25,6 +26,7 @@ export type GuardFacts = {
   grant: GrantContent | null;
   driver: Driver | null;
   nodeFacts: NodeFacts | null;
+  guests: readonly GuestFacts[] | null;
   runningGuests: number | null;
   maxEpoch: number;
   policy: PolicyReading;
@@ -242,7 +244,7 @@ const rows: Guard[] = [
   },
 ];
 
-export const guards: readonly Guard[] = rows;
+export const guards: readonly Guard[] = [...rows, ...nodeGuards];
 
 /** The first denial, or null: nothing speaks against it. */
 export function judge(facts: GuardFacts): Denial | null {

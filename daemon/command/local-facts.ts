@@ -19,7 +19,7 @@ export type FactSources = {
 
 export type LocalFacts = Pick<
   GuardFacts,
-  'driver' | 'nodeFacts' | 'runningGuests' | 'policy' | 'isHeldHere'
+  'driver' | 'nodeFacts' | 'guests' | 'runningGuests' | 'policy' | 'isHeldHere'
 > & { bootId: string | null };
 
 const factsMaxMs = 5_000;
@@ -76,6 +76,7 @@ export async function gatherFacts(
   return {
     driver: description?.driver ?? null,
     nodeFacts: description?.facts ?? null,
+    guests: description?.guests ?? null,
     bootId: description?.bootId ?? null,
     runningGuests: isPowerOff(kind) ? await countRunning(sources, node, description) : null,
     ...will,

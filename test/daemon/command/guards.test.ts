@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { commandArgs, type CommandKind, type Offer } from '../../../broker/contract/command.ts';
-import { NodeFacts } from '../../../broker/contract/facts.ts';
+import { GuestFacts, NodeFacts } from '../../../broker/contract/facts.ts';
 import type { PolicyReading } from '../../../daemon/command/local-policy.ts';
 import { type GuardFacts, guards, judge } from '../../../daemon/command/guards.ts';
 
@@ -15,6 +15,41 @@ const offer = (kind: CommandKind, more: Partial<Offer> = {}): Offer => ({
   ...more,
 });
 
+type Quorum = NonNullable<NodeFacts['quorum']>;
+const link = { name: 'eno1', mac: '02:00:00:00:00:01', wakeOnMagic: true };
+const noHa = {
+  managed: false,
+  lrmState: 'idle',
+  mode: null,
+  watchdogOpen: false,
+  shutdownPolicy: 'conditional',
+  services: [] as { sid: string; state: string; node: string }[],
+};
+
+/** A standalone host that may be switched off, changed where a test cares. */
+const nodeFacts = (change: object = {}): NodeFacts =>
+  NodeFacts.parse({ roles: [], busy: [], links: [link], ...change });
+
+const quorumOf = (count: number, change: Partial<Quorum> = {}): Quorum => ({
+  quorate: true,
+  expectedVotes: count,
+  totalVotes: count,
+  quorumVotes: Math.floor(count / 2) + 1,
+  members: Array.from({ length: count }, (_, index) => {
+    return { node: `n${index + 1}`, votes: 1, online: true };
+  }),
+  qdevice: null,
+  ...change,
+});
+
+/** In a cluster of this many, with whatever is changed about quorum and HA. */
+const clustered = (count: number, quorum: Partial<Quorum> = {}, ha: object | null = {}) => ({
+  nodeFacts: nodeFacts({ quorum: quorumOf(count, quorum), ha: ha && { ...noHa, ...ha } }),
+});
+const qdevice = { votes: 1, alive: true, voting: true, seenAgeMs: 3_000 };
+const pair = { expectedVotes: 3, quorumVotes: 2 };
+const vm = (state: string, node: string) => ({ services: [{ sid: 'vm:1', state, node }] });
+
 const facts = (wanted: Offer, more: Partial<GuardFacts> = {}): GuardFacts => ({
   node: 'n1',
   wanted,
@@ -25,7 +60,8 @@ const facts = (wanted: Offer, more: Partial<GuardFacts> = {}): GuardFacts => ({
     simulated: false,
     capabilities: Object.keys(commandArgs) as CommandKind[],
   },
-  nodeFacts: NodeFacts.parse({}),
+  nodeFacts: nodeFacts(),
+  guests: [],
   runningGuests: 0,
   maxEpoch: 4,
   policy: { ok: true, policy: { allow: null, protected: false } },
@@ -92,10 +128,50 @@ describe('node-local guards', () => {
     ['disk', 'KR_DISK_FULL', start, { hasReserve: false }],
     ['target-busy', 'KR_TARGET_BUSY', start, { isTargetBusy: true }],
     ['protected', 'KR_PROTECTED', shutdown, { policy: protectedPolicy }],
-    ['protected', 'KR_PROTECTED', shutdown, { nodeFacts: NodeFacts.parse({ protected: true }) }],
+    ['protected', 'KR_PROTECTED', shutdown, { nodeFacts: nodeFacts({ protected: true }) }],
     ['protected', 'KR_PROTECTED', offer('node.reboot'), { policy: protectedPolicy }],
     ['running-guests', 'KR_GUESTS_RUNNING', shutdown, { runningGuests: 3 }],
     ['running-guests', 'KR_GUESTS_RUNNING', shutdown, { runningGuests: null }],
+    ['votes', 'KR_TWO_NODES', shutdown, clustered(2)],
+    [
+      'votes',
+      'KR_QUORUM',
+      shutdown,
+      clustered(2, { ...pair, qdevice: { ...qdevice, alive: false } }),
+    ],
+    [
+      'votes',
+      'KR_QUORUM',
+      shutdown,
+      clustered(2, { ...pair, qdevice: { ...qdevice, seenAgeMs: null } }),
+    ],
+    ['votes', 'KR_QUORUM', shutdown, clustered(5, { members: quorumOf(3).members })],
+    ['votes', 'KR_QUORUM', shutdown, clustered(5, { quorate: false })],
+    ['votes', 'KR_QUORUM', offer('node.reboot'), clustered(3, { expectedVotes: 5 })],
+    [
+      'votes',
+      'KR_QUORUM_UNKNOWN',
+      shutdown,
+      { nodeFacts: nodeFacts({ ha: { ...noHa, managed: true } }) },
+    ],
+    ['ha', 'KR_HA_UNKNOWN', shutdown, clustered(5, {}, null)],
+    ['ha', 'KR_HA_BUSY', shutdown, clustered(5, {}, vm('fence', 'n2'))],
+    ['ha', 'KR_HA_SERVICES', shutdown, clustered(5, {}, vm('started', 'n1'))],
+    ['ha', 'KR_HA_POLICY', shutdown, clustered(5, {}, { managed: true, shutdownPolicy: null })],
+    ['ha', 'KR_HA_DISARMED', shutdown, clustered(5, {}, { managed: true, mode: 'disarmed' })],
+    ['ha', 'KR_HA_WATCHDOG', shutdown, clustered(5, {}, { managed: true, watchdogOpen: true })],
+    ['roles', 'KR_ROLES_UNKNOWN', shutdown, { nodeFacts: nodeFacts({ roles: null }) }],
+    ['roles', 'KR_PROTECTED', shutdown, { nodeFacts: nodeFacts({ roles: ['ceph-osd'] }) }],
+    ['busy', 'KR_BUSY_UNKNOWN', shutdown, { nodeFacts: nodeFacts({ busy: null }) }],
+    ['busy', 'KR_BUSY', shutdown, { nodeFacts: nodeFacts({ busy: [{ what: 'vzdump' }] }) }],
+    ['busy', 'KR_ON_BATTERY', shutdown, { nodeFacts: nodeFacts({ upsOnBattery: true }) }],
+    ['wake-path', 'KR_WAKE_DISARMED', shutdown, { nodeFacts: nodeFacts({ links: null }) }],
+    [
+      'guest-lock',
+      'KR_LOCKED',
+      offer('guest.stop'),
+      { guests: [GuestFacts.parse({ id: '100', kind: 'vm', name: 'web', lock: 'backup' })] },
+    ],
   ])('rule %s denies with %s', (rule, code, wanted, more) => {
     const denial = judge(facts(wanted, more));
     expect(denial).toMatchObject({ rule, code });
@@ -117,6 +193,23 @@ describe('node-local guards', () => {
       expect(judge(facts(offer(kind), more))).toBeNull();
     },
   );
+
+  it.each<[string, Partial<GuardFacts>]>([
+    ['one of three nodes', clustered(3)],
+    ['one of two with a QDevice', clustered(2, { ...pair, qdevice })],
+    ['a node whose HA services are elsewhere or stopped', clustered(3, {}, vm('started', 'n2'))],
+    ['a node in HA maintenance', clustered(3, {}, { managed: true, mode: 'maintenance' })],
+  ])('let %s be switched off', (_what, more) => {
+    expect(judge(facts(shutdown, more))).toBeNull();
+  });
+
+  it('asks a reboot for no way back, and other kinds for nothing about the node', () => {
+    const bare = { nodeFacts: NodeFacts.parse({}) };
+    expect(
+      judge(facts(offer('node.reboot'), { nodeFacts: nodeFacts({ links: null }) })),
+    ).toBeNull();
+    expect(judge(facts(start, bare))).toBeNull();
+  });
 
   it('gives each rule its own id', () => {
     expect(new Set(guards.map(({ id }) => id)).size).toBe(guards.length);

@@ -63,6 +63,14 @@ export type World = {
   observe: (work: Work) => Promise<Observation>;
 };
 
+/** A standalone host that nobody needs and that can be woken: it may be switched off. */
+const idleNode = NodeFacts.parse({
+  runningGuests: 0,
+  roles: [],
+  busy: [],
+  links: [{ name: 'eno1', mac: '02:00:00:00:00:01', wakeOnMagic: true }],
+});
+
 export function createWorld(): World {
   const done: Performed = { exitCode: 0, detail: 'done', output: 'all well' };
   return {
@@ -73,7 +81,7 @@ export function createWorld(): World {
     description: {
       driver: { name: 'script', version: '1', simulated: false, capabilities: kinds },
       bootId: '00000000-0000-4000-8000-000000000001',
-      facts: NodeFacts.parse({ runningGuests: 0 }),
+      facts: idleNode,
       guests: null,
     },
     sample: () => Promise.reject(new Error('no sample')),
