@@ -5,7 +5,7 @@
 import { mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Clock, Log, NewId, Random } from '../broker/contract/ports.ts';
-import { writeDirectory } from '../broker/file-directory.ts';
+import { directoryWriter } from '../broker/file-directory.ts';
 import { keepId, openSigner } from './act/signer.ts';
 import { checkConfigFile } from './config-file.ts';
 import { importConfig } from './config-import.ts';
@@ -71,8 +71,9 @@ function keepDirectoryFile(settings: Settings, directory: DaemonDirectory, log: 
   if (settings.KR_MQTT_URL === undefined || password === undefined) return;
   const path = join(settings.KR_DATA_DIR, 'broker', 'directory.json');
   const server = { username, secretHash: sha256(password) };
+  const writeFile = directoryWriter(path);
   const write = (): void => {
-    writeDirectory(path, { server, daemons: directory.fileEntries() }).catch((error: unknown) =>
+    writeFile({ server, daemons: directory.fileEntries() }).catch((error: unknown) =>
       log.error({ err: error, path }, 'directory file not written'),
     );
   };

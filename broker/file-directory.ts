@@ -47,6 +47,16 @@ export async function writeDirectory(path: string, content: DirectoryFile): Prom
   await rename(`${path}.new`, path);
 }
 
+/** Writes one change after the other, since all go through one temporary file. */
+export function directoryWriter(path: string): (content: DirectoryFile) => Promise<void> {
+  let last: Promise<void> = Promise.resolve();
+  return (content) => {
+    const write = (): Promise<void> => writeDirectory(path, content);
+    last = last.then(write, write);
+    return last;
+  };
+}
+
 type Entry = { ownership: Ownership; hashes: readonly string[] };
 type Loaded = { server: ServerCredential; entries: Map<string, Entry> };
 

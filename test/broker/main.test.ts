@@ -1,10 +1,15 @@
-import { mkdtemp, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { connectServerLink } from '../../broker/client.ts';
 import { BrokerConfigError, readBrokerConfig } from '../../broker/config.ts';
-import { type DirectoryFile, fileDirectory, writeDirectory } from '../../broker/file-directory.ts';
+import {
+  type DirectoryFile,
+  directoryWriter,
+  fileDirectory,
+  writeDirectory,
+} from '../../broker/file-directory.ts';
 import { startBrokerProcess } from '../../broker/main.ts';
 import type { Incoming } from '../../broker/port.ts';
 import { seededRandom, virtualClock } from '../support/clock.ts';
@@ -28,6 +33,17 @@ const daemon = (id: string, secret = secretOf(`home/${id}`)) => ({
 const content = (...daemons: DirectoryFile['daemons']): DirectoryFile => ({
   server: { username: 'kernreaktor-server', secretHash: hashOf('server secret') },
   daemons,
+});
+
+describe('the file of the directory', () => {
+  it('is whole and the newest, however quickly one change follows another', async () => {
+    const path = join(folder, 'broker', 'directory.json');
+    const write = directoryWriter(path);
+    const changes = Array.from({ length: 40 }, (_, index) => content(daemon(`pve${index}`)));
+    await Promise.all(changes.map((change) => write(change)));
+    expect(JSON.parse(await readFile(path, 'utf8'))).toEqual(changes[39]);
+    await expect(directoryWriter(join(path, 'below'))(content())).rejects.toThrow(/EEXIST|ENOTDIR/);
+  });
 });
 
 describe('readBrokerConfig', () => {
