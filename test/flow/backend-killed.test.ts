@@ -74,10 +74,14 @@ it('leaves nothing undecided and begins nothing twice when the backend is killed
   expect(await totalOf(api)).toBeLessThan(count);
   await until(async () => (await totalOf(api)) >= count, { what: 'the last', withinMs: 60_000 });
   let told: Command[] = [];
-  await until(async () => {
-    told = await allCommands(api);
-    return told.every(({ state }) => isTerminal(state) || state === 'INDETERMINATE');
-  });
+  const isDecided = ({ state }: Command) => isTerminal(state) || state === 'INDETERMINATE';
+  await until(
+    async () => {
+      told = await allCommands(api);
+      return told.every(isDecided);
+    },
+    { what: 'the end of every command', withinMs: 60_000 },
+  );
   expect(told).toHaveLength(count);
   const undecided = told.filter(({ state }) => !isTerminal(state));
   for (const { state, stateReason } of undecided) {
@@ -92,4 +96,4 @@ it('leaves nothing undecided and begins nothing twice when the backend is killed
     expect(verified).toMatchObject({ chain: cluster, ok: true });
   }
   expect(await stack.api.get('audit/verify')).toMatchObject({ ok: true });
-}, 90_000);
+}, 150_000);
