@@ -109,13 +109,24 @@ async function readMoves(step: Step, guest: string): Promise<Move[]> {
   }));
 }
 
+/** A guest that has just moved is described by its new node within a minute; till then, as before. */
+function describedElsewhere({ context, cluster }: Step, guest: string): GuestFacts | null {
+  for (const node of context.fleet().nodesByCluster.get(cluster.id)?.values() ?? []) {
+    if (!node.guestFactsJson?.includes(`"${guest}"`)) continue;
+    const known = JSON.parse(node.guestFactsJson) as GuestFacts[];
+    const facts = known.find(({ id }) => id === guest);
+    if (facts) return facts;
+  }
+  return null;
+}
+
 export async function readGuest(step: Step, guest: string): Promise<GuestFact | null> {
   const { context, cluster } = step;
   const sample = context.fleet().guests.get(`${cluster.id}/${guest}`);
   if (!sample) return null;
   const node = context.fleet().nodes.get(nodeKey(cluster.id, sample.node));
   const known = JSON.parse(node?.guestFactsJson ?? '[]') as GuestFacts[];
-  const facts = known.find(({ id }) => id === guest) ?? null;
+  const facts = known.find(({ id }) => id === guest) ?? describedElsewhere(step, guest);
   return { sample, facts, moves: await readMoves(step, guest) };
 }
 
