@@ -10,8 +10,11 @@ import { nodeState } from '../state/node-state.ts';
 
 export type Autonomy = 'observe' | 'recommend' | 'approve' | 'auto';
 
-export const autonomyOf = (cluster: ClusterRecord, kind: CommandKind): Autonomy =>
-  cluster.autonomy[kind] ?? cluster.autonomy['default'] ?? 'observe';
+/** A real cluster never acts by itself, whatever its row says, until wakes can be proven. */
+export function autonomyOf(cluster: ClusterRecord, kind: CommandKind): Autonomy {
+  const wished = cluster.autonomy[kind] ?? cluster.autonomy['default'] ?? 'observe';
+  return wished === 'auto' && !cluster.simulated ? 'approve' : wished;
+}
 
 export type Dispatched =
   | { intent: Intent; outcome: 'submitted'; commandId: string; state: CommandState }

@@ -71,7 +71,9 @@ function approvalOf(step: Step, submission: Submission): { isApproved: boolean; 
   const { origin, kind, approved } = submission;
   if (origin !== 'engine') return { isApproved: approved, ttlMs: plannedTtlMs };
   const autonomy = JSON.parse(step.cluster.autonomy) as Autonomy;
-  const level = autonomy[kind] ?? autonomy.default ?? 'observe';
+  const wished = autonomy[kind] ?? autonomy.default ?? 'observe';
+  // A real cluster never acts by itself, whatever its row says, until wakes can be proven.
+  const level = wished === 'auto' && step.cluster.simulated === 0 ? 'approve' : wished;
   if (level === 'observe' || level === 'recommend') {
     refuse(409, 'KR_AUTONOMY', {
       field: 'kind',

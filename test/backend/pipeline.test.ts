@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { type Dispatched, dispatch } from '../../backend/act/dispatch.ts';
+import { autonomyOf, type Dispatched, dispatch } from '../../backend/act/dispatch.ts';
 import { emptyHistory } from '../../backend/decide/history.ts';
 import type { Intent, Plan } from '../../backend/decide/plan.ts';
 import { createPipeline } from '../../backend/pipeline.ts';
@@ -215,6 +215,19 @@ describe('a round', () => {
     await run();
     expect([kept, audit]).toEqual([[], []]);
   });
+});
+
+describe('autonomy', () => {
+  it.each([
+    [true, 'auto'],
+    [false, 'approve'],
+  ] as const)(
+    'of a cluster whose simulated is %s and whose wish is auto is %s',
+    (simulated, level) => {
+      const record = cluster({ simulated, autonomy: { default: 'auto' } });
+      expect(autonomyOf(record, 'guest.migrate')).toBe(level);
+    },
+  );
 });
 
 describe('dispatch', () => {

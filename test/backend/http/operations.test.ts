@@ -34,6 +34,31 @@ const overSocket = (path: string, url: string, options: { method?: string; body?
     sent.end(body === undefined ? undefined : JSON.stringify(body));
   });
 
+describe('autonomy', () => {
+  it('is never auto on a real cluster, and nothing of such a request is applied', async () => {
+    const { socketPath } = await start();
+    await addCluster(h.database, h.fleet, 'attic');
+    await h.database.db
+      .updateTable('clusters')
+      .set({ simulated: 0 })
+      .where('id', '=', 'attic')
+      .execute();
+    const body = { autonomy: { 'guest.scale': 'approve', 'guest.migrate': 'auto' } };
+    const reply = await overSocket(socketPath, '/api/v1/clusters/attic', { method: 'PATCH', body });
+    expect(reply.status).toBe(409);
+    expect(JSON.parse(reply.body)).toMatchObject({
+      code: 'KR_CONFLICT',
+      field: 'autonomy.guest.migrate',
+    });
+    const row = await h.database.db
+      .selectFrom('clusters')
+      .select('autonomy')
+      .where('id', '=', 'attic')
+      .executeTakeFirstOrThrow();
+    expect(row.autonomy).toBe('{"default":"recommend"}');
+  });
+});
+
 describe('the unix socket', () => {
   it('is readable by its owner only and makes the caller the audited local administrator', async () => {
     const { socketPath, httpUrl } = await start();
