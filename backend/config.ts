@@ -6,6 +6,7 @@ import { readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join, resolve } from 'node:path';
 import { z } from 'zod';
+import { type Environment, gatherSettings, type Problem } from '../broker/contract/environment.ts';
 
 const portHint = 'use a port from 0 (any free one) to 65535';
 const port = z.coerce.number(portHint).int(portHint).min(0, portHint).max(65_535, portHint);
@@ -62,7 +63,6 @@ export const Settings = z.object({
 });
 
 export type Settings = z.infer<typeof Settings>;
-export type Problem = { field: string; hint: string };
 
 export class ConfigError extends Error {
   override readonly name = 'ConfigError';
@@ -77,29 +77,7 @@ export class ConfigError extends Error {
 export const defaultHttpPort = 8480;
 export const defaultMqttPort = 1883;
 
-type Environment = Readonly<Record<string, string | undefined>>;
-
-/** Values by name; an empty variable counts as unset, as compose files leave them. */
-function gather(environment: Environment, problems: Problem[]): Record<string, string> {
-  const values: Record<string, string> = {};
-  for (const name of Object.keys(Settings.shape)) {
-    const direct = environment[name] || undefined;
-    const file = environment[`${name}_FILE`] || undefined;
-    if (direct !== undefined && file !== undefined) {
-      problems.push({ field: name, hint: `set ${name} or ${name}_FILE, not both` });
-    } else if (direct !== undefined) {
-      values[name] = direct;
-    } else if (file !== undefined) {
-      try {
-        values[name] = readFileSync(file, 'utf8').trim();
-      } catch (error) {
-        const why = error instanceof Error ? error.message : String(error);
-        problems.push({ field: `${name}_FILE`, hint: `cannot be read: ${why}` });
-      }
-    }
-  }
-  return values;
-}
+const readText = (path: string): string => readFileSync(path, 'utf8');
 
 /** What no single value shows. */
 function* contradictions(settings: Settings): Generator<Problem> {
@@ -133,8 +111,9 @@ export function readSettings(
   environment: Environment = process.env,
   defaults: Readonly<Record<string, string>> = {},
 ): Settings {
-  const problems: Problem[] = [];
-  const values = { ...defaults, ...gather(environment, problems) };
+  const given = gatherSettings(Object.keys(Settings.shape), environment, readText);
+  const { problems } = given;
+  const values = { ...defaults, ...given.values };
   const known = new Set([...Object.keys(Settings.shape), ...foreign, 'KR_TEST_INSTALL']);
   problems.push(...unknownNames(environment, known));
   const parsed = Settings.safeParse(values);

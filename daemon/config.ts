@@ -8,6 +8,7 @@ import { hostname } from 'node:os';
 import { isAbsolute, join, resolve } from 'node:path';
 import { LineCounter, parseDocument } from 'yaml';
 import { z } from 'zod';
+import { type Environment, gatherSettings, type Problem } from '../broker/contract/environment.ts';
 import { ClusterId, NodeId } from '../broker/contract/ids.ts';
 import {
   sampleIntervalDefaultMs,
@@ -91,8 +92,6 @@ export type DaemonConfig = {
   wakers?: WakersByNode;
 };
 
-export type Problem = { field: string; hint: string };
-
 export class DaemonConfigError extends Error {
   override readonly name = 'DaemonConfigError';
   readonly code = 'KR_CONFIG';
@@ -104,7 +103,7 @@ export class DaemonConfigError extends Error {
 }
 
 export type DaemonSources = {
-  environment?: Readonly<Record<string, string | undefined>>;
+  environment?: Environment;
   hostName?: string;
   /** Where daemon.yaml is looked for after the data folder. */
   systemFolder?: string;
@@ -114,26 +113,7 @@ export type DaemonSources = {
 
 const whyOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
-/** An empty variable counts as unset, as compose files leave them. */
-function gather(environment: NonNullable<DaemonSources['environment']>, problems: Problem[]) {
-  const values: Record<string, string> = {};
-  for (const name of Object.keys(Settings.shape)) {
-    const direct = environment[name] || undefined;
-    const file = environment[`${name}_FILE`] || undefined;
-    if (direct !== undefined && file !== undefined) {
-      problems.push({ field: name, hint: `set ${name} or ${name}_FILE, not both` });
-    } else if (direct !== undefined) {
-      values[name] = direct;
-    } else if (file !== undefined) {
-      try {
-        values[name] = readFileSync(file, 'utf8').trim();
-      } catch (error) {
-        problems.push({ field: `${name}_FILE`, hint: `cannot be read: ${whyOf(error)}` });
-      }
-    }
-  }
-  return values;
-}
+const readText = (path: string): string => readFileSync(path, 'utf8');
 
 const isMissing = (error: unknown): boolean => (error as NodeJS.ErrnoException).code === 'ENOENT';
 
@@ -141,7 +121,7 @@ const isMissing = (error: unknown): boolean => (error as NodeJS.ErrnoException).
 function readFirst(paths: readonly string[], problems: Problem[]) {
   for (const path of paths) {
     try {
-      return { path, text: readFileSync(path, 'utf8') };
+      return { path, text: readText(path) };
     } catch (error) {
       if (isMissing(error)) continue;
       problems.push({ field: path, hint: `cannot be read: ${whyOf(error)}` });
@@ -217,10 +197,11 @@ export function parseToken(token: string): Enrolment {
 /** @throws DaemonConfigError that lists every problem. */
 export function readDaemonConfig(sources: DaemonSources = {}): DaemonConfig {
   const { environment = process.env, hostName = hostname() } = sources;
-  const problems: Problem[] = [];
+  const given = gatherSettings(Object.keys(Settings.shape), environment, readText);
+  const { problems } = given;
   const values: Record<string, string> = {
     KR_NODE: nodeOf(hostName),
-    ...gather(environment, problems),
+    ...given.values,
   };
   const parsed = Settings.safeParse(values);
   for (const issue of parsed.error?.issues ?? []) {
