@@ -9,7 +9,8 @@ import { sampleIntervalDefaultMs } from '../../broker/contract/limits.ts';
 import type { Fleet, GuestRecord, NodeRecord } from './fleet.ts';
 import type { NodeAdministration, StateInput } from './inputs.ts';
 
-const unseen = (cluster: string, node: string): NodeRecord => ({
+/** A node of which nothing is known yet. */
+export const unseenNode = (cluster: string, node: string): NodeRecord => ({
   cluster,
   node,
   session: null,
@@ -41,7 +42,7 @@ function recordOf(fleet: Fleet, cluster: string, node: string): NodeRecord {
   const key = nodeKey(cluster, node);
   const known = fleet.nodes.get(key);
   if (known) return known;
-  const record = unseen(cluster, node);
+  const record = unseenNode(cluster, node);
   fleet.nodes.set(key, record);
   const members = fleet.nodesByCluster.get(cluster);
   if (members) members.set(node, record);

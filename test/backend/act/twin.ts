@@ -13,6 +13,7 @@ import { GuestFacts, NodeFacts } from '../../../broker/contract/facts.ts';
 import type { Report } from '../../../broker/contract/report.ts';
 import type { ServerKey, Signed } from '../../../broker/contract/server.ts';
 import type { ServerLink } from '../../../broker/port.ts';
+import { unseenNode } from '../../../backend/state/reduce.ts';
 import { type Commands, createCommands } from '../../../backend/act/commands.ts';
 import { openSigner } from '../../../backend/act/signer.ts';
 import { emptyFleet, type Fleet, type NodeRecord } from '../../../backend/state/fleet.ts';
@@ -332,31 +333,9 @@ const macOf = (node: string): string => {
 };
 
 export const nodeRecord = (cluster: string, node: string): NodeRecord => ({
-  cluster,
-  node,
-  session: null,
-  online: false,
-  offlineSinceMs: null,
-  incarnation: 0,
-  seq: 0,
-  sampleAtMs: null,
-  sampledAtWallMs: null,
-  intervalMs: 5_000,
+  ...unseenNode(cluster, node),
   values: nodeValues(),
   guests: [],
-  versions: null,
-  membersOnline: null,
-  driver: null,
-  bootId: null,
-  journalId: null,
-  facts: null,
-  guestFactsJson: null,
-  load: null,
-  localHold: false,
-  desired: 'awake',
-  maintenance: false,
-  protected: false,
-  activeKind: null,
 });
 
 type Layout = { clusters: Record<string, string[]>; guests: Record<string, string> };

@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { guestMetrics, nodeMetrics } from '../../../broker/contract/metrics.ts';
 import { nodeKey } from '../../../broker/contract/ids.ts';
 import type { GuestSample, NodeValues } from '../../../broker/contract/telemetry.ts';
+import { unseenNode } from '../../../backend/state/reduce.ts';
 import type {
   CommandEvent,
   CommandsFace,
@@ -58,31 +59,16 @@ export function addNode(
 ): NodeRecord {
   const samples = guests.map(guestOf);
   const record: NodeRecord = {
-    cluster,
-    node,
-    session: null,
+    ...unseenNode(cluster, node),
     online: true,
-    offlineSinceMs: null,
     incarnation: 1,
     seq: 1,
     sampleAtMs: 0,
     sampledAtWallMs: 1_800_000_000_000,
-    intervalMs: 5_000,
     values: valuesOf(0.25),
     guests: samples,
     versions: { daemon: '0.1.0', hypervisor: null, kernel: null },
-    membersOnline: null,
     driver: { name: 'memory', version: null, simulated: true, capabilities: ['guest.migrate'] },
-    bootId: null,
-    journalId: null,
-    facts: null,
-    guestFactsJson: null,
-    load: null,
-    localHold: false,
-    desired: 'awake',
-    maintenance: false,
-    protected: false,
-    activeKind: null,
     ...more,
   };
   fleet.nodes.set(nodeKey(cluster, node), record);
