@@ -12,12 +12,9 @@ import { createExecutor } from './command/executor.ts';
 import type { ExecutorPort } from './command/executor-port.ts';
 import { nodeFiles } from './command/files.ts';
 import { holdFile, policyFile } from './command/local-policy.ts';
-import { createScriptRunner } from './command/script-trust.ts';
 import type { DaemonConfig } from './config.ts';
-import { createHostHypervisor } from './hypervisor/host.ts';
+import { driverOf, holdPath, policyPath, scriptsOf } from './drivers.ts';
 import type { Hypervisor } from './hypervisor/port.ts';
-import { createProxmoxHypervisor } from './hypervisor/proxmox/driver.ts';
-import { createScriptHypervisor } from './hypervisor/script.ts';
 import { type LinkCounters, type LinkDeps, type LinkSettings, within } from './link/agent.ts';
 import { startLink } from './link/connection.ts';
 import {
@@ -72,28 +69,9 @@ const ringBytesMax = 48 * 2 ** 20;
 const outboxBytesMax = 64 * 2 ** 20;
 const segmentBytes = 2 ** 20;
 const replayEveryMs = 500;
-const stopMaxMs = 2_000;
+export const stopMaxMs = 2_000;
 
-/** The administrator's word on this machine, above whatever the server says. */
-const policyPath = '/etc/kernreaktor/policy.yaml';
-const holdPath = '/etc/kernreaktor/HOLD';
-
-const scriptsOf = ({ dataDir }: DaemonConfig) =>
-  createScriptRunner({ folder: join(dataDir, 'run'), readPolicy: policyFile(policyPath) });
-
-function driverOf(config: DaemonConfig, deps: DaemonDeps, sampler: Sampler): Hypervisor {
-  const { clock, log, version: daemonVersion } = deps;
-  const { node, script, hypervisor } = config;
-  if (hypervisor === 'proxmox') {
-    return createProxmoxHypervisor({ node, sampler, daemonVersion, clock, log });
-  }
-  if (script === null) return createHostHypervisor({ node, sampler, daemonVersion });
-  const scripts = scriptsOf(config);
-  const options = { node, config: script, sampler, scripts, daemonVersion, clock, log };
-  return createScriptHypervisor(options);
-}
-
-function wakersOf(config: DaemonConfig, deps: DaemonDeps, sampler: Sampler): Waker[] {
+export function wakersOf(config: DaemonConfig, deps: DaemonDeps, sampler: Sampler): Waker[] {
   const { clock, random, newId, log, openClient = openDaemonClient } = deps;
   const links = () => sampler.links();
   const scripts = scriptsOf(config);
@@ -101,7 +79,7 @@ function wakersOf(config: DaemonConfig, deps: DaemonDeps, sampler: Sampler): Wak
   return createWakers(config.wakers ?? {}, own);
 }
 
-async function credentialOf(
+export async function credentialOf(
   config: DaemonConfig,
   deps: DaemonDeps,
   sampler: Sampler,
@@ -142,13 +120,16 @@ function executorOf(config: DaemonConfig, deps: DaemonDeps, parts: ExecutorParts
   });
 }
 
-async function diskOf(config: DaemonConfig, deps: DaemonDeps): Promise<DiskOutbox | undefined> {
+export async function diskOf(
+  config: DaemonConfig,
+  deps: DaemonDeps,
+): Promise<DiskOutbox | undefined> {
   const bytesMax = deps.outboxBytesMax === undefined ? outboxBytesMax : deps.outboxBytesMax;
   if (bytesMax === null) return undefined;
   return openDiskOutbox({ folder: join(config.dataDir, 'outbox'), bytesMax, segmentBytes });
 }
 
-const settingsOf = (
+export const settingsOf = (
   config: DaemonConfig,
   { link }: DaemonDeps,
   { cluster, daemon, secret, caSha256 }: Credential,

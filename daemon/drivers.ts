@@ -1,0 +1,37 @@
+/**
+ * Which driver moves this host, and where its administrator's word stands. Kept apart from the
+ * network, so that the executor's own process loads nothing that speaks to one.
+ */
+import { join } from 'node:path';
+import type { Clock, Log } from '../broker/contract/ports.ts';
+import { policyFile } from './command/local-policy.ts';
+import { createScriptRunner, type ScriptRunner } from './command/script-trust.ts';
+import type { DaemonConfig } from './config.ts';
+import { createHostHypervisor } from './hypervisor/host.ts';
+import type { Hypervisor } from './hypervisor/port.ts';
+import { createProxmoxHypervisor } from './hypervisor/proxmox/driver.ts';
+import { createScriptHypervisor } from './hypervisor/script.ts';
+import type { Sampler } from './sample/sampler.ts';
+
+/** The administrator's word on this machine, above whatever the server says. */
+export const policyPath = '/etc/kernreaktor/policy.yaml';
+export const holdPath = '/etc/kernreaktor/HOLD';
+
+export type DriverConfig = Pick<DaemonConfig, 'node' | 'dataDir' | 'hypervisor' | 'script'>;
+
+type DriverDeps = { clock: Clock; log: Log; version: string };
+
+export const scriptsOf = ({ dataDir }: Pick<DriverConfig, 'dataDir'>): ScriptRunner =>
+  createScriptRunner({ folder: join(dataDir, 'run'), readPolicy: policyFile(policyPath) });
+
+export function driverOf(config: DriverConfig, deps: DriverDeps, sampler: Sampler): Hypervisor {
+  const { clock, log, version: daemonVersion } = deps;
+  const { node, script, hypervisor } = config;
+  if (hypervisor === 'proxmox') {
+    return createProxmoxHypervisor({ node, sampler, daemonVersion, clock, log });
+  }
+  if (script === null) return createHostHypervisor({ node, sampler, daemonVersion });
+  const scripts = scriptsOf(config);
+  const options = { node, config: script, sampler, scripts, daemonVersion, clock, log };
+  return createScriptHypervisor(options);
+}
