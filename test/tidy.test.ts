@@ -165,6 +165,7 @@ describe('the edges', () => {
     'prom-client': /^backend\/observe\//,
     '@peculiar/x509': /^broker\/tls\.ts$/,
     ws: /^broker\//,
+    croner: /^backend\/decide\/windows\.ts$/,
     'node:child_process': /^(daemon\/command|daemon\/hypervisor|simulator)\//,
   };
   it.each(Object.entries(behindOneFile))('keep %s behind %s', (name, home) => {

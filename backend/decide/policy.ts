@@ -3,6 +3,7 @@
  * never silently keeps a default.
  */
 import { z } from 'zod';
+import { Window } from './windows.ts';
 
 const ratio = z.number().min(0).max(1);
 const durationMs = z
@@ -33,6 +34,7 @@ export const Policy = z.strictObject({
       guestCooldownMs: durationMs.default(1_800_000),
     })
     .prefault({}),
+  windows: z.array(Window).max(32).default([]),
 });
 export type Policy = z.infer<typeof Policy>;
 
