@@ -1,16 +1,13 @@
 #!/usr/bin/env node
 /**
  * The command: picks roles and composes them. It alone imports several of broker, daemon, backend
- * and simulator, and nothing imports it. The system's clock and chance are made here.
+ * and simulator, and nothing imports it.
  */
-import { randomBytes } from 'node:crypto';
-import { once } from 'node:events';
 import { readFileSync, rmSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
-import { Command } from 'commander';
-import { pino } from 'pino';
+import { Command, Option } from 'commander';
 import { mosquittoFilesOf, writeMosquittoFiles } from './backend/broker-acl.ts';
 import { type Backend, startBackend } from './backend/main.ts';
 import { checkConfigFile, configSchema } from './backend/config-file.ts';
@@ -21,83 +18,30 @@ import {
   readSettings,
   type Settings,
 } from './backend/config.ts';
-import { lineForUsers } from './backend/lines-for-users.ts';
 import { asyncapiYaml } from './broker/asyncapi.ts';
 import { readBrokerConfig } from './broker/config.ts';
-import { uuidv7 } from './broker/contract/ids.ts';
-import type { Clock, Log, NewId, Random } from './broker/contract/ports.ts';
 import { startBrokerProcess } from './broker/main.ts';
-import { detectHypervisor, type DaemonConfig, readDaemonConfig } from './daemon/config.ts';
+import { detectHypervisor, type DaemonConfig, type Role, roles } from './daemon/config.ts';
 import { credentialPath, readCredential } from './daemon/link/credential.ts';
 import { type RunningDaemon, startDaemon } from './daemon/main.ts';
+import {
+  type Parts,
+  partsOf,
+  refuse,
+  runDaemon,
+  stopping,
+  untilStopped,
+  usage,
+  version,
+} from './daemon/process/main.ts';
 import { startDemo } from './simulator/homelab.ts';
 import { addSimulateCommand } from './simulator/main.ts';
 
-const { version } = JSON.parse(readFileSync(join(import.meta.dirname, 'package.json'), 'utf8')) as {
-  version: string;
-};
-
 const summaryEveryMs = 10_000;
-const stopMaxMs = 6_000;
 /** The cluster that `npm start` puts this host into. */
 const localCluster = 'local';
 
 const out = (line: string): void => void process.stdout.write(`${line}\n`);
-
-const random: Random = {
-  bytes: (count) => randomBytes(count),
-  ratio: () => randomBytes(4).readUInt32BE() / 2 ** 32,
-};
-
-function logOf(level: string): Log {
-  return pino(
-    { level, redact: ['token', 'password', 'secret', '*.token', '*.password', '*.secret'] },
-    pino.destination({ dest: 2, sync: false }),
-  );
-}
-
-type Parts = { clock: Clock; random: Random; newId: NewId; log: Log };
-
-function partsOf(level: string): Parts {
-  const log = logOf(level);
-  const clock: Clock = {
-    wallMs: () => Date.now(),
-    monotonicMs: () => Math.floor(performance.now()),
-    after(delayMs, run) {
-      const timer = setTimeout(() => {
-        // A rejection here is a bug: it must reach the process, not vanish.
-        Promise.resolve()
-          .then(run)
-          .catch((error: unknown) => process.emit('uncaughtException', error as Error));
-      }, delayMs);
-      return () => clearTimeout(timer);
-    },
-  };
-  process.on('uncaughtException', (error) => {
-    log.error({ err: error }, 'a bug: the process ends');
-    process.exitCode = 70;
-    setTimeout(() => process.exit(), 50);
-  });
-  return { clock, random, newId: () => uuidv7(Date.now(), randomBytes(16)), log };
-}
-
-/** Ends what runs at the first SIGINT or SIGTERM, the process at the second. */
-const stopping = new AbortController();
-for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-  process.on(signal, () => (stopping.signal.aborted ? process.exit(1) : stopping.abort()));
-}
-
-async function untilStopped(stop: () => Promise<void>): Promise<void> {
-  if (!stopping.signal.aborted) await once(stopping.signal, 'abort');
-  setTimeout(() => process.exit(1), stopMaxMs).unref();
-  await stop();
-  process.exit(0);
-}
-
-const usage = () => {
-  const { user, system } = process.cpuUsage();
-  return { cpuMs: (user + system) / 1_000, memoryBytes: process.memoryUsage.rss() };
-};
 
 /** A credential that the server no longer knows would keep this host out for ever. */
 async function dropStaleCredential(folder: string, backend: Backend): Promise<boolean> {
@@ -219,14 +163,6 @@ async function start({ withDemo }: { withDemo: boolean }): Promise<void> {
   });
 }
 
-async function runDaemon(): Promise<void> {
-  const config = readDaemonConfig();
-  const parts = partsOf(config.logLevel);
-  await mkdir(config.dataDir, { recursive: true, mode: 0o700 });
-  const daemon = await startDaemon(config, { ...parts, version, usage, signal: stopping.signal });
-  await untilStopped(() => daemon.stop());
-}
-
 async function runBroker(): Promise<void> {
   const config = readBrokerConfig();
   const broker = await startBrokerProcess(config, partsOf('info'));
@@ -263,7 +199,11 @@ function programOf(): Command {
     .command('demo')
     .description('start, with a simulated homelab at 60x')
     .action(() => start({ withDemo: true }));
-  program.command('daemon').description('the daemon of this host alone').action(runDaemon);
+  program
+    .command('daemon')
+    .description('the daemon of this host alone, or one of its two halves')
+    .addOption(new Option('--role <role>', 'as packages run it').choices(roles).default('whole'))
+    .action(({ role }: { role: Role }) => runDaemon(role));
   const broker = program.command('broker').description('the broker alone').action(runBroker);
   broker
     .command('acl')
@@ -292,9 +232,5 @@ function programOf(): Command {
 try {
   await programOf().parseAsync();
 } catch (error) {
-  const line = lineForUsers(error);
-  if (line === undefined) throw error;
-  process.stderr.write(`${line}\n`);
-  // What had begun when the start failed may hold timers and sockets that nobody will end.
-  process.exit(2);
+  refuse(error);
 }

@@ -45,12 +45,19 @@ const Settings = z.object({
     .min(sampleIntervalMinMs, intervalHint)
     .max(sampleIntervalMaxMs, intervalHint)
     .default(sampleIntervalDefaultMs),
+  KR_EXECUTOR_SOCKET: z
+    .string()
+    .refine(isAbsolute, 'write an absolute path')
+    .default('/run/kernreaktor/executor.sock'),
   KR_LOG_LEVEL: z
     .enum(['debug', 'info', 'warn', 'error', 'silent'], {
       error: 'use debug, info, warn, error or silent',
     })
     .default('info'),
 });
+
+/** Stands where an executor has no server to name; nothing ever connects to it. */
+const noServer = 'mqtt://localhost';
 
 const program = z.string().refine(isAbsolute, 'write the absolute path of a program');
 
@@ -90,6 +97,17 @@ export type DaemonConfig = {
   script: ScriptConfig | null;
   /** Nodes that are not listed are woken by Wake on LAN. */
   wakers?: WakersByNode;
+  /** Where agent and executor meet when they are two processes. */
+  executorSocket?: string;
+};
+
+/** A daemon is one process, or an agent with the network and an executor with the rights. */
+export const roles = ['whole', 'agent', 'executor'] as const;
+export type Role = (typeof roles)[number];
+
+/** What the executor is told; it has no network, so it knows no server. */
+export type ExecutorConfig = Omit<DaemonConfig, 'mqttUrl' | 'enrolment' | 'intervalMs'> & {
+  executorSocket: string;
 };
 
 export class DaemonConfigError extends Error {
@@ -104,6 +122,7 @@ export class DaemonConfigError extends Error {
 
 export type DaemonSources = {
   environment?: Environment;
+  role?: Role;
   hostName?: string;
   /** Where daemon.yaml is looked for after the data folder. */
   systemFolder?: string;
@@ -154,9 +173,15 @@ function checkDaemonFile(path: string, text: string, problems: Problem[]): Daemo
   return null;
 }
 
+/** Each password has one reader: the executor where a program needs it, else the agent. */
+const secretsOf = (role: Role, wakers: WakersByNode) =>
+  secretFilesOf(wakers).filter(
+    ({ kind }) => role === 'whole' || (kind === 'ipmi') === (role === 'executor'),
+  );
+
 /** Looked at now, so that a wake at night does not fail for a file mode. */
-function checkSecrets(wakers: WakersByNode, problems: Problem[]): void {
-  for (const { path, node } of secretFilesOf(wakers)) {
+function checkSecrets(role: Role, wakers: WakersByNode, problems: Problem[]): void {
+  for (const { path, node } of secretsOf(role, wakers)) {
     try {
       readSecret(path);
     } catch (error) {
@@ -195,8 +220,10 @@ export function parseToken(token: string): Enrolment {
 }
 
 /** @throws DaemonConfigError that lists every problem. */
-export function readDaemonConfig(sources: DaemonSources = {}): DaemonConfig {
-  const { environment = process.env, hostName = hostname() } = sources;
+export function readDaemonConfig(
+  sources: DaemonSources = {},
+): DaemonConfig & { executorSocket: string } {
+  const { environment = process.env, hostName = hostname(), role = 'whole' } = sources;
   const given = gatherSettings(Object.keys(Settings.shape), environment, readText);
   const { problems } = given;
   const values: Record<string, string> = {
@@ -214,7 +241,7 @@ export function readDaemonConfig(sources: DaemonSources = {}): DaemonConfig {
     problems,
   );
   const file = found ? checkDaemonFile(found.path, found.text, problems) : null;
-  if (file) checkSecrets(file.wakers, problems);
+  if (file) checkSecrets(role, file.wakers, problems);
   const hypervisor = hypervisorOf(file, sources, problems);
   if (problems.length > 0 || !parsed.success) throw new DaemonConfigError(problems);
   const settings = parsed.data;
@@ -229,5 +256,26 @@ export function readDaemonConfig(sources: DaemonSources = {}): DaemonConfig {
     hypervisor,
     script: file?.script ?? null,
     ...(file && { wakers: file.wakers }),
+    executorSocket: settings.KR_EXECUTOR_SOCKET,
   };
+}
+
+/**
+ * The same settings, so that both processes may read one file; what only the network needs is
+ * neither asked for nor looked at.
+ * @throws DaemonConfigError that lists every problem.
+ */
+export function readExecutorConfig(sources: DaemonSources = {}): ExecutorConfig {
+  const { environment = process.env } = sources;
+  const network = ['KR_MQTT_URL', 'KR_ENROL_TOKEN', 'KR_SAMPLE_INTERVAL_MS'];
+  const own = Object.entries(environment).filter(
+    ([name]) => !network.includes(name.replace(/_FILE$/, '')),
+  );
+  const config = readDaemonConfig({
+    ...sources,
+    role: 'executor',
+    environment: { ...Object.fromEntries(own), KR_MQTT_URL: noServer },
+  });
+  const { mqttUrl: _server, enrolment: _enrolment, intervalMs: _intervalMs, ...rest } = config;
+  return rest;
 }

@@ -33,9 +33,15 @@ export type ExecutorDeps = EffectDeps & {
   newId: NewId;
 };
 
+/** An executor that outlives its agent. */
+export type HostExecutor = ExecutorPort & {
+  /** A new agent counts its samples from 1 again, within a new incarnation. */
+  begin(): Promise<void>;
+};
+
 type Opened = { journal: Journal; actors: Actors; inbox: Inbox };
 
-class Executor implements ExecutorPort {
+class Executor implements HostExecutor {
   readonly #deps: ExecutorDeps;
   readonly #hold: Hold;
   readonly #online = new Set<string>();
@@ -63,6 +69,12 @@ class Executor implements ExecutorPort {
       wakeTableVersion: null,
       localHold: await this.#isStoppedHere(journal),
     };
+  }
+
+  async begin(): Promise<void> {
+    const { journal } = await this.#opened();
+    const incarnation = journal.state.incarnation + 1;
+    await journal.append([{ type: 'opened', incarnation, atMs: this.#deps.clock.wallMs() }]);
   }
 
   async deliver(message: ToExecutor): Promise<CheckedSync | undefined> {
@@ -145,4 +157,4 @@ class Executor implements ExecutorPort {
 }
 
 /** `introduce` and `deliver` reject with JournalError when the journal cannot be opened. */
-export const createExecutor = (deps: ExecutorDeps): ExecutorPort => new Executor(deps);
+export const createExecutor = (deps: ExecutorDeps): HostExecutor => new Executor(deps);

@@ -103,11 +103,13 @@ export type PlugSettings = z.infer<typeof Plug>;
 export type ScriptSettings = z.infer<typeof Script>;
 
 /** Every file with a password, with the node it is for. */
-export const secretFilesOf = (wakers: WakersByNode): { path: string; node: string }[] =>
+export const secretFilesOf = (
+  wakers: WakersByNode,
+): { path: string; node: string; kind: 'ipmi' | 'redfish' | 'plug' }[] =>
   Object.entries(wakers).flatMap(([node, ways]) =>
     ways.flatMap((way) =>
       'passwordFile' in way && way.passwordFile !== undefined
-        ? [{ path: way.passwordFile, node }]
+        ? [{ path: way.passwordFile, node, kind: way.kind }]
         : [],
     ),
   );

@@ -2,7 +2,7 @@ import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { DaemonConfigError, readDaemonConfig } from '../../daemon/config.ts';
+import { DaemonConfigError, readDaemonConfig, readExecutorConfig } from '../../daemon/config.ts';
 
 let folder: string;
 beforeEach(async () => {
@@ -44,6 +44,7 @@ describe('daemon settings', () => {
       logLevel: 'info',
       hypervisor: 'host',
       script: null,
+      executorSocket: '/run/kernreaktor/executor.sock',
     });
     expect(read({ KR_ENROL_TOKEN: secret }).enrolment).toEqual({ secret, caSha256: null });
   });
@@ -170,5 +171,39 @@ describe('daemon.yaml', () => {
     expect(problems).toHaveLength(1);
     expect(problems[0]).toContain(field);
     expect(problems[0]).toContain(hint);
+  });
+});
+
+describe('the two halves', () => {
+  const environment = { KR_CLUSTER: 'home', KR_DATA_DIR: '', KR_EXECUTOR_SOCKET: '/run/x.sock' };
+
+  it('read one file: the executor needs no server, and no token is looked at', () => {
+    const given = { ...environment, KR_DATA_DIR: folder, KR_ENROL_TOKEN_FILE: '/nowhere' };
+    const systemFolder = join(folder, 'etc');
+    const config = readExecutorConfig({ environment: given, hostName: 'n1', systemFolder });
+    expect(config).toMatchObject({ cluster: 'home', node: 'n1', executorSocket: '/run/x.sock' });
+    expect(config).not.toHaveProperty('mqttUrl');
+    expect(problemsOf(() => readExecutorConfig({ environment: { KR_DATA_DIR: folder } }))).toEqual({
+      KR_CLUSTER: expect.stringContaining('name the cluster'),
+    });
+    expect(problemsOf(() => read({ KR_EXECUTOR_SOCKET: 'run/x' }))).toEqual({
+      KR_EXECUTOR_SOCKET: 'write an absolute path',
+    });
+  });
+
+  it('look only at the passwords that they use themselves', async () => {
+    const way = (kind: string, more: string) =>
+      `{kind: ${kind}, user: u, passwordFile: ${folder}/${kind}, ${more}}`;
+    await writeFile(
+      join(folder, 'daemon.yaml'),
+      `wakers: {n2: [${way('ipmi', 'host: bmc')}, ${way('redfish', 'url: "https://bmc"')}]}\n`,
+    );
+    await writeFile(join(folder, 'ipmi'), 'p\n', { mode: 0o600 });
+    const sources = { hostName: 'n1', systemFolder: folder };
+    const given = { ...environment, KR_DATA_DIR: folder };
+    expect(readExecutorConfig({ ...sources, environment: given }).node).toBe('n1');
+    const agent = { ...sources, environment: { ...given, KR_MQTT_URL: 'mqtt://b' } };
+    const problems = problemsOf(() => readDaemonConfig({ ...agent, role: 'agent' }));
+    expect(problems['wakers.n2']).toContain(`${folder}/redfish`);
   });
 });

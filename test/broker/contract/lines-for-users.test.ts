@@ -2,8 +2,8 @@
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { expect, it } from 'vitest';
-import { ConfigError } from '../../backend/config.ts';
-import { lineForUsers } from '../../backend/lines-for-users.ts';
+import { ConfigError } from '../../../backend/config.ts';
+import { lineForUsers } from '../../../broker/contract/lines-for-users.ts';
 
 const thrownBy = (run: () => unknown): unknown => {
   try {
