@@ -42,7 +42,14 @@ const bytes = z
   .max(2 ** 50);
 const mac = z.string().regex(/^[0-9a-f]{2}(:[0-9a-f]{2}){5}$/, 'use aa:bb:cc:dd:ee:ff');
 
-const NodeShutdown = z.strictObject({ mode: z.enum(['poweroff', 'suspend']).default('poweroff') });
+const NodeShutdown = z.strictObject({
+  mode: z.enum(['poweroff', 'suspend']).default('poweroff'),
+  /**
+   * The node's own id, typed by a person: nobody need be able to wake it, they will switch it on
+   * by hand. Counts from persons alone.
+   */
+  switchOnByHand: NodeId.optional(),
+});
 /** Empty from a person; the server resolves the target's addresses before the row is written. */
 const NodeWake = z.strictObject({
   macs: z.array(mac).min(1).max(16).optional(),

@@ -62,6 +62,21 @@ const HighAvailability = z.object({
   services: z.array(z.object({ sid: text, state: text, node: NodeId })).max(2_048),
 });
 
+/** Ceph as this node sees it; only where a Ceph service runs on it. */
+const Ceph = z.object({
+  health: textOrNull,
+  /** `ceph osd ok-to-stop` for all OSDs of this node, `ceph mon ok-to-stop` for its monitor. */
+  osdsOkToStop: flagOrNull,
+  monOkToStop: flagOrNull,
+  /** The smallest min_size of all pools. */
+  poolMinSize: countOrNull,
+  monsTotal: countOrNull,
+  monsInQuorum: countOrNull,
+  hasMon: flagOrNull,
+  /** `noout` is set for this host. */
+  noout: flagOrNull,
+});
+
 const Storage = z.object({
   id: z.string().max(nameLengthMax),
   type: z.string().max(32).nullable().default(null),
@@ -99,6 +114,31 @@ export const NodeFacts = z.object({
   runningGuests: countOrNull,
   maintenance: flagOrNull,
   protected: flagOrNull,
+  /** DMI product UUID, lower case. */
+  systemUuid: textOrNull,
+  /** Whom this daemon can wake and by what, in its administrator's order; node null is the rest. */
+  wakers: list(
+    z.object({
+      node: NodeId.nullable(),
+      by: z.array(z.enum(['wol', 'ipmi', 'redfish', 'plug', 'script'])).max(8),
+    }),
+    1_024,
+  ),
+  /** Parts of Kernreaktor itself that this daemon found here; guest null is the host itself. */
+  house: list(
+    z.object({
+      part: z.enum(['backend', 'mariadb', 'influxdb', 'broker', 'gateway']),
+      guest: GuestId.nullable(),
+      by: text,
+    }),
+    32,
+  ),
+  ceph: Ceph.nullable().default(null),
+  /** Replication jobs whose source is this node. */
+  replication: list(
+    z.object({ guest: GuestId, target: NodeId, running: z.boolean(), failed: z.boolean() }),
+    512,
+  ),
   /** Measured medians; null until measured. */
   bootMs: countOrNull,
   migrationBytesPerSecond: z.number().positive().nullable().default(null),
@@ -136,6 +176,9 @@ export const GuestFacts = z.object({
   allowedNodes: list(NodeId, 4_096),
   /** The guest's owner agreed that a migration may restart it. */
   mayRestart: flagOrNull,
+  /** Its own cards and board, by its configuration; what it calls itself may differ. */
+  macs: list(MacAddress, 32),
+  systemUuid: textOrNull,
 });
 
 export type Driver = z.infer<typeof Driver>;

@@ -78,6 +78,11 @@ export function factsOf(world: World, node: WorldNode): NodeFacts {
     runningGuests: node.guests.filter((guest) => guest.state === 'running').length,
     maintenance: false,
     protected: false,
+    systemUuid: null,
+    wakers: null,
+    house: [],
+    ceph: null,
+    replication: [],
     bootMs: Math.round(spec.bootMs / world.timeScale),
     migrationBytesPerSecond: spec.migrationBytesPerSecond,
     clockOffsetMs: 0,
@@ -111,4 +116,6 @@ export const guestFactsOf = (guest: WorldGuest): GuestFacts => ({
   localResources: [],
   allowedNodes: null,
   mayRestart: true,
+  macs: null,
+  systemUuid: null,
 });

@@ -120,6 +120,19 @@ export const cleanTags = (text: string | undefined): string[] =>
 export const nameOf = (config: Config, vmid: string): string =>
   (config.get('name') ?? config.get('hostname') ?? vmid).slice(0, limits.name);
 
+/** Cards by configuration: `net0: virtio=BC:24:11:..,bridge=vmbr0`, or `hwaddr=..` of a container. */
+const macsOf = (config: Config): string[] =>
+  [...config]
+    .filter(([key]) => /^net\d+$/.test(key))
+    .flatMap(
+      ([, text]) => /\b[0-9a-f]{2}(?::[0-9a-f]{2}){5}\b/i.exec(text)?.[0].toLowerCase() ?? [],
+    )
+    .slice(0, 32);
+
+/** What the guest reads as its own DMI product UUID. */
+const systemUuidOf = (config: Config): string | null =>
+  /\buuid=([0-9a-f-]{36})\b/i.exec(config.get('smbios1') ?? '')?.[1]?.toLowerCase() ?? null;
+
 export type GuestContext = {
   isShared: StorageIsShared;
   haState: string | null;
@@ -154,5 +167,7 @@ export function guestFacts(
     allowedNodes: null,
     // A VM moves live; the consent only matters where the move is a restart.
     mayRestart: tags.includes(restartTag),
+    macs: macsOf(config),
+    systemUuid: systemUuidOf(config),
   };
 }

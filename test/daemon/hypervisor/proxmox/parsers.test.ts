@@ -457,6 +457,20 @@ describe('guest configuration', () => {
     expect(facts('qemu', line).memoryMaxBytes).toBe(mebibytes * 2 ** 20);
   });
 
+  it('knows a guest by its cards and its board', () => {
+    const lines = [
+      'net0: virtio=BC:24:11:AA:00:01,bridge=vmbr0,firewall=1',
+      'net1: e1000=BC:24:11:AA:00:02,bridge=vmbr1',
+      'smbios1: uuid=3F2504E0-4F89-41D3-9A0C-0305E82C3301',
+    ];
+    expect(facts('qemu', lines.join('\n'))).toMatchObject({
+      macs: ['bc:24:11:aa:00:01', 'bc:24:11:aa:00:02'],
+      systemUuid: '3f2504e0-4f89-41d3-9a0c-0305e82c3301',
+    });
+    const card = 'net0: name=eth0,bridge=vmbr0,hwaddr=BC:24:11:AA:00:03,ip=dhcp,type=veth';
+    expect(facts('lxc', card)).toMatchObject({ macs: ['bc:24:11:aa:00:03'], systemUuid: null });
+  });
+
   it.each([
     ['sockets times cores', 'qemu', 'sockets: 2\ncores: 4', 8],
     ['vcpus below them', 'qemu', 'sockets: 2\ncores: 4\nvcpus: 3', 3],
