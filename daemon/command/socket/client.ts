@@ -54,6 +54,9 @@ const wakeMaxMs = 50_000;
 const away = (): SocketError =>
   new SocketError('KR_EXECUTOR_AWAY', 'the executor is away: start it');
 
+const isAway = (error: unknown): boolean =>
+  error instanceof SocketError && /^KR_(EXECUTOR_AWAY|SOCKET_CLOSED)$/.test(error.code);
+
 class Client {
   readonly #options: ClientOptions;
   #channel: Channel | null = null;
@@ -186,7 +189,14 @@ export async function connectExecutor(options: ClientOptions): Promise<RemoteExe
     executor: {
       introduce: (node) => client.ask({ verb: 'introduce', node }, Introduced),
       async deliver(message): Promise<CheckedSync | undefined> {
-        return (await client.ask({ verb: 'deliver', message }, DeliveredAnswer)) ?? undefined;
+        try {
+          return (await client.ask({ verb: 'deliver', message }, DeliveredAnswer)) ?? undefined;
+        } catch (error) {
+          if (!isAway(error)) throw error;
+          // Lost like a packet: the server says it again, or the new session asks.
+          options.log.warn({ name: message.name }, 'the executor is away: a message was dropped');
+          return undefined;
+        }
       },
       onOutgoing: (listener) => client.onOutgoing(listener),
       connected: (node, online) => client.connected(node, online),
