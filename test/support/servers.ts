@@ -56,7 +56,7 @@ async function launch(
   name: string,
   args: string[],
   { port, folder, scheme }: { port: number; folder: string; scheme: string },
-): Promise<Server> {
+): Promise<Server & { kill9(): Promise<void> }> {
   const child: ChildProcess = spawn(required(name), args, {
     env: programEnv(),
     cwd: folder,
@@ -83,6 +83,10 @@ async function launch(
     port,
     url: `${scheme}://127.0.0.1:${port}`,
     pid: child.pid ?? 0,
+    async kill9() {
+      child.kill('SIGKILL');
+      await exited;
+    },
     async stop() {
       child.kill('SIGTERM');
       const killer = setTimeout(() => child.kill('SIGKILL'), 10_000);
@@ -119,10 +123,20 @@ async function mariadbTemplate(): Promise<string> {
   return template;
 }
 
-/** A MariaDB with an empty database `kernreaktor`; options are further mariadbd arguments. */
-export async function startMariadb(options: string[] = []): Promise<Server> {
+export type Mariadb = Server & {
+  /** As a crash: nothing is flushed, the folder stays. */
+  kill9(): Promise<void>;
+  /** On the same folder and port, after `kill9`. */
+  restart(): Promise<void>;
+};
+
+/**
+ * A MariaDB with an empty database `kernreaktor`; options are further mariadbd arguments, `parent`
+ * is where its folder is made.
+ */
+export async function startMariadb(options: string[] = [], parent = tmpdir()): Promise<Mariadb> {
   const template = await mariadbTemplate();
-  const folder = await temporary('mariadb');
+  const folder = await mkdtemp(join(parent, 'kr-mariadb-'));
   const data = join(folder, 'data');
   await cp(template, data, { recursive: true });
   const start = join(folder, 'init.sql');
@@ -135,26 +149,35 @@ export async function startMariadb(options: string[] = []): Promise<Server> {
     ].join('\n'),
   );
   const port = await freePort();
-  const server = await launch(
-    'mariadbd',
-    [
-      '--no-defaults',
-      `--basedir=${unpackedPath('usr')}`,
-      `--datadir=${data}`,
-      `--socket=${join(folder, 'mariadb.sock')}`,
-      `--pid-file=${join(folder, 'mariadb.pid')}`,
-      `--init-file=${start}`,
-      `--port=${port}`,
-      '--bind-address=127.0.0.1',
-      '--skip-name-resolve',
-      '--innodb-log-file-size=16M',
-      '--innodb-buffer-pool-size=64M',
-      ...(process.getuid?.() === 0 ? ['--user=root'] : []),
-      ...options,
-    ],
-    { port, folder, scheme: 'mariadb' },
-  );
-  return { ...server, url: `mariadb://kr:secret@127.0.0.1:${port}/kernreaktor` };
+  const args = [
+    '--no-defaults',
+    `--basedir=${unpackedPath('usr')}`,
+    `--datadir=${data}`,
+    `--socket=${join(folder, 'mariadb.sock')}`,
+    `--pid-file=${join(folder, 'mariadb.pid')}`,
+    `--init-file=${start}`,
+    `--port=${port}`,
+    '--bind-address=127.0.0.1',
+    '--skip-name-resolve',
+    '--innodb-log-file-size=16M',
+    '--innodb-buffer-pool-size=64M',
+    ...(process.getuid?.() === 0 ? ['--user=root'] : []),
+    ...options,
+  ];
+  const run = () => launch('mariadbd', args, { port, folder, scheme: 'mariadb' });
+  let server = await run();
+  return {
+    port,
+    get pid() {
+      return server.pid;
+    },
+    url: `mariadb://kr:secret@127.0.0.1:${port}/kernreaktor`,
+    stop: () => server.stop(),
+    kill9: () => server.kill9(),
+    async restart() {
+      server = await run();
+    },
+  };
 }
 
 /** A Mosquitto with the given configuration lines; files are written beside it first. */

@@ -204,10 +204,15 @@ export type Simulation = {
 };
 
 /** `kernreaktor simulate` against the server of this stack. */
-export function simulate({ folder, settings }: Stack, options: readonly string[]): Simulation {
+export function simulate(
+  { folder, settings }: Stack,
+  options: readonly string[],
+  more: Settings = {},
+): Simulation {
   const effectLog = join(folder, 'effects.jsonl');
   const run = runProgram(['simulate', '--json', '--effect-log', effectLog, ...options], {
     KR_DATA_DIR: settings['KR_DATA_DIR'] ?? '',
+    ...more,
   });
   return {
     run,

@@ -1,0 +1,10 @@
+/** The short forms of the experiments on the SQL store; docs/reliability.md has the long ones. */
+import { expect, it } from 'vitest';
+import { quietScope } from '../support/experiment.ts';
+import { r06 } from './r06.ts';
+
+it('loses and repeats nothing when MariaDB dies or hangs under work (R6)', async () => {
+  const figures = await r06.run(quietScope(r06.short));
+  expect(figures.violations).toEqual([]);
+  expect(figures['commands']).toBeGreaterThan(20);
+}, 180_000);
