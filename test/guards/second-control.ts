@@ -1,0 +1,131 @@
+/**
+ * Second implementation of SAFETY 2.4, T1 to B1, of the mutex I7 and of what DESIGN 4.1 fixes for
+ * simulated clusters, written from the text alone.
+ */
+import type { Case, Rule } from './case.ts';
+import {
+  guestOf,
+  holdsTarget,
+  hour,
+  isAutomatic,
+  isDestructive,
+  isFresh,
+  kindOf,
+  mayStillHappen,
+  minute,
+  nodeOf,
+  second,
+  stopsNode,
+  target,
+} from './second-words.ts';
+
+/** A guest seen on two hosts is nowhere. */
+function isTwice(question: Case): boolean {
+  const { guest } = question.proposal;
+  const homes = question.nodes.filter(({ record }) =>
+    record.guests?.some(({ id, state }) => id === guest && state !== 'stopped'),
+  );
+  return homes.length > 1;
+}
+
+export const t1: Rule = (question) => {
+  const kind = kindOf(question);
+  if (kind === 'node.wake') return null;
+  const node = target(question);
+  if (!node || !isFresh(node)) return 'the node is stale';
+  if (!node.record.facts || node.factsAgeMs === null) return 'no facts of the node';
+  const { action, guest } = question.proposal;
+  if (action.kind === 'guest.migrate') {
+    const to = nodeOf(question, action.args.targetNode);
+    if (!to || !isFresh(to) || !to.record.facts) return 'the destination is stale';
+  }
+  if (guest === null || kind === 'guest.create') return null;
+  if (isTwice(question)) return 'the guest is seen on two nodes';
+  const view = guestOf(question);
+  if (!view || view.sample.state === 'unknown') return 'the guest is not known';
+  return view.sample.kind === view.facts.kind ? null : 'its descriptions differ';
+};
+
+/** Many nodes silent at once say more about the network than about the nodes. */
+export const t1Storm: Rule = (question) => {
+  if (kindOf(question) === 'node.wake') return null;
+  const { frozenForMs, stormAgoMs } = question.cluster;
+  if (frozenForMs !== null && frozenForMs > 0) return 'the cluster is frozen';
+  if (stormAgoMs !== null && stormAgoMs < 5 * minute) return 'nodes were silent just now';
+  const wanted = question.nodes.filter(
+    ({ record }) => record.desired === 'awake' && !record.maintenance,
+  );
+  const stale = wanted.filter((node) => !isFresh(node)).length;
+  return stale >= Math.max(2, wanted.length * 0.2) ? `${stale} nodes are silent` : null;
+};
+
+export const t2: Rule = (question) => {
+  if (!isDestructive(question)) return null;
+  const offset = target(question)?.record.facts?.clockOffsetMs ?? null;
+  return offset !== null && Math.abs(offset) <= 2 * second ? null : 'its clock is off';
+};
+
+export const t3: Rule = (question) => {
+  if (!isDestructive(question)) return null;
+  if (question.cluster.backendUpMs < 5 * minute) return 'the backend has just started';
+  return question.cluster.snapshotComplete ? null : 'the picture is not complete yet';
+};
+
+export const l1: Rule = ({ cluster }) => (cluster.leader ? null : 'not the leader');
+
+export const k1: Rule = (question) => {
+  if (question.cluster.hold || question.cluster.holdAll) return 'HOLD';
+  return target(question)?.record.localHold ? 'HOLD on the node' : null;
+};
+
+export const a1: Rule = (question) => {
+  if (!isAutomatic(question)) return null;
+  const { proposal, cluster } = question;
+  if (proposal.action.kind === 'guest.delete') return 'never automatic';
+  if (question.pausedForMs !== null && question.pausedForMs > 0) return 'a person touched it';
+  if (!cluster.insideWindow) return 'outside the change window';
+  if (cluster.mode === 'observe' || cluster.mode === 'recommend') return `mode ${cluster.mode}`;
+  if (cluster.mode === 'approve') return proposal.approved ? null : 'nobody approved it';
+  return null;
+};
+
+/** One failed power command, or a tenth of at least five migrations, stops the campaign. */
+export const b1: Rule = (question) => {
+  if (kindOf(question) === 'node.wake') return null;
+  const recent = question.commands.filter(({ startedAgoMs }) => startedAgoMs < hour);
+  const power = recent.some(
+    ({ kind, state }) => (stopsNode(kind) || kind === 'node.wake') && state === 'FAILED',
+  );
+  if (power) return 'a power command failed';
+  const moves = recent.filter(
+    (command) => command.kind === 'guest.migrate' && !mayStillHappen(command),
+  );
+  const failed = moves.filter(({ state }) => state === 'FAILED').length;
+  return moves.length >= 5 && failed >= moves.length / 10 ? 'migrations fail' : null;
+};
+
+/** One active command per target; a power-off in doubt never bars the wake of its own node. */
+export const i7: Rule = (question) => {
+  const { node, guest } = question.proposal;
+  const isWake = kindOf(question) === 'node.wake';
+  const holder = question.commands.find(
+    (command) =>
+      holdsTarget(command) &&
+      (guest === null
+        ? command.guest === null && command.node === node
+        : command.guest === guest) &&
+      !(isWake && command.state === 'INDETERMINATE'),
+  );
+  return holder ? `${holder.kind} still holds the target` : null;
+};
+
+export const driver: Rule = (question) => {
+  const kind = kindOf(question);
+  const node = target(question);
+  if (!node) return 'the node is not known';
+  if (kind === 'node.wake') return null;
+  const own = node.record.driver;
+  if (!own?.capabilities.includes(kind)) return 'its hypervisor cannot do it';
+  if (own.simulated !== question.cluster.simulated) return 'real and simulated do not mix';
+  return isDestructive(question) && !node.journalConfirmed ? 'its journal is new' : null;
+};

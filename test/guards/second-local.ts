@@ -1,0 +1,62 @@
+/**
+ * Second implementation of the node-local evaluation (SAFETY 2, principle): facts younger than 5 s,
+ * read on the node itself, with a view of its own membership only.
+ */
+import type { NodeFacts } from '../../broker/contract/facts.ts';
+import type { Case, Rule } from './case.ts';
+import { q6Says } from './second-quorum.ts';
+import { lockedGuest, v1Says, v2Node } from './second-guests.ts';
+import { c3Says } from './second-scale.ts';
+import { isDestructive, isKnown, kindOf, second, stopsNode } from './second-words.ts';
+
+/** Its own vote gone, and nobody counted whom its own membership does not show. */
+function quorumSays({ quorum }: NodeFacts, node: string): string | null {
+  if (quorum === null) return null;
+  if (!quorum.quorate) return 'not quorate';
+  const { qdevice } = quorum;
+  const device =
+    qdevice?.alive && qdevice.voting && (qdevice.seenAgeMs ?? Infinity) <= 30 * second
+      ? qdevice.votes
+      : 0;
+  let votes = device;
+  let expected = qdevice?.votes ?? 0;
+  for (const member of quorum.members) {
+    expected += member.votes;
+    if (member.online && member.node !== node) votes += member.votes;
+  }
+  const floor = Math.floor(Math.max(expected, quorum.expectedVotes) / 2) + 1;
+  return votes >= Math.max(floor, quorum.quorumVotes) ? null : 'too few votes remain';
+}
+
+function powerOffSays({ proposal, local, nodes, cluster }: Case): string | null {
+  const { facts } = local;
+  if (facts === null) return 'no facts of its own';
+  const inCluster = nodes.some(({ record }) => isKnown(record.facts?.quorum));
+  if (inCluster && facts.quorum === null) return 'its membership cannot be read';
+  const proofAssumed = cluster.simulated && cluster.wakeProof === 'assumed';
+  const wakes = facts.links?.some(({ wakeOnMagic }) => wakeOnMagic === true) === true;
+  return (
+    quorumSays(facts, proposal.node) ??
+    (inCluster ? q6Says(facts, proposal.node) : null) ??
+    v1Says(facts, local.guests, proposal.action.kind === 'node.shutdown') ??
+    v2Node(facts) ??
+    lockedGuest(local.guests) ??
+    c3Says(facts) ??
+    (proposal.action.kind === 'node.shutdown' && !proofAssumed && !wakes ? 'it cannot wake' : null)
+  );
+}
+
+export const local: Rule = (question) => {
+  const kind = kindOf(question);
+  if (kind === 'node.wake') return null;
+  if (question.local.hold) return 'HOLD on the node';
+  if (!isDestructive(question)) return null;
+  if (question.local.ageMs >= 5 * second) return 'its facts are 5 s old';
+  if (stopsNode(kind)) return powerOffSays(question);
+  const { guest } = question.proposal;
+  if (guest === null) return null;
+  if (question.local.guests === null) return 'its guests cannot be read';
+  const sample = question.local.guests.find(({ id }) => id === guest);
+  if (!sample) return 'the guest is not here';
+  return sample.lock === null ? null : 'the guest is locked';
+};

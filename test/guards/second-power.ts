@@ -1,0 +1,166 @@
+/**
+ * Second implementation of SAFETY 2.4, W1 to W5, written from its text alone. Waking is the cheap
+ * direction: only W5's spacing and the mutex of the target bound it.
+ */
+import type { Case, CaseNode, PastCommand, Rule, WakeBinding, WakeProof } from './case.ts';
+import {
+  day,
+  hour,
+  isAutomatic,
+  isFresh,
+  kindOf,
+  mayStillHappen,
+  minute,
+  second,
+  stopsNode,
+  target,
+} from './second-words.ts';
+
+/** What the node's own facts say of every way it could be woken by a magic packet. */
+function currentBindings({ record }: CaseNode, waker: string | null): WakeBinding[] {
+  return (record.facts?.links ?? []).map((link) => ({
+    mac: link.mac,
+    nicDriver: link.driver,
+    kernel: record.facts?.kernel ?? null,
+    biosVersion: record.facts?.biosVersion ?? null,
+    waker,
+    wakeOnMagic: link.wakeOnMagic,
+  }));
+}
+
+const isWhole = (binding: WakeBinding): boolean =>
+  Object.values(binding).every((part) => part !== null) && binding.wakeOnMagic === true;
+
+const same = (left: WakeBinding, right: WakeBinding): boolean =>
+  left.mac === right.mac &&
+  left.nicDriver === right.nicDriver &&
+  left.kernel === right.kernel &&
+  left.biosVersion === right.biosVersion &&
+  left.waker === right.waker &&
+  left.wakeOnMagic === right.wakeOnMagic;
+
+/** Cycles that prove the node as it is now; a change of anything they are bound to voids them. */
+export function validProofs(question: Case, node: CaseNode): WakeProof[] {
+  return question.proofs.filter(
+    (proof) =>
+      proof.node === node.record.node &&
+      proof.succeeded &&
+      proof.bootMs !== null &&
+      proof.bootMs <= 10 * minute &&
+      isWhole(proof.binding) &&
+      currentBindings(node, proof.binding.waker).some((now) => same(now, proof.binding)),
+  );
+}
+
+export const w1: Rule = (question) => {
+  if (kindOf(question) !== 'node.shutdown') return null;
+  const node = target(question);
+  if (!node) return 'the node is not known';
+  if (question.proposal.proving && question.proposal.origin === 'person') return null;
+  if (question.cluster.simulated && question.cluster.wakeProof === 'assumed') return null;
+  const proofs = validProofs(question, node);
+  if (proofs.length < 3) return `${proofs.length} of 3 cycles are proven`;
+  return proofs.some(({ agoMs }) => agoMs <= 30 * day) ? null : 'the proof is too old';
+};
+
+const networks = ({ record }: CaseNode): Set<string> =>
+  new Set((record.facts?.links ?? []).flatMap(({ broadcast }) => broadcast ?? []));
+
+export const w2: Rule = (question) => {
+  if (kindOf(question) !== 'node.shutdown') return null;
+  if (question.cluster.simulated && question.cluster.wakeProof === 'assumed') return null;
+  const node = target(question);
+  const own = node?.record.facts?.links;
+  if (!node || !own) return 'its network cannot be read';
+  const armed = own.filter(({ wakeOnMagic, broadcast }) => wakeOnMagic === true && broadcast);
+  if (armed.length === 0) return 'the card is not armed';
+  const near = new Set(armed.map(({ broadcast }) => broadcast));
+  const wakers = question.nodes.filter(
+    (other) =>
+      other !== node &&
+      isFresh(other) &&
+      other.record.driver?.capabilities.includes('node.wake') === true &&
+      [...networks(other)].some((network) => near.has(network)) &&
+      !question.commands.some(
+        (command) => command.node === other.record.node && isPowerOff(command) && isOpen(command),
+      ),
+  );
+  const least = node.managementWaker ? 1 : question.cluster.wakersMin;
+  return wakers.length >= least ? null : `${wakers.length} of ${least} wakers`;
+};
+
+const isOpen = mayStillHappen;
+const isPowerOff = ({ kind }: PastCommand): boolean => stopsNode(kind);
+
+/** One failed wake puts its node away for 30 days and ends power-offs of the whole cluster. */
+export const w3: Rule = (question) => {
+  if (kindOf(question) !== 'node.shutdown') return null;
+  const away = question.nodes.find(
+    ({ quarantinedForMs }) => quarantinedForMs !== null && quarantinedForMs > 0,
+  );
+  if (away) return `a wake of ${away.record.node} failed`;
+  const failed = question.commands.some(
+    ({ kind, state }) => kind === 'node.wake' && state === 'FAILED',
+  );
+  return failed ? 'a wake failed' : null;
+};
+
+const cyclesPerDay = 4;
+
+export const w4: Rule = (question) => {
+  if (kindOf(question) !== 'node.shutdown') return null;
+  const node = target(question);
+  const uptimeMs = node?.record.values?.uptimeMs ?? null;
+  if (!node || uptimeMs === null || uptimeMs < 30 * minute) return 'up for less than 30 min';
+  const today = question.commands.filter(
+    (command) =>
+      command.node === node.record.node &&
+      command.kind === 'node.shutdown' &&
+      command.startedAgoMs < day &&
+      (command.state === 'SUCCEEDED' || isOpen(command)),
+  );
+  if (today.length >= cyclesPerDay) return 'four cycles today';
+  if (node.keepAwakeForMs !== null && node.keepAwakeForMs > 0) return 'asked to stay awake';
+  if (!isAutomatic(question)) return null;
+  const { idleForMs } = node;
+  return idleForMs !== null && idleForMs >= 40 * minute ? null : 'not idle for 40 min';
+};
+
+function atOnce(question: Case): number {
+  const awake = question.nodes.filter(isFresh).length;
+  return awake >= 20 ? Math.floor(awake / 10) : 1;
+}
+
+/** Nodes behind one supply, or in one rack, never go together. */
+function sharesSupply(question: Case, command: PastCommand): boolean {
+  const own = target(question)?.record.facts;
+  const other = question.nodes.find(({ record }) => record.node === command.node)?.record.facts;
+  if (!own || !other) return true;
+  return (
+    (own.powerGroup !== null && own.powerGroup === other.powerGroup) ||
+    (own.rack !== null && own.rack === other.rack)
+  );
+}
+
+export const w5: Rule = (question) => {
+  const kind = kindOf(question);
+  if (kind === 'node.wake') {
+    const close = question.commands.some(
+      (command) => command.kind === kind && command.startedAgoMs < 10 * second,
+    );
+    return close ? 'a wake less than 10 s ago' : null;
+  }
+  if (!stopsNode(kind)) return null;
+  const offs = question.commands.filter(isPowerOff);
+  const open = offs.filter(isOpen);
+  if (open.some(({ state }) => state === 'INDETERMINATE')) return 'one may have happened';
+  if (open.length >= atOnce(question)) return 'one is under way';
+  if (open.some((command) => sharesSupply(question, command))) return 'they share a supply';
+  if (kind !== 'node.shutdown') return null;
+  if (offs.some(({ startedAgoMs }) => startedAgoMs < 10 * minute)) return 'less than 10 min apart';
+  const anywhere = question.cluster.powerOffAnywhereAgoMs;
+  if (anywhere !== null && anywhere < 2 * minute) return 'another cluster just did';
+  const lastHour = offs.filter(({ startedAgoMs }) => startedAgoMs < hour).length;
+  const most = Math.max(1, Math.floor(question.nodes.length / 5));
+  return lastHour >= most ? 'a fifth of the nodes within the hour' : null;
+};
