@@ -15,6 +15,8 @@ import {
   sampleIntervalMaxMs,
   sampleIntervalMinMs,
 } from '../broker/contract/limits.ts';
+import type { LxdEndpoint } from './hypervisor/lxd/api.ts';
+import { findLxd, LxdSettings } from './hypervisor/lxd/settings.ts';
 import { hostTools } from './hypervisor/proxmox/toolbox.ts';
 import { type ScriptConfig, scriptActions } from './hypervisor/script.ts';
 import { readSecret } from './waker/secret.ts';
@@ -61,8 +63,8 @@ const noServer = 'mqtt://localhost';
 
 const program = z.string().refine(isAbsolute, 'write the absolute path of a program');
 
-const HypervisorName = z.enum(['proxmox', 'script', 'host'], {
-  error: 'use proxmox, script or host',
+const HypervisorName = z.enum(['proxmox', 'lxd', 'script', 'host'], {
+  error: 'use proxmox, lxd, script or host',
 });
 type HypervisorName = z.infer<typeof HypervisorName>;
 
@@ -76,6 +78,7 @@ const DaemonFile = z.strictObject({
       queryTimeoutMs: z.int().min(100).max(60_000).default(10_000),
     })
     .optional(),
+  lxd: LxdSettings.optional(),
   wakers: WakersByNode.default({}),
 });
 type DaemonFile = z.infer<typeof DaemonFile>;
@@ -95,6 +98,8 @@ export type DaemonConfig = {
   hypervisor?: HypervisorName;
   /** The administrator's programs; null where none are named. */
   script: ScriptConfig | null;
+  /** Where LXD is, when it drives this host. */
+  lxd?: LxdEndpoint;
   /** Nodes that are not listed are woken by Wake on LAN. */
   wakers?: WakersByNode;
   /** Where agent and executor meet when they are two processes. */
@@ -128,6 +133,8 @@ export type DaemonSources = {
   systemFolder?: string;
   /** Whose presence tells a host of Proxmox VE. */
   pvesh?: string;
+  /** Where LXD's socket is looked for when nothing names it. */
+  lxdSockets?: readonly string[];
 };
 
 const whyOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
@@ -199,13 +206,16 @@ function hypervisorOf(
   { pvesh }: DaemonSources,
   problems: Problem[],
 ): HypervisorName {
-  const { script } = file ?? {};
-  const name = file?.hypervisor ?? (script ? 'script' : detectHypervisor(pvesh));
+  const { script, lxd } = file ?? {};
+  const name = file?.hypervisor ?? (script ? 'script' : lxd ? 'lxd' : detectHypervisor(pvesh));
   if (name === 'script' && !script) {
     problems.push({ field: 'hypervisor', hint: 'name the programs under script, too' });
   }
   if (name !== 'script' && script) {
     problems.push({ field: 'hypervisor', hint: 'set it to script, or remove the script block' });
+  }
+  if (name !== 'lxd' && lxd) {
+    problems.push({ field: 'hypervisor', hint: 'set it to lxd, or remove the lxd block' });
   }
   return name;
 }
@@ -243,6 +253,13 @@ export function readDaemonConfig(
   const file = found ? checkDaemonFile(found.path, found.text, problems) : null;
   if (file) checkSecrets(role, file.wakers, problems);
   const hypervisor = hypervisorOf(file, sources, problems);
+  const lxd = hypervisor === 'lxd' ? (file?.lxd ?? findLxd(sources.lxdSockets)) : null;
+  if (hypervisor === 'lxd' && lxd === null) {
+    problems.push({
+      field: 'lxd.socket',
+      hint: 'name the unix socket: none is where packages put it',
+    });
+  }
   if (problems.length > 0 || !parsed.success) throw new DaemonConfigError(problems);
   const settings = parsed.data;
   return {
@@ -255,6 +272,7 @@ export function readDaemonConfig(
     logLevel: settings.KR_LOG_LEVEL,
     hypervisor,
     script: file?.script ?? null,
+    ...(lxd && { lxd }),
     ...(file && { wakers: file.wakers }),
     executorSocket: settings.KR_EXECUTOR_SOCKET,
   };

@@ -8,6 +8,8 @@ import { policyFile } from './command/local-policy.ts';
 import { createScriptRunner, type ScriptRunner } from './command/script-trust.ts';
 import type { DaemonConfig } from './config.ts';
 import { createHostHypervisor } from './hypervisor/host.ts';
+import { createLxdApi } from './hypervisor/lxd/api.ts';
+import { createLxdHypervisor } from './hypervisor/lxd/driver.ts';
 import type { Hypervisor } from './hypervisor/port.ts';
 import { createProxmoxHypervisor } from './hypervisor/proxmox/driver.ts';
 import { createScriptHypervisor } from './hypervisor/script.ts';
@@ -17,7 +19,7 @@ import type { Sampler } from './sample/sampler.ts';
 export const policyPath = '/etc/kernreaktor/policy.yaml';
 export const holdPath = '/etc/kernreaktor/HOLD';
 
-export type DriverConfig = Pick<DaemonConfig, 'node' | 'dataDir' | 'hypervisor' | 'script'>;
+export type DriverConfig = Pick<DaemonConfig, 'node' | 'dataDir' | 'hypervisor' | 'script' | 'lxd'>;
 
 type DriverDeps = { clock: Clock; log: Log; version: string };
 
@@ -26,9 +28,15 @@ export const scriptsOf = ({ dataDir }: Pick<DriverConfig, 'dataDir'>): ScriptRun
 
 export function driverOf(config: DriverConfig, deps: DriverDeps, sampler: Sampler): Hypervisor {
   const { clock, log, version: daemonVersion } = deps;
-  const { node, script, hypervisor } = config;
+  const { node, script, hypervisor, lxd } = config;
   if (hypervisor === 'proxmox') {
     return createProxmoxHypervisor({ node, sampler, daemonVersion, clock, log });
+  }
+  if (lxd) {
+    // Over the network it is another machine, whose /proc cannot be read from here.
+    const own = 'socket' in lxd ? sampler : null;
+    const api = createLxdApi(lxd);
+    return createLxdHypervisor({ node, api, sampler: own, daemonVersion, clock, log });
   }
   if (script === null) return createHostHypervisor({ node, sampler, daemonVersion });
   const scripts = scriptsOf(config);

@@ -4,9 +4,9 @@
  * It follows no redirect and no link away from the BMC, and only ever asks for "on".
  */
 import { readFileSync } from 'node:fs';
-import type { TLSSocket } from 'node:tls';
 import { Agent, buildConnector, request } from 'undici';
 import { z } from 'zod';
+import { freshTls, pinnedConnector } from '../pinned.ts';
 import { WakeError, type Waker, type WakeSent } from './port.ts';
 import { readSecret } from './secret.ts';
 import type { RedfishSettings } from './settings.ts';
@@ -28,27 +28,15 @@ const System = z.object({
   }),
 });
 
-/** A resumed session shows no certificate, so none is kept. */
-const plain = { maxCachedSessions: 0, allowH2: false, timeout: answerMs } as const;
-
-function pinned(fingerprint: string): buildConnector.connector {
-  const connect = buildConnector({ ...plain, rejectUnauthorized: false });
-  return (options, callback) =>
-    connect(options, (...answer) => {
-      const [error, socket] = answer;
-      if (error !== null) return callback(error, null);
-      const shown = (socket as TLSSocket).getPeerCertificate().fingerprint256 ?? 'none';
-      if (shown.replaceAll(':', '').toLowerCase() === fingerprint) return callback(null, socket);
-      socket.destroy();
-      callback(new Error(`its certificate has the fingerprint ${shown}, another is pinned`), null);
-    });
-}
+const plain = { ...freshTls, timeout: answerMs } as const;
 
 function agentFor({ fingerprint, caFile }: RedfishSettings): Agent {
   const limits = { headersTimeout: answerMs, bodyTimeout: answerMs, connections: 1 };
   const own = caFile === undefined ? {} : { ca: readFileSync(caFile, 'utf8') };
   const connect =
-    fingerprint === undefined ? buildConnector({ ...plain, ...own }) : pinned(fingerprint);
+    fingerprint === undefined
+      ? buildConnector({ ...plain, ...own })
+      : pinnedConnector(fingerprint, plain);
   return new Agent({ ...limits, maxResponseSize: answerBytesMax, connect });
 }
 

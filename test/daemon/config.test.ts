@@ -141,9 +141,22 @@ describe('daemon.yaml', () => {
   it.each([
     ['hypervisor: script\n', 'name the programs'],
     ['hypervisor: proxmox\nscript: {guests: /g}\n', 'remove the script block'],
+    ['hypervisor: host\nlxd: {socket: /s}\n', 'remove the lxd block'],
   ])('contradicts itself in %j', async (text, hint) => {
     await write(text);
     expect(problemsOf(() => read())['hypervisor']).toContain(hint);
+  });
+
+  it('says where LXD is: by its socket, or from afar with a certificate', async () => {
+    await write('lxd: {socket: /run/lxd.socket}\n');
+    expect(read()).toMatchObject({ hypervisor: 'lxd', lxd: { socket: '/run/lxd.socket' } });
+    const keys = 'certificateFile: /c, keyFile: /k';
+    await write(`lxd: {url: "https://box:8443", ${keys}, fingerprint: ${'ab'.repeat(32)}}\n`);
+    expect(read().lxd).toMatchObject({ url: 'https://box:8443', fingerprint: 'ab'.repeat(32) });
+    await write(`lxd: {url: "http://box:8443", ${keys}}\n`);
+    expect(Object.values(problemsOf(() => read()))).toEqual(['use https://<host>:8443']);
+    await write('lxd: {}\n');
+    expect(Object.values(problemsOf(() => read()))[0]).toContain('write socket, or url with');
   });
 
   it('may be empty', async () => {
@@ -162,7 +175,7 @@ describe('daemon.yaml', () => {
     ['wakers:\n  a: [{kind: ipmi, host: -x, user: u, passwordFile: /p}]\n', '0.host', 'host name'],
     ['wakers:\n  a: [{kind: plug, url: mqtt://b, topic: "x/#"}]\n', '0.topic', 'without + and #'],
     ['wakers:\n  a: [{kind: fax}]\n', 'wakers.a.0', 'use wol, ipmi, redfish, plug or script'],
-    ['hypervisor: xen\n', 'daemon.yaml:1:13 hypervisor', 'use proxmox, script or host'],
+    ['hypervisor: xen\n', 'daemon.yaml:1:13 hypervisor', 'use proxmox, lxd, script or host'],
     ['script: [unclosed\n', 'daemon.yaml:2:1', ''],
     ['script:\n  guests: /g\n  queryTimeoutMs: 1\n', 'daemon.yaml:3:19', '100'],
   ])('points at the place of a problem in %j', async (text, field, hint) => {

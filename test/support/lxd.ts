@@ -1,0 +1,168 @@
+/**
+ * A real LXD for tests: Debian's package, installed where that was asked for, run on a folder of
+ * its own with a `dir` pool and a busybox image made here. Its end takes every instance with it.
+ */
+import { execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync } from 'node:fs';
+import { chmod, cp, mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { until } from './servers.ts';
+
+const run = promisify(execFile);
+const isAsked = process.env['KR_TEST_INSTALL'] === '1' && process.getuid?.() === 0;
+/** Empty where a real LXD may be installed, else why these tests are skipped. */
+export const noLxd = isAsked ? '' : ' (skipped: installs lxd; set KR_TEST_INSTALL=1 and be root)';
+
+export type RealLxd = {
+  socket: string;
+  /** Alias of the image. */
+  image: string;
+  lxc(...args: string[]): Promise<string>;
+  /** Operations of LXD that began to work, by their description. */
+  begun(): Promise<string[]>;
+  stop(): Promise<void>;
+};
+
+export async function installLxd(): Promise<void> {
+  if (existsSync('/usr/bin/lxd') && existsSync('/bin/busybox')) return;
+  const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
+  await run('apt-get', ['update', '-qq'], { env });
+  const packages = ['lxd', 'lxd-client', 'busybox-static'];
+  await run('apt-get', ['install', '-y', '-qq', '--no-install-recommends', ...packages], {
+    env,
+    maxBuffer: 2 ** 24,
+  });
+}
+
+const applets = ['sh', 'init', 'mount', 'sleep', 'poweroff', 'halt', 'reboot', 'sync', 'dd', 'cat'];
+const inittab = `::sysinit:/bin/mount -t proc proc /proc
+::respawn:/bin/sleep 3600
+::shutdown:/bin/sync
+`;
+const metadata = `architecture: ${process.arch === 'arm64' ? 'aarch64' : 'x86_64'}
+creation_date: 1700000000
+properties: {description: busybox, os: busybox, release: "1"}
+`;
+const preseed = `storage_pools:
+- {name: default, driver: dir}
+profiles:
+- name: default
+  devices:
+    root: {path: /, pool: default, type: disk}
+`;
+
+async function makeImage(folder: string): Promise<string> {
+  const rootfs = join(folder, 'image', 'rootfs');
+  for (const name of ['bin', 'sbin', 'etc', 'proc', 'sys', 'dev', 'tmp', 'root', 'run']) {
+    await mkdir(join(rootfs, name), { recursive: true });
+  }
+  await cp('/bin/busybox', join(rootfs, 'bin', 'busybox'), { dereference: true });
+  for (const applet of applets) await symlink('busybox', join(rootfs, 'bin', applet));
+  await symlink('../bin/busybox', join(rootfs, 'sbin', 'init'));
+  await writeFile(join(rootfs, 'etc', 'inittab'), inittab);
+  await writeFile(join(rootfs, 'etc', 'passwd'), 'root:x:0:0:root:/root:/bin/sh\n');
+  await writeFile(join(folder, 'image', 'metadata.yaml'), metadata);
+  const file = join(folder, 'image.tar.gz');
+  await run('tar', ['-C', join(folder, 'image'), '-czf', file, 'metadata.yaml', 'rootfs']);
+  return file;
+}
+
+type LxdEvent = {
+  type: string;
+  metadata: { id?: string; description?: string; class?: string; action?: string };
+};
+
+/** Every operation of this LXD, told by itself. */
+async function monitorOf(env: NodeJS.ProcessEnv, lxc: RealLxd['lxc']) {
+  const child = spawn('lxc', ['monitor', '--type=operation', '--type=lifecycle', '--format=json'], {
+    env,
+    stdio: ['ignore', 'pipe', 'ignore'],
+  });
+  let text = '';
+  child.stdout.on('data', (chunk: Buffer) => (text += chunk.toString()));
+  let marks = 0;
+  const events = (): LxdEvent[] =>
+    text
+      .split('\n')
+      .flatMap((line) => (line.startsWith('{') ? [JSON.parse(line) as LxdEvent] : []));
+  const markCount = (): number =>
+    events().filter(({ metadata }) => metadata.action === 'config-updated').length;
+  /** Events come in order: when the mark was told, all before it was. */
+  const catchUp = async (): Promise<void> => {
+    marks += 1;
+    const before = markCount();
+    await lxc('config', 'set', `user.mark=${marks}`);
+    await until(async () => markCount() > before, { withinMs: 10_000, what: 'the events of LXD' });
+  };
+  await until(
+    async () => {
+      marks += 1;
+      await lxc('config', 'set', `user.mark=${marks}`);
+      return markCount() > 0;
+    },
+    { withinMs: 10_000, what: 'the monitor of LXD' },
+  );
+  return {
+    async begun(): Promise<string[]> {
+      await catchUp();
+      const tasks = events().filter(({ metadata }) => metadata.class === 'task');
+      return [
+        ...new Map(tasks.map(({ metadata }) => [metadata.id, metadata.description])).values(),
+      ].map((description) => description ?? '');
+    },
+    stop: () => void child.kill(),
+  };
+}
+
+/** Another server needs a folder, and so a socket, of its own. */
+export async function startLxd(): Promise<RealLxd> {
+  await installLxd();
+  // A path of a unix socket has at most 107 bytes.
+  const folder = await mkdtemp('/tmp/kr-lxd-');
+  await chmod(folder, 0o711);
+  const env = { PATH: process.env['PATH'], LXD_DIR: join(folder, 'd'), HOME: folder };
+  await mkdir(env.LXD_DIR, { mode: 0o711 });
+  const server = spawn('lxd', ['--group', 'root'], { env, stdio: ['ignore', 'ignore', 'pipe'] });
+  let log = '';
+  server.stderr.on('data', (chunk: Buffer) => (log = (log + chunk.toString()).slice(-8_000)));
+  const ended = once(server, 'exit');
+  const lxc = async (...args: string[]): Promise<string> => {
+    const running = run('lxc', args, { env, maxBuffer: 2 ** 24 });
+    // It reads the configuration of a new instance from there.
+    running.child.stdin?.end();
+    return (await running).stdout;
+  };
+  await until(
+    async () => {
+      if (server.exitCode !== null) throw new Error(`lxd ended: ${log}`);
+      return lxc('info').then(
+        () => true,
+        () => false,
+      );
+    },
+    { withinMs: 60_000, what: 'lxd' },
+  );
+  const initialised = run('lxd', ['init', '--preseed'], { env });
+  initialised.child.stdin?.end(preseed);
+  await initialised;
+  await lxc('image', 'import', await makeImage(folder), '--alias', 'busybox');
+  const monitor = await monitorOf(env, lxc);
+  return {
+    socket: join(env.LXD_DIR, 'unix.socket'),
+    image: 'busybox',
+    lxc,
+    begun: () => monitor.begun(),
+    async stop() {
+      const names = (await lxc('list', '--all-projects', '-f', 'csv', '-c', 'n')).split('\n');
+      for (const name of names) if (name !== '') await lxc('delete', '--force', name);
+      monitor.stop();
+      server.kill('SIGPWR');
+      const killer = setTimeout(() => server.kill('SIGKILL'), 15_000);
+      await ended;
+      clearTimeout(killer);
+      await rm(folder, { recursive: true, force: true, maxRetries: 5 });
+    },
+  };
+}
