@@ -7,6 +7,8 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { constants } from 'node:fs';
+import { access } from 'node:fs/promises';
 import { isAbsolute } from 'node:path';
 import {
   findUnitTools,
@@ -30,8 +32,9 @@ export type ToolRun = {
   /** 64 KiB, unless the tool is known to answer more. */
   stdoutBytesMax?: number;
   /**
-   * Where systemd runs, the tool gets a unit with these limits. Not for programs that may start
-   * guests, since a unit ends with everything it started.
+   * Where systemd runs, the tool gets a unit with these limits, outside our own namespaces. A unit
+   * ends with everything it started, so a guest must get a unit of its own from whoever starts
+   * it, as all hypervisors do. Every user of the machine can read the `env` of a unit.
    */
   limits?: UnitLimits;
 };
@@ -107,18 +110,30 @@ function checkTexts({ path, argv, env }: ToolRun): void {
   }
 }
 
+const withoutDescriptor = ({ descriptor: _descriptor, ...run }: ToolRun): ToolRun => run;
+
+/** systemd-run would report a missing program as a failure of the tool. */
+async function checkProgram({ path, descriptor }: ToolRun): Promise<void> {
+  if (descriptor !== undefined) return;
+  await access(path, constants.X_OK).catch((cause: unknown) => {
+    throw spawnError(path, cause);
+  });
+}
+
 let units = 0;
 
 /** The same run by way of systemd-run, and how to end it: the unit outlives its client. */
 function asUnit(run: ToolRun, limits: UnitLimits, tools: UnitTools) {
   units += 1;
   const name = `kernreaktor-tool-${process.pid}-${units}`;
-  const { path, argv, timeoutMs } = run;
+  const { argv, timeoutMs, descriptor } = run;
+  // PID 1 does not have our descriptor, but finds what it leads to through us.
+  const path = descriptor === undefined ? run.path : `/proc/${process.pid}/fd/${descriptor}`;
   const envNames = Object.keys({ ...cleanEnv, ...run.env });
   const unit = { name, path, argv, envNames, timeoutMs, limits };
   const signal = new AbortController().signal;
   return {
-    run: { ...run, path: tools.systemdRun, argv: unitArgv(unit) },
+    run: { ...withoutDescriptor(run), path: tools.systemdRun, argv: unitArgv(unit) },
     async stop(): Promise<void> {
       const own = { path: tools.systemctl, argv: stopArgv(name), env: {}, signal };
       await runTool({ ...own, timeoutMs: unitStopMs });
@@ -130,10 +145,9 @@ function asUnit(run: ToolRun, limits: UnitLimits, tools: UnitTools) {
 export async function runTool(asked: ToolRun, tools = findUnitTools()): Promise<ToolResult> {
   checkTexts(asked);
   if (asked.signal.aborted) return { exitCode: null, killedBy: 'signal', stdout: '', stderr: '' };
-  const { limits, descriptor } = asked;
-  // PID 1 does not have our descriptor, and the path may name something else by now.
-  const mayBeUnit = limits && tools && descriptor === undefined;
-  const unit = mayBeUnit ? asUnit(asked, limits, tools) : undefined;
+  const { limits } = asked;
+  if (limits && tools) await checkProgram(asked);
+  const unit = limits && tools ? asUnit(asked, limits, tools) : undefined;
   const run = unit?.run ?? asked;
   const child = start(run);
   const stdout = keepNewest(child.stdout, run.stdoutBytesMax ?? outputBytesMax);

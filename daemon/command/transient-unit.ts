@@ -9,6 +9,11 @@ import { accessSync, constants } from 'node:fs';
 
 export type UnitLimits = { memoryBytesMax: number; tasksMax: number };
 
+/** What answers a question: a tool of Perl takes 150 MiB, some threads, and a pipe or two. */
+export const questionLimits: UnitLimits = { memoryBytesMax: 512 * 2 ** 20, tasksMax: 128 };
+/** What acts: a migration with local disks runs several copies; the page cache counts, too. */
+export const actionLimits: UnitLimits = { memoryBytesMax: 4 * 2 ** 30, tasksMax: 1_024 };
+
 export type UnitTools = { systemdRun: string; systemctl: string };
 
 /** Created by systemd when it is the one that booted the machine; see sd_booted(3). */

@@ -9,6 +9,7 @@ import type { Clock, Log } from '../../broker/contract/ports.ts';
 import type { GuestSample } from '../../broker/contract/telemetry.ts';
 import { outputBytesMax, SandboxError, type ToolResult } from '../command/sandbox.ts';
 import type { ScriptRunner } from '../command/script-trust.ts';
+import { actionLimits, questionLimits } from '../command/transient-unit.ts';
 import type { Sampler } from '../sample/sampler.ts';
 import type { Description, Hypervisor, Observation, Performed, Work } from './port.ts';
 import {
@@ -117,7 +118,8 @@ async function ask<T>(memory: Memory, { path, env, stdin, read }: Query<T>): Pro
   try {
     const { signal } = memory.closing;
     const asked = { path, argv: [], env, stdin, timeoutMs, signal };
-    const result = await memory.scripts.run({ ...asked, stdoutBytesMax: answerBytesMax });
+    const bounds = { stdoutBytesMax: answerBytesMax, limits: questionLimits };
+    const result = await memory.scripts.run({ ...asked, ...bounds });
     const problem = failureOf(result, timeoutMs);
     return problem === undefined ? read(result.stdout) : { ok: false, problem };
   } catch (error) {
@@ -176,6 +178,7 @@ async function perform(memory: Memory, work: Work, signal: AbortSignal): Promise
       stdin: inputOf(work),
       timeoutMs: actionTimeoutMs,
       signal,
+      limits: actionLimits,
     });
     const ending = result.killedBy ? 'was ended by us' : `ended with ${result.exitCode}`;
     const output = result.stderr === '' ? result.stdout : `${result.stdout}\n${result.stderr}`;

@@ -1,8 +1,9 @@
 /**
- * Switches a machine on by its BMC through ipmitool. The password reaches ipmitool in its
- * environment, never as an argument. It only ever says "on", which a running machine ignores.
+ * Switches a machine on by its BMC through ipmitool. The password stays in its file, which
+ * ipmitool reads itself: arguments, and the environment of a unit, can be read by every user. It only ever says "on", which a running machine ignores.
  */
 import { allowTools, SandboxError, type ToolResult } from '../command/sandbox.ts';
+import { questionLimits } from '../command/transient-unit.ts';
 import { WakeError, type Waker, type WakeSent } from './port.ts';
 import { readSecret } from './secret.ts';
 import type { IpmiSettings } from './settings.ts';
@@ -10,11 +11,10 @@ import type { IpmiSettings } from './settings.ts';
 /** A BMC that is busy answers within its retries; after that it is not there. */
 const timeoutMs = 30_000;
 
-/** -E: the password is in IPMI_PASSWORD. */
-function argvOf({ host, port, user, cipherSuite }: IpmiSettings): string[] {
+function argvOf({ host, port, user, cipherSuite, passwordFile }: IpmiSettings): string[] {
   const cipher = cipherSuite === undefined ? [] : ['-C', `${cipherSuite}`];
-  const session = ['-I', 'lanplus', '-H', host, '-p', `${port}`, '-U', user, ...cipher, '-E'];
-  return [...session, 'chassis', 'power', 'on'];
+  const session = ['-I', 'lanplus', '-H', host, '-p', `${port}`, '-U', user, ...cipher];
+  return [...session, '-f', passwordFile, 'chassis', 'power', 'on'];
 }
 
 const failureOf = ({ killedBy, exitCode, stderr, stdout }: ToolResult): string => {
@@ -28,9 +28,10 @@ export function createIpmiWaker(settings: IpmiSettings, serves: Waker['serves'])
   const { program: path, host, passwordFile } = settings;
   const run = allowTools([path]);
   async function wake(_: unknown, signal: AbortSignal): Promise<WakeSent> {
-    const env = { IPMI_PASSWORD: readSecret(passwordFile) };
-    const asked = { path, argv: argvOf(settings), env, timeoutMs, signal };
-    const result = await run(asked).catch((cause: unknown) => {
+    // Looked at here, so that a wrong mode or an empty file has its own words.
+    readSecret(passwordFile);
+    const asked = { path, argv: argvOf(settings), env: {}, timeoutMs, signal };
+    const result = await run({ ...asked, limits: questionLimits }).catch((cause: unknown) => {
       if (!(cause instanceof SandboxError)) throw cause;
       throw new WakeError('KR_WAKE_SEND', cause.message, { cause });
     });

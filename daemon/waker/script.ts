@@ -4,6 +4,7 @@
  */
 import { SandboxError } from '../command/sandbox.ts';
 import type { ScriptRunner } from '../command/script-trust.ts';
+import { questionLimits } from '../command/transient-unit.ts';
 import { WakeError, type Waker, type WakeRequest, type WakeSent } from './port.ts';
 import type { ScriptSettings } from './settings.ts';
 
@@ -22,7 +23,8 @@ export function createScriptWaker(
   serves: Waker['serves'],
 ): Waker {
   async function wake(request: WakeRequest, signal: AbortSignal): Promise<WakeSent> {
-    const asked = { path, argv: [], env: environmentOf(request), timeoutMs, signal };
+    const env = environmentOf(request);
+    const asked = { path, argv: [], env, timeoutMs, signal, limits: questionLimits };
     const result = await scripts.run(asked).catch((cause: unknown) => {
       if (!(cause instanceof SandboxError)) throw cause;
       throw new WakeError('KR_WAKE_SEND', cause.message, { cause });

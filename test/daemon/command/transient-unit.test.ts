@@ -1,4 +1,4 @@
-import { chmod, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { chmod, mkdtemp, open, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import * as fc from 'fast-check';
@@ -84,8 +84,8 @@ describe('a tool in a transient unit', () => {
     expect((await runTool(tool(['exit 7']), tools)).exitCode).toBe(7);
   });
 
-  it('is bounded in memory, tasks and time, and shows no secret in the argument list', async () => {
-    const env = { IPMI_PASSWORD: 'hunter2' };
+  it('is bounded in memory, tasks and time, and shows no value in the argument list', async () => {
+    const env = { KR_GUEST: 'hunter2' };
     await runTool(tool(['true'], { env, timeoutMs: 1_500 }), tools);
     const options = await readFile(join(folder, 'options'), 'utf8');
     expect(JSON.parse(options)).toEqual([
@@ -97,7 +97,7 @@ describe('a tool in a transient unit', () => {
       expect.stringMatching(/^--unit=kernreaktor-tool-\d+-\d+$/),
       '--setenv=PATH',
       '--setenv=LC_ALL',
-      '--setenv=IPMI_PASSWORD',
+      '--setenv=KR_GUEST',
       ...['MemoryMax=268435456', 'MemorySwapMax=0', 'TasksMax=64'].flatMap((one) => ['-p', one]),
       ...['RuntimeMaxSec=62', 'TimeoutStopSec=5', 'WorkingDirectory=/'].flatMap((one) => [
         '-p',
@@ -105,6 +105,23 @@ describe('a tool in a transient unit', () => {
       ]),
     ]);
     expect(options).not.toContain('hunter2');
+  });
+
+  it('executes what a descriptor leads to, though its name is gone', async () => {
+    const path = join(folder, 'gone');
+    await writeFile(path, '#!/bin/sh\nprintf "%s" "ran $1"\n', { mode: 0o500 });
+    const file = await open(path, 'r');
+    await rm(path);
+    const asked = tool([], { path, argv: ['$x'], descriptor: file.fd });
+    expect(await runTool(asked, tools)).toMatchObject({ exitCode: 0, stdout: 'ran $x' });
+    await file.close();
+  });
+
+  it('is missing before a unit is asked for', async () => {
+    const path = join(folder, 'no-such-tool');
+    await expect(runTool(tool([], { path }), tools)).rejects.toMatchObject({
+      code: 'KR_TOOL_MISSING',
+    });
   });
 
   it('is stopped as a unit when its time is over, since it outlives its client', async () => {
