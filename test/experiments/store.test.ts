@@ -2,9 +2,17 @@
 import { expect, it } from 'vitest';
 import { quietScope } from '../support/experiment.ts';
 import { r06 } from './r06.ts';
+import { r12 } from './r12.ts';
 
 it('loses and repeats nothing when MariaDB dies or hangs under work (R6)', async () => {
   const figures = await r06.run(quietScope(r06.short));
   expect(figures.violations).toEqual([]);
   expect(figures['commands']).toBeGreaterThan(20);
+}, 180_000);
+
+it('has one leader per epoch when leaders stand still in the middle of their work (R12)', async () => {
+  const figures = await r12.run(quietScope(r12.short));
+  expect(figures.violations).toEqual([]);
+  expect(figures['takeovers']).toBe(r12.short);
+  expect(figures['grants']).toBeGreaterThan(5);
 }, 180_000);

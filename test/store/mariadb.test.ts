@@ -57,6 +57,38 @@ describe('a connection', () => {
     }
   });
 
+  it('that stands still in a transaction loses its locks to others, and its work', async () => {
+    const still = await openUrl(server.url);
+    const other = await openUrl(server.url);
+    try {
+      const lease = { cluster: 'still', owner: 'first', epoch: 1, expires_at_ms: 0, ver: 1 };
+      await still.db.insertInto('leases').values(lease).execute();
+      const take = ({ db }: Pick<Database, 'db'>, owner: string) =>
+        db.updateTable('leases').set({ owner }).where('cluster', '=', 'still').execute();
+      let goOn = (): void => undefined;
+      const paused = new Promise<void>((resolve) => (goOn = resolve));
+      let hasLocked = false;
+      const lost = still
+        .transaction(async (trx) => {
+          await take({ db: trx }, 'still');
+          hasLocked = true;
+          await paused;
+          await take({ db: trx }, 'still again');
+        })
+        .catch((error: unknown) => error);
+      await until(() => hasLocked);
+      await other.transaction((trx) => take({ db: trx }, 'other'));
+      goOn();
+      expect(await lost).toBeInstanceOf(StoreUnavailable);
+      const row = await other.db.selectFrom('leases').selectAll().executeTakeFirstOrThrow();
+      expect(row.owner).toBe('other');
+    } finally {
+      await other.db.deleteFrom('leases').execute();
+      await still.close();
+      await other.close();
+    }
+  }, 30_000);
+
   it('that the server ended is replaced by a new one', async () => {
     const database = await openUrl(server.url);
     const other = await openUrl(server.url);

@@ -75,6 +75,9 @@ const settings: ConnectionConfig = {
   sessionVariables: {
     sql_mode: 'STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION',
     innodb_lock_wait_timeout: 2,
+    // A leader that stands still in the middle of a transaction must not hold its locks until
+    // somebody ends it: its successor needs them when the lease is over.
+    idle_transaction_timeout: 3,
   },
   initSql: 'SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED',
 };
