@@ -189,6 +189,21 @@ async function hasBootedSince(deps: WorkDeps, { grant, bootId }: Begun): Promise
   return bootId !== null && now !== undefined && now.bootId !== null && now.bootId !== bootId;
 }
 
+/** Takes back what the power-off did beside it; what is left of that, for the person who reads. */
+async function undo(
+  { hypervisor, ...deps }: WorkDeps,
+  { grant, handle, work }: { grant: GrantContent; handle: string | null; work: Work },
+  hooks: WorkHooks,
+): Promise<string> {
+  const undoing = hypervisor.undo?.bind(hypervisor);
+  if (handle === null || !undoing) return '';
+  const { detail } = await limited({ hypervisor, ...deps }, grant.timeoutMs, async (signal) => {
+    const left = await undoing(work, handle, { signal, onHandle: hooks.onHandle });
+    return { exitCode: left === null ? 0 : 1, detail: left ?? '', output: '' };
+  });
+  return detail === '' ? '' : `; ${detail}`;
+}
+
 /** After a restart: joins the tool again by its handle, or only looks at the world. */
 export async function resume(deps: WorkDeps, begun: Begun, hooks: WorkHooks): Promise<Outcome> {
   const { grant, handle } = begun;
@@ -197,7 +212,8 @@ export async function resume(deps: WorkDeps, begun: Begun, hooks: WorkHooks): Pr
   const unknown: Performed = { exitCode: null, detail: 'the executor restarted', output: '' };
   if (grant.kind === 'node.wake') return { ...unknown, postcondition: null };
   if (isPowerOff(grant.kind) && (await hasBootedSince(deps, begun))) {
-    return { ...unknown, postcondition: true, detail: 'the host has booted again since' };
+    const left = await undo(deps, { grant, handle, work }, hooks);
+    return { ...unknown, postcondition: true, detail: `the host has booted again since${left}` };
   }
   const { hypervisor } = deps;
   const begin = (signal: AbortSignal): Promise<Performed> =>

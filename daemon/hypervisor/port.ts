@@ -63,6 +63,12 @@ export type Hypervisor = {
   perform(work: Work, context: WorkContext): Promise<Performed>;
   /** Waits for a task started before a restart, by its handle; absent where handles are unknown. */
   attach?(work: Work, handle: string, context: WorkContext): Promise<Performed>;
+  /**
+   * Takes back, once the host has booted again, what `perform` of a power-off did beside it, by
+   * the handle that names it; absent where there is nothing. It may be repeated, and goes on until
+   * it is done or given up; the answer says what is left to do by hand, null when nothing.
+   */
+  undo?(work: Work, handle: string, context: WorkContext): Promise<string | null>;
   /** Looks at the world for the command's post-condition; starts nothing. */
   observe(work: Work): Promise<Observation>;
   close(): Promise<void>;

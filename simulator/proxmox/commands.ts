@@ -4,33 +4,21 @@
  * tools do. Nothing here begins an effect before its line stands in the effect log.
  */
 import type { Action } from '../../broker/contract/command.ts';
-import { wakeByMac } from '../world/node-effects.ts';
-import type { WorldGuest, WorldNode } from '../world/model.ts';
+import type { WorldGuest } from '../world/model.ts';
 import { get, guestOn, type Options, requireReachable } from './answers.ts';
 import { isLive, lockIn } from './config.ts';
-import type { Call, Effect } from './frames.ts';
+import { ethtool, haManager, pvecmStatus, pvenode } from './host-commands.ts';
+import type { Call } from './frames.ts';
+import { type Asked, type Job, runTask, type Voice } from './jobs.ts';
 import {
   beginDeed,
   type Deed,
-  endPveTask,
-  followDeed,
   nodeOf,
-  nodesOf,
-  openPveTask,
   pause,
   type Pve,
-  quorumOf,
   requireQuorum,
   ToolFailure,
 } from './pve.ts';
-
-export type Voice = {
-  out(text: string): void;
-  /** Resolves when the tool has written the line. */
-  log(effect: Omit<Effect, 'atMs' | 'node'>): Promise<void>;
-};
-
-type Asked = { pve: Pve; here: WorldNode; voice: Voice; words: string[]; options: Options };
 
 /** `--key value`, `--key=value` and a bare `--key`, which means 1. */
 function split(argv: readonly string[]): { words: string[]; options: Record<string, string> } {
@@ -52,40 +40,6 @@ function split(argv: readonly string[]): { words: string[]; options: Record<stri
     }
   }
   return { words, options };
-}
-
-type Job = { type: string; haType?: string; guest: WorldGuest; action: Action };
-
-const deedOf = ({ guest, action }: Job): Deed => ({
-  node: guest.node.spec.node,
-  target: { kind: 'guest', id: guest.spec.id },
-  action,
-});
-
-/** The manager starts the real task later, on its own. */
-async function runLater(pve: Pve, job: Job): Promise<void> {
-  await pause(pve, pve.haQueueMs);
-  const node = job.guest.node.spec.node;
-  const task = openPveTask(pve, { node, type: job.type, id: job.guest.spec.id });
-  await followDeed(pve, task, deedOf(job));
-}
-
-async function runTask({ pve, here, voice }: Asked, job: Job): Promise<void> {
-  const { type, haType, guest } = job;
-  const id = guest.spec.id;
-  const isQueued = haType !== undefined && pve.ha.has(id);
-  const kind = isQueued ? haType : type;
-  const task = openPveTask(pve, { node: here.spec.node, type: kind, id });
-  await voice.log({ kind, id, upid: task.upid });
-  if (isQueued) {
-    voice.out(`Requesting HA ${haType.slice(2)} for ${id}\n`);
-    endPveTask(pve, task, 'OK');
-    void runLater(pve, job);
-    return;
-  }
-  voice.out(`task started by root@pam\n`);
-  const exitStatus = await followDeed(pve, task, deedOf(job));
-  if (exitStatus !== 'OK') throw new ToolFailure(exitStatus);
 }
 
 function requireUnlocked(pve: Pve, guest: WorldGuest): void {
@@ -209,73 +163,6 @@ async function pvesh(asked: Asked): Promise<void> {
   }
 }
 
-function membership(pve: Pve, here: WorldNode): string {
-  return nodesOf(pve)
-    .map((node, index) => {
-      if (node.power !== 'on' && node.power !== 'stopping') return '';
-      const flags = pve.qdevice === null ? '' : `${pve.qdevice.flags.padStart(10)} `;
-      const id = `0x${(index + 1).toString(16).padStart(8, '0')}`;
-      const local = node === here ? ' (local)' : '';
-      return `${id} ${String(node.spec.votes).padStart(10)} ${flags}${node.spec.address}${local}\n`;
-    })
-    .join('');
-}
-
-function pvecmStatus({ pve, here, voice }: Asked): void {
-  const quorum = quorumOf(pve, here);
-  if (quorum === null) {
-    const file = '/etc/pve/corosync.conf';
-    const why = `Error: Corosync config '${file}' does not exist - is this node part of a cluster?`;
-    throw new ToolFailure(why, 2);
-  }
-  const extra = pve.qdevice?.votes ?? 0;
-  const expected = quorum.expectedVotes + (pve.qdevice === null ? 0 : 1);
-  const total = quorum.totalVotes + extra;
-  const needed = Math.floor(expected / 2) + 1;
-  const isQuorate = total >= needed;
-  const flags = [...(isQuorate ? ['Quorate'] : []), ...(pve.qdevice ? ['Qdevice'] : [])].join(' ');
-  const device = pve.qdevice === null ? '' : `0x00000000 ${String(extra).padStart(10)}  Qdevice\n`;
-  voice.out(`Quorum information
-------------------
-Nodes:            ${nodesOf(pve).length}
-Quorate:          ${isQuorate ? 'Yes' : 'No'}
-
-Votequorum information
-----------------------
-Expected votes:   ${expected}
-Highest expected: ${expected}
-Total votes:      ${total}
-Quorum:           ${needed}${isQuorate ? '' : ' Activity blocked'}
-Flags:            ${flags}
-
-Membership information
-----------------------
-    Nodeid      Votes    Qdevice Name
-${membership(pve, here)}${device}`);
-}
-
-async function haManager({ pve, here, voice, words }: Asked): Promise<void> {
-  const [command, what, wanted, name = ''] = words;
-  if (command !== 'crm-command' || what !== 'node-maintenance') {
-    throw new ToolFailure(`ERROR: unknown command 'ha-manager ${words.join(' ')}'`);
-  }
-  requireQuorum(pve, here);
-  nodeOf(pve, name);
-  await voice.log({ kind: `maintenance-${wanted}`, id: name, upid: null });
-  if (wanted === 'enable') pve.maintenance.add(name);
-  else pve.maintenance.delete(name);
-}
-
-async function pvenode({ pve, here, voice, words }: Asked): Promise<void> {
-  const [command, name = ''] = words;
-  if (command !== 'wakeonlan') throw new ToolFailure(`ERROR: unknown command 'pvenode ${command}'`);
-  const node = nodeOf(pve, name);
-  if (node === here) throw new ToolFailure(`'${name}' is local node, cannot wake my self!`);
-  await voice.log({ kind: 'wakeonlan', id: name, upid: null });
-  pve.live.change((world) => wakeByMac(world, [node.spec.mac], null));
-  voice.out(`${node.spec.mac}\n`);
-}
-
 /** @throws ToolFailure as the real tool fails. */
 export async function runCall(pve: Pve, { node, tool, argv }: Call, voice: Voice): Promise<void> {
   const here = nodeOf(pve, node);
@@ -293,5 +180,7 @@ export async function runCall(pve: Pve, { node, tool, argv }: Call, voice: Voice
       return haManager(asked);
     case 'pvenode':
       return pvenode(asked);
+    case 'ethtool':
+      return ethtool(asked);
   }
 }

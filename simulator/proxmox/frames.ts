@@ -1,48 +1,93 @@
 /**
- * What a fake tool and the world say to each other over the unix socket: one JSON object a line.
- * An effect is announced first and begins only when the tool says that it stands in the log, so
- * the log never lacks an effect that happened.
+ * What a fake tool and the world say to each other over the unix socket. The tool sends its call,
+ * the world answers with frames of a head line and bytes. An effect is announced first and begins
+ * only when the tool says that it stands in the log, so the log never lacks an effect that
+ * happened.
+ *
+ *   tool -> world   <bytes>\n node NUL tool NUL argument NUL ...     later, for each log: logged\n
+ *   world -> tool   out|err|log <bytes>\n ...                        last: exit <code>\n
  */
-import { createInterface } from 'node:readline';
 import type { Socket } from 'node:net';
 import { z } from 'zod';
 
-export const toolNames = ['pvesh', 'qm', 'pct', 'pvecm', 'ha-manager', 'pvenode'] as const;
+export const toolNames = [
+  'pvesh',
+  'qm',
+  'pct',
+  'pvecm',
+  'ha-manager',
+  'pvenode',
+  'ethtool',
+] as const;
 export const ToolName = z.enum(toolNames);
 export type ToolName = z.infer<typeof ToolName>;
 
-export const Call = z.strictObject({
-  node: z.string(),
-  tool: ToolName,
-  argv: z.array(z.string()),
-});
-export type Call = z.infer<typeof Call>;
-
-export const Logged = z.strictObject({ step: z.literal('logged') });
+export type Call = { node: string; tool: ToolName; argv: string[] };
 
 /** One line of the effect log. */
-export const Effect = z.strictObject({
-  atMs: z.number(),
-  node: z.string(),
-  kind: z.string(),
-  id: z.string(),
-  upid: z.string().nullable(),
-});
-export type Effect = z.infer<typeof Effect>;
-
-export const Frame = z.discriminatedUnion('step', [
-  z.strictObject({ step: z.literal('out'), text: z.string() }),
-  z.strictObject({ step: z.literal('err'), text: z.string() }),
-  z.strictObject({ step: z.literal('effect'), effect: Effect }),
-  z.strictObject({ step: z.literal('exit'), code: z.int() }),
-]);
-export type Frame = z.infer<typeof Frame>;
-
-export const send = (socket: Socket, frame: object): void => {
-  if (socket.writable) socket.write(`${JSON.stringify(frame)}\n`);
+export type Effect = {
+  atMs: number;
+  node: string;
+  kind: string;
+  id: string;
+  upid: string | null;
 };
 
-/** The JSON values of the lines, until the other side closes. */
-export async function* received(socket: Socket): AsyncGenerator {
-  for await (const line of createInterface({ input: socket })) yield JSON.parse(line) as unknown;
+const callBytesMax = 2 ** 20;
+
+/** What the tool has said so far, taken piece by piece; null once it has gone. */
+export function listen(socket: Socket) {
+  let held = Buffer.alloc(0);
+  let hasEnded = false;
+  let wake = (): void => undefined;
+  socket.on('data', (chunk: Buffer) => {
+    held = Buffer.concat([held, chunk]);
+    wake();
+  });
+  socket.on('close', () => {
+    hasEnded = true;
+    wake();
+  });
+  const until = async (isThere: () => boolean): Promise<boolean> => {
+    while (!isThere()) {
+      if (hasEnded || held.length > callBytesMax) return false;
+      await new Promise<void>((resolve) => {
+        wake = resolve;
+      });
+    }
+    return true;
+  };
+  const take = (count: number): string => {
+    const text = held.subarray(0, count).toString();
+    held = held.subarray(count);
+    return text;
+  };
+  async function line(): Promise<string | null> {
+    if (!(await until(() => held.includes('\n')))) return null;
+    const text = take(held.indexOf('\n'));
+    take(1);
+    return text;
+  }
+  return {
+    line,
+    async call(): Promise<Call | null> {
+      const count = Number(await line());
+      if (!Number.isInteger(count) || count < 1 || !(await until(() => held.length >= count))) {
+        return null;
+      }
+      const [node = '', tool = '', ...argv] = take(count).split('\0');
+      return { node, tool: ToolName.parse(tool), argv };
+    },
+  };
 }
+
+export function send(socket: Socket, step: 'out' | 'err' | 'log', text: string): void {
+  if (!socket.writable) return;
+  const bytes = Buffer.from(text);
+  socket.write(`${step} ${bytes.length}\n`);
+  socket.write(bytes);
+}
+
+export const sendExit = (socket: Socket, code: number): void => {
+  if (socket.writable) socket.write(`exit ${code}\n`);
+};

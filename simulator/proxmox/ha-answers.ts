@@ -12,6 +12,12 @@ export const without = (record: Record<string, unknown>): Record<string, unknown
 export const haStateOf = (pve: Pve, guest: WorldGuest): string | null =>
   pve.ha.has(guest.spec.id) ? (guest.state === 'running' ? 'started' : 'stopped') : null;
 
+export const haGuestsOn = (pve: Pve, node: string): WorldGuest[] =>
+  guestsOf(pve).filter(
+    (guest) =>
+      guest.node.spec.node === node && guest.state === 'running' && pve.ha.has(guest.spec.id),
+  );
+
 export const managerStatus = (pve: Pve, here: WorldNode) => ({
   manager_status: {
     master_node: here.spec.node,
@@ -27,8 +33,10 @@ export const managerStatus = (pve: Pve, here: WorldNode) => ({
   },
   lrm_status: Object.fromEntries(
     nodesOf(pve).map(({ spec }) => {
-      const mode = pve.maintenance.has(spec.node) ? 'maintenance' : 'active';
-      return [spec.node, { mode, state: 'wait_for_agent_lock', results: {} }];
+      const isLeaving = pve.maintenance.has(spec.node);
+      const hasServices = haGuestsOn(pve, spec.node).length > 0;
+      const state = hasServices ? 'active' : isLeaving ? 'maintenance' : 'wait_for_agent_lock';
+      return [spec.node, { mode: isLeaving ? 'maintenance' : 'active', state, results: {} }];
     }),
   ),
   // Here it is text, in status/current a number.

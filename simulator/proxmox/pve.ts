@@ -44,6 +44,8 @@ export type Pve = {
   /** What waits for the next start of a guest. */
   readonly pending: Map<string, Record<string, string>>;
   qdevice: { votes: number; flags: string } | null;
+  /** What `ethtool` says of a node's link: `g`, or `d` for disabled. */
+  wakeOn: (node: string) => string;
   faultOf: (call: Call) => Fault | undefined;
   /** Something that the files of a node show has changed. */
   onChange: () => void;
@@ -61,6 +63,7 @@ export const createPve = (live: LiveWorld, clusterId: string, clock: Clock): Pve
   extra: new Map(),
   pending: new Map(),
   qdevice: null,
+  wakeOn: () => 'g',
   faultOf: () => undefined,
   onChange: () => undefined,
 });

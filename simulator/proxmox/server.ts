@@ -5,42 +5,43 @@
 import { once } from 'node:events';
 import { createServer, type Socket } from 'node:net';
 import { runCall } from './commands.ts';
-import { Call, type Effect, Logged, received, send } from './frames.ts';
+import { type Call, type Effect, listen, send, sendExit } from './frames.ts';
 import { pause, type Pve, ToolFailure } from './pve.ts';
 
 export type ProxmoxServer = {
-  /** Calls so far, as tool and arguments. */
+  /** Latest calls, as tool and arguments. */
   readonly calls: readonly Call[];
   close(): Promise<void>;
 };
 
+const callsMax = 20_000;
+
 async function serve(pve: Pve, socket: Socket, calls: Call[]): Promise<void> {
-  const lines = received(socket);
-  const first = await lines.next();
-  if (first.done) return;
-  const call = Call.parse(first.value);
+  const tool = listen(socket);
+  const call = await tool.call();
+  if (call === null) return;
   calls.push(call);
+  if (calls.length > callsMax) calls.splice(0, callsMax / 2);
   const fault = pve.faultOf(call);
   if (fault?.kind === 'hang') return;
   if (fault?.kind === 'delay') await pause(pve, fault.delayMs);
   const log = async (effect: Omit<Effect, 'atMs' | 'node'>): Promise<void> => {
-    const atMs = pve.clock.wallMs();
-    send(socket, { step: 'effect', effect: { atMs, node: call.node, ...effect } });
-    const answer = await lines.next();
+    const line: Effect = { atMs: pve.clock.wallMs(), node: call.node, ...effect };
+    const { argv } = call;
+    send(socket, 'log', `${JSON.stringify({ ...line, tool: call.tool, argv })}\n`);
     // A tool killed before it wrote its line never began anything.
-    if (answer.done) throw new ToolFailure('the tool has gone');
-    Logged.parse(answer.value);
+    if ((await tool.line()) !== 'logged') throw new ToolFailure('the tool has gone');
   };
   let code = 0;
   try {
     if (fault?.kind === 'fail') throw new ToolFailure(fault.stderr, fault.exitCode);
-    await runCall(pve, call, { out: (text) => send(socket, { step: 'out', text }), log });
+    await runCall(pve, call, { out: (text) => send(socket, 'out', text), log });
   } catch (error) {
     if (!(error instanceof ToolFailure)) throw error;
-    send(socket, { step: 'err', text: `${error.message}\n` });
+    send(socket, 'err', `${error.message}\n`);
     code = error.exitCode;
   }
-  send(socket, { step: 'exit', code });
+  sendExit(socket, code);
 }
 
 export async function serveProxmox(pve: Pve, path: string): Promise<ProxmoxServer> {

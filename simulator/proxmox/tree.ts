@@ -7,6 +7,7 @@ import { mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:
 import { dirname, join } from 'node:path';
 import type { WorldGuest, WorldNode } from '../world/model.ts';
 import { configOf } from './config.ts';
+import { createGauges } from './gauges.ts';
 import { guestsOf, isUp, nodeOf, nodesOf, type Pve, quorumOf, typeOf } from './pve.ts';
 
 /** As long as the real list may grow. */
@@ -78,28 +79,21 @@ const activeFile = (pve: Pve, node: string): string =>
     )
     .join('');
 
-export const cgroupOf = (guest: WorldGuest): string =>
-  typeOf(guest) === 'qemu'
-    ? `sys/fs/cgroup/qemu.slice/${guest.spec.id}.scope`
-    : `sys/fs/cgroup/lxc/${guest.spec.id}`;
-
-/** A guest that used a tenth of its cpus since it started. */
-function cgroupFiles(pve: Pve, guest: WorldGuest): Record<string, string> {
-  const ranMs = Math.max(0, pve.live.nowMs() - guest.startedAtMs);
-  const usageMicroseconds = Math.round(ranMs * 1_000 * guest.cpuCount * 0.1);
-  const calm = 'some avg10=0.00 avg60=0.00 avg300=0.00 total=0\n';
-  const full = calm.replace('some', 'full');
-  return {
-    'cgroup.events': 'populated 1\nfrozen 0\n',
-    'cpu.stat': `usage_usec ${usageMicroseconds}\nuser_usec 0\nsystem_usec 0\n`,
-    'memory.current': `${guest.memoryBytes / 2}\n`,
-    'memory.swap.current': '0\n',
-    'memory.stat': 'anon 1\ninactive_file 0\n',
-    'io.stat': `8:0 rbytes=${Math.round(ranMs)} wbytes=0 rios=1 wios=0 dbytes=0 dios=0\n`,
-    'cpu.pressure': calm + full,
-    'io.pressure': calm + full,
-    'memory.pressure': calm + full,
-  };
+/** What the kernel shows of the machine itself, and of nobody at work on it. */
+function machineFiles(pve: Pve, { spec, bootId }: WorldNode): [string, string][] {
+  const vendor = spec.cpuModel.startsWith('AMD') ? 'AuthenticAMD' : 'GenuineIntel';
+  const link = 'sys/class/net/eno1';
+  return [
+    ['proc/sys/kernel/random/boot_id', `${bootId}\n`],
+    ['proc/sys/kernel/osrelease', '6.14.0-2-pve\n'],
+    ['proc/cpuinfo', `vendor_id\t: ${vendor}\nmodel name\t: ${spec.cpuModel}\nmicrocode\t: 0x1\n`],
+    ['proc/mdstat', 'Personalities : \nunused devices: <none>\n'],
+    ['proc/1/comm', 'systemd\n'],
+    ['run/systemd/system/units', ''],
+    ['sys/class/dmi/id/bios_version', 'fake-1\n'],
+    [`${link}/address`, `${spec.mac}\n`],
+    [`${link}/device/power/wakeup`, pve.wakeOn(spec.node) === 'd' ? 'disabled\n' : 'enabled\n'],
+  ];
 }
 
 function filesOf(pve: Pve, node: WorldNode): Map<string, string> {
@@ -108,42 +102,56 @@ function filesOf(pve: Pve, node: WorldNode): Map<string, string> {
     ['etc/pve/.vmlist', vmlistFile(pve)],
     ['var/log/pve/tasks/active', activeFile(pve, node.spec.node)],
     ['sys/fs/cgroup/cgroup.controllers', 'cpu io memory pids\n'],
+    ...machineFiles(pve, node),
   ]);
   if (node.spec.votes > 0) files.set('etc/pve/corosync.conf', corosyncFile(pve));
   for (const guest of node.guests) {
     const folder = typeOf(guest) === 'qemu' ? 'qemu-server' : 'lxc';
     files.set(`etc/pve/${folder}/${guest.spec.id}.conf`, configFile(pve, guest));
-    if (guest.state !== 'running' || !isUp(node)) continue;
-    for (const [name, text] of Object.entries(cgroupFiles(pve, guest))) {
-      files.set(`${cgroupOf(guest)}/${name}`, text);
-    }
   }
   return files;
 }
 
-export type Tree = { readonly root: string; refresh(): void };
+export type Tree = {
+  readonly root: string;
+  /** Writes what changed and removes what has gone. */
+  refresh(): void;
+  /** Writes only the numbers that move. */
+  beat(): void;
+};
 
-/** `refresh` writes what changed and removes what has gone. */
 export function nodeTree(pve: Pve, nodeName: string, root: string): Tree {
   const written = new Map<string, string>();
+  const node = nodeOf(pve, nodeName);
+  const gauges = createGauges(pve, node);
+  const write = (path: string, text: string): void => {
+    if (written.get(path) === text) return;
+    const target = join(root, path);
+    mkdirSync(dirname(target), { recursive: true });
+    writeFileSync(`${target}.new`, text);
+    renameSync(`${target}.new`, target);
+    written.set(path, text);
+  };
+  const remove = (path: string): void => {
+    const target = join(root, path);
+    rmSync(target, { force: true });
+    if (readdirSync(dirname(target)).length === 0) rmSync(dirname(target), { recursive: true });
+    written.delete(path);
+  };
   const refresh = (): void => {
-    const files = filesOf(pve, nodeOf(pve, nodeName));
-    for (const [path, text] of files) {
-      if (written.get(path) === text) continue;
-      const target = join(root, path);
-      mkdirSync(dirname(target), { recursive: true });
-      writeFileSync(`${target}.new`, text);
-      renameSync(`${target}.new`, target);
-      written.set(path, text);
-    }
+    const files = filesOf(pve, node);
+    const moving = gauges();
+    for (const [path, text] of [...files, ...Object.entries(moving)]) write(path, text);
     for (const path of written.keys()) {
-      if (files.has(path)) continue;
-      const target = join(root, path);
-      rmSync(target, { force: true });
-      if (readdirSync(dirname(target)).length === 0) rmSync(dirname(target), { recursive: true });
-      written.delete(path);
+      if (!files.has(path) && moving[path] === undefined) remove(path);
     }
   };
   refresh();
-  return { root, refresh };
+  return {
+    root,
+    refresh,
+    beat() {
+      for (const [path, text] of Object.entries(gauges())) write(path, text);
+    },
+  };
 }

@@ -24,6 +24,8 @@ export type Context = {
   clock: Clock;
   log: Log;
   runs: Map<string, Run>;
+  /** For migrations that name no limit; null leaves it to datacenter.cfg. */
+  migrationBytesPerSecond: number | null;
 };
 
 const runsMax = 64;

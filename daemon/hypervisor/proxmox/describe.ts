@@ -8,10 +8,13 @@ import type { GuestFacts, NodeFacts } from '../../../broker/contract/facts.ts';
 import type { Description } from '../port.ts';
 import { GuestList, type Resources } from './answers.ts';
 import { type Context, nodeIdOf, pveNodeOf } from './context.ts';
-import { guestFacts } from './guest-config.ts';
+import { readBusy, readReplication, readRoles, readUps } from './duties.ts';
+import type { Gauged } from './gauged.ts';
+import { type Config, guestFacts } from './guest-config.ts';
 import { haFacts, isInMaintenance, isOwnedByBalancer, serviceOf } from './ha.ts';
 import type { LocalGuest } from './host-files.ts';
 import { parsePvecmStatus, quorumFacts } from './quorum.ts';
+import { tagsOf } from './scalars.ts';
 import type { Slow } from './slow-answers.ts';
 
 /** Waking is done by the daemon's own wakers, for which this driver stands in no way. */
@@ -25,10 +28,29 @@ const capabilities: CommandKind[] = [
   'guest.scale',
 ];
 
+/** Votes of a clustered host that cannot be read must never look like those of a single one. */
+export class QuorumUnknownError extends Error {
+  override readonly name = 'QuorumUnknownError';
+  readonly code = 'KR_QUORUM_UNKNOWN';
+}
+
 async function quorum({ toolbox, host }: Context): Promise<NodeFacts['quorum']> {
+  const members = await host.members();
+  const configured = await host.corosyncNodes();
+  if (members === null) {
+    const wayOut = 'check `systemctl status pve-cluster`';
+    throw new QuorumUnknownError(`/etc/pve/.members cannot be read: ${wayOut}`);
+  }
+  if (members.nodes === null && configured.length === 0) return null;
   const answer = await toolbox.ask('pvecm', ['status']);
   const status = answer && parsePvecmStatus(answer.stdout);
-  return status ? quorumFacts(status, await host.corosyncNodes(), nodeIdOf) : null;
+  if (!status) {
+    const said = answer?.stderr.trim().slice(-200) ?? 'it could not be started';
+    throw new QuorumUnknownError(
+      `this host is clustered and \`pvecm status\` told no votes: ${said}`,
+    );
+  }
+  return quorumFacts(status, configured, nodeIdOf);
 }
 
 /** Sizes in whole GiB: a fact is what is true for longer than a sample. */
@@ -66,17 +88,38 @@ async function runningGuests(
   return (await context.host.countAlive()) ?? listRunning(context, pveNode);
 }
 
-const busyMax = 64;
-
-async function busy({ host }: Context): Promise<NodeFacts['busy']> {
-  const tasks = await host.tasks();
-  return (
-    tasks &&
-    tasks
-      .filter(({ isRunning }) => isRunning)
-      .slice(0, busyMax)
-      .map(({ type, upid }) => ({ what: type, detail: upid }))
+/** `Wake-on: g` is a minute old at most; the kernel's own switch is read now. */
+async function withWake(
+  { files }: Context,
+  links: NodeFacts['links'],
+  { wakeOnMagic }: Gauged,
+): Promise<NodeFacts['links']> {
+  if (links === null) return null;
+  return Promise.all(
+    links.map(async (link) => {
+      const mayWake = await files.line(`sys/class/net/${link.name}/device/power/wakeup`);
+      const isOff = mayWake === 'disabled';
+      return { ...link, wakeOnMagic: isOff ? false : (wakeOnMagic.get(link.name) ?? null) };
+    }),
   );
+}
+
+/** Members that see every storage of the guest; whether it may really go there is asked then. */
+function allowedNodes(
+  { disks }: GuestFacts,
+  resources: Resources | null,
+  pveNode: string,
+): string[] | null {
+  if (resources === null || disks === null) return null;
+  const needed = new Set(disks.flatMap(({ storage }) => storage ?? []));
+  const has = (node: string, id: string): boolean =>
+    resources.storages.some(
+      (row) => row.node === node && row.storage === id && row.status === 'available',
+    );
+  return resources.nodes
+    .filter(({ node, status }) => node !== pveNode && status === 'online')
+    .filter(({ node }) => [...needed].every((id) => has(node, id)))
+    .map(({ node }) => nodeIdOf(node));
 }
 
 function factsOf(guest: LocalGuest, { resources, ha }: Slow, pveNode: string): GuestFacts {
@@ -85,15 +128,20 @@ function factsOf(guest: LocalGuest, { resources, ha }: Slow, pveNode: string): G
   const isShared = (storage: string): boolean =>
     resources?.storages.some((s) => s.storage === storage && s.node === pveNode && s.shared) ??
     false;
-  return guestFacts(guest, {
+  const facts = guestFacts(guest, {
     isShared,
     haState: service?.state ?? row?.hastate ?? null,
     isOwnedByBalancer: ha ? isOwnedByBalancer(ha.options, service) : null,
   });
+  return { ...facts, allowedNodes: allowedNodes(facts, resources, pveNode) };
 }
 
+/** Its owner wants the host of this guest never to sleep. */
+const isKept = (config: Config): boolean => tagsOf(config.get('tags')).includes('kr_protected');
+
+/** @throws QuorumUnknownError */
 export async function describe(context: Context): Promise<Description> {
-  const { sampler, host, slow, simulated, daemonVersion } = context;
+  const { sampler, host, files, slow, simulated, daemonVersion } = context;
   const pveNode = await pveNodeOf(context);
   const [{ facts, bootId }, votes, answers, guests] = await Promise.all([
     sampler.facts(),
@@ -101,7 +149,7 @@ export async function describe(context: Context): Promise<Description> {
     slow.fresh(),
     host.guests(pveNode),
   ]);
-  const { ha, resources, version } = answers;
+  const { ha, resources, version, gauged } = answers;
   return {
     driver: { name: 'proxmox', version: daemonVersion, simulated, capabilities },
     bootId,
@@ -112,7 +160,12 @@ export async function describe(context: Context): Promise<Description> {
       ha: ha && haFacts(ha, pveNode, nodeIdOf),
       maintenance: ha && isInMaintenance(ha.manager, pveNode),
       storages: storagesOf(resources, pveNode),
-      busy: await busy(context),
+      links: await withWake(context, facts.links, gauged),
+      replication: await readReplication(files, guests && guests.map(({ vmid }) => vmid)),
+      roles: await readRoles(files, pveNode),
+      busy: await readBusy(files, await host.tasks(), gauged.zfsWork),
+      upsOnBattery: gauged.upsOnBattery ?? (await readUps(files)),
+      protected: guests?.some(({ config }) => isKept(config)) ?? null,
       runningGuests: await runningGuests(context, pveNode, guests),
     },
     guests: guests && guests.map((guest) => factsOf(guest, answers, pveNode)),

@@ -14,6 +14,7 @@ import { describe } from './describe.ts';
 import { attach, perform } from './effects.ts';
 import { type GuestReading, sampleGuest } from './guest-sampling.ts';
 import { createHostFiles, type LocalGuest } from './host-files.ts';
+import { endMaintenance } from './maintenance.ts';
 import { observe } from './observe.ts';
 import type { Members } from './pmxcfs.ts';
 import { createSlowAnswers, type Slow } from './slow-answers.ts';
@@ -29,8 +30,12 @@ export type ProxmoxOptions = {
   tools?: ToolPaths;
   /** True for the fake tools: such a daemon may only join a simulated cluster. */
   simulated?: boolean;
-  /** Where etc, proc, sys and var lie; `/` unless a test brings its own. */
+  /** Where etc, proc, sys and var lie; `/` unless the host's own lie elsewhere. */
   root?: string;
+  /** The program that enters the host's namespaces, for a daemon in a container. */
+  nsenter?: string | null;
+  /** For migrations that name no limit; null leaves it to datacenter.cfg. */
+  migrationBytesPerSecond?: number | null;
 };
 
 /** What is kept from one sample to the next. */
@@ -156,7 +161,7 @@ export function createProxmoxHypervisor(options: ProxmoxOptions): Hypervisor {
   const { node, sampler, daemonVersion, clock, log } = options;
   const { tools = hostTools, simulated = false, root = '/' } = options;
   const files = filesBelow(root);
-  const toolbox = createToolbox(tools, log);
+  const toolbox = createToolbox({ paths: tools, log, nsenter: options.nsenter ?? null });
   const context: Context = {
     node,
     simulated,
@@ -165,7 +170,8 @@ export function createProxmoxHypervisor(options: ProxmoxOptions): Hypervisor {
     files,
     host: createHostFiles(files),
     toolbox,
-    slow: createSlowAnswers(toolbox, clock),
+    slow: createSlowAnswers({ toolbox, files, clock }),
+    migrationBytesPerSecond: options.migrationBytesPerSecond ?? null,
     clock,
     log,
     runs: new Map(),
@@ -177,6 +183,7 @@ export function createProxmoxHypervisor(options: ProxmoxOptions): Hypervisor {
     sample: () => sample(context, kept),
     perform: (work, workContext) => perform(context, work, workContext),
     attach: (work, handle, workContext) => attach(context, work, { handle, workContext }),
+    undo: (_work, handle, workContext) => endMaintenance(context, handle, workContext.signal),
     observe: (work) => observe(context, work),
     close: async () => toolbox.close(),
   };

@@ -11,19 +11,17 @@ import { outputBytesMax, SandboxError, type ToolResult } from '../../command/san
 import type { Performed, Work, WorkContext } from '../port.ts';
 import { TaskStatus } from './answers.ts';
 import { type Context, pause, pveNameOf, pveNodeOf, remember, type Run } from './context.ts';
+import { isOwnedByBalancer, serviceOf } from './ha.ts';
+import { awaitGoing } from './maintenance.ts';
 import { MigrateCheck, obstacleTo } from './migrate-check.ts';
-import { type Call, type Plan, planGuest, planNode } from './plan.ts';
+import { type Call, type Plan, planGuest } from './plan.ts';
+import { notStarted, powerOff } from './power-off.ts';
 import { endOf, parseUpid, realTypesOf, type TaskEnd, type Upid, upidIn } from './tasks.ts';
 
 const lookEveryMs = 200;
 /** HA looks at its requests every 10 s, and its agents take another 5 s. */
 const queuedMaxMs = 180_000;
 
-const notStarted = (why: string): Performed => ({
-  exitCode: null,
-  detail: `not started: ${why}`,
-  output: '',
-});
 const gaveUp: Performed = {
   exitCode: null,
   detail: 'given up before its task ended',
@@ -45,10 +43,19 @@ async function precheck(
   return obstacleTo(check, { target: targetName, withLocalDisks });
 }
 
+/** A guest that the scheduler moves by itself is moved by nobody else. */
+async function ownerOf({ slow }: Context, { action, target }: Work): Promise<string | undefined> {
+  if (action.kind !== 'guest.migrate') return undefined;
+  const { ha } = await slow.fresh();
+  if (ha === null) return 'HA gave no usable answer, so nobody can tell who moves the guest';
+  return isOwnedByBalancer(ha.options, serviceOf(ha.services, target.id))
+    ? 'the balancer of the HA scheduler itself moves this guest (crs: ha-auto-rebalance)'
+    : undefined;
+}
+
 async function planOf(context: Context, work: Work): Promise<Plan> {
   const { action, target } = work;
   const pveNode = await pveNodeOf(context);
-  if (target.kind === 'node') return planNode(action, pveNode);
   const guests = await context.host.guests(pveNode);
   const guest = guests?.find(({ vmid }) => vmid === target.id);
   if (!guest) return { ok: false, why: `guest ${target.id} is not on this node` };
@@ -58,8 +65,12 @@ async function planOf(context: Context, work: Work): Promise<Plan> {
   if (isRunning === null) return { ok: false, why: 'nobody can tell whether the guest runs' };
   const targetName =
     action.kind === 'guest.migrate' ? await pveNameOf(context, action.args.targetNode) : '';
-  const plan = planGuest({ ...guest, isRunning }, action, targetName);
+  const { migrationBytesPerSecond } = context;
+  const wish = { targetName, migrationBytesPerSecond };
+  const plan = planGuest({ ...guest, isRunning }, action, wish);
   if (!plan.ok) return plan;
+  const owner = await ownerOf(context, work);
+  if (owner !== undefined) return { ok: false, why: owner };
   const why = await precheck(context, work, { pveNode, targetName, type: guest.type });
   return why === undefined ? plan : { ok: false, why };
 }
@@ -196,6 +207,7 @@ export async function perform(
   workContext: WorkContext,
 ): Promise<Performed> {
   const run = remember(context, work.commandId, context.clock.monotonicMs());
+  if (work.target.kind === 'node') return powerOff(context, work, workContext);
   const plan = await planOf(context, work);
   if (!plan.ok) {
     run.hasEnded = true;
@@ -218,6 +230,10 @@ export async function attach(
   work: Work,
   { handle, workContext }: { handle: string; workContext: WorkContext },
 ): Promise<Performed> {
+  if (work.target.kind === 'node') {
+    const detail = await awaitGoing(context, handle, workContext.signal);
+    return { exitCode: null, detail, output: '' };
+  }
   const upid = parseUpid(handle);
   if (upid === null) return { exitCode: null, detail: `${handle} names no task`, output: '' };
   // Both times are of this host's own wall clock.

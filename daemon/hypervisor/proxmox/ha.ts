@@ -70,6 +70,27 @@ export const isOwnedByBalancer = (
 ): boolean =>
   service !== undefined && isOn(crs['ha-auto-rebalance']) && service['auto-rebalance'] !== false;
 
+/** The agent of a node feeds its watchdog from when it has its lock until it gives it back. */
+function watchdogOf(lrmState: string | undefined): boolean | null {
+  if (lrmState === 'active' || lrmState === 'lost_agent_lock') return true;
+  return lrmState === 'wait_for_agent_lock' || lrmState === 'maintenance' ? false : null;
+}
+
+/** States in which the manager leaves a service where it is, not running. */
+const atRest: ReadonlySet<string> = new Set(['stopped', 'disabled', 'ignored']);
+
+/** Services on the node that HA still keeps alive there, or is still moving. */
+export const servicesLeft = ({ services }: HaAnswers, node: string): string[] =>
+  services
+    .filter((service) => service.node === node && !atRest.has(service.state ?? 'unknown'))
+    .map(({ sid }) => sid);
+
+/** Maintenance was reached: asked for, nothing of HA is left, and nothing feeds the watchdog. */
+export const isAtRest = (answers: HaAnswers, node: string): boolean =>
+  isInMaintenance(answers.manager, node) &&
+  servicesLeft(answers, node).length === 0 &&
+  watchdogOf(answers.manager.lrm_status[node]?.state) === false;
+
 export type HaAnswers = {
   manager: ManagerStatus;
   services: readonly HaService[];
@@ -87,7 +108,7 @@ export function haFacts(
     managed: services.length > 0,
     lrmState: lrm?.state ?? null,
     mode: lrm?.mode ?? null,
-    watchdogOpen: null,
+    watchdogOpen: watchdogOf(lrm?.state),
     shutdownPolicy: options.ha?.['shutdown_policy'] ?? 'conditional',
     services: services.map((service) => ({
       sid: service.sid,

@@ -41,15 +41,20 @@ const kibibytes = (bytesPerSecond: number): string =>
 /** Seconds that a container may take to stop before it is moved. */
 const restartTimeoutSeconds = '180';
 
+export type MigrationTerms = {
+  /** The target as Proxmox spells it. */
+  targetName: string;
+  /** For a command without a limit of its own; null: what datacenter.cfg says. */
+  migrationBytesPerSecond: number | null;
+};
+
 function migrate(
   guest: PlannedGuest,
   args: CommandArgs<'guest.migrate'>,
-  targetName: string,
+  { targetName, migrationBytesPerSecond }: MigrationTerms,
 ): Plan {
-  const limit =
-    args.bandwidthBytesPerSecond === undefined
-      ? []
-      : ['--bwlimit', kibibytes(args.bandwidthBytesPerSecond)];
+  const bytesPerSecond = args.bandwidthBytesPerSecond ?? migrationBytesPerSecond;
+  const limit = bytesPerSecond === null ? [] : ['--bwlimit', kibibytes(bytesPerSecond)];
   if (guest.type === 'qemu') {
     const disks = args.withLocalDisks ? ['--with-local-disks', '1'] : [];
     const live = guest.isRunning ? ['--online', '1'] : [];
@@ -118,12 +123,11 @@ function stop(guest: PlannedGuest, { force, timeoutMs }: CommandArgs<'guest.stop
   return taskCall(guest, ['shutdown', '--timeout', seconds], 'hastop');
 }
 
-/** `targetName`: the target of a migration as Proxmox spells it. */
-export function planGuest(guest: PlannedGuest, action: Action, targetName: string): Plan {
+export function planGuest(guest: PlannedGuest, action: Action, terms: MigrationTerms): Plan {
   if (action.kind === 'guest.start') return taskCall(guest, ['start'], 'hastart');
   if (action.kind === 'guest.stop') return stop(guest, action.args);
   if (action.kind === 'guest.restart') return taskCall(guest, ['reboot']);
-  if (action.kind === 'guest.migrate') return migrate(guest, action.args, targetName);
+  if (action.kind === 'guest.migrate') return migrate(guest, action.args, terms);
   if (action.kind === 'guest.scale') return scale(guest, action.args);
   return refused(`this driver does not perform ${action.kind}`);
 }

@@ -4,7 +4,9 @@
  * usable answer is null, and everything is null again once it is three minutes old.
  */
 import type { Clock } from '../../../broker/contract/ports.ts';
+import type { Files } from '../../sample/files.ts';
 import { NodeStatus, Resources } from './answers.ts';
+import { type Gauged, readGauged } from './gauged.ts';
 import { ClusterOptions, HaCurrent, type HaAnswers, ManagerStatus } from './ha.ts';
 import type { Toolbox } from './toolbox.ts';
 
@@ -14,6 +16,7 @@ export type Slow = {
   ha: HaAnswers | null;
   /** `pve-manager/9.2.2`. */
   version: string | null;
+  gauged: Gauged;
 };
 
 export type SlowAnswers = {
@@ -28,7 +31,7 @@ export type SlowAnswers = {
 const askEveryMs = 60_000;
 const meaninglessAfterMs = 180_000;
 
-async function askHa(toolbox: Toolbox): Promise<HaAnswers | null> {
+export async function askHa(toolbox: Toolbox): Promise<HaAnswers | null> {
   const [manager, services, options] = await Promise.all([
     toolbox.get(ManagerStatus, '/cluster/ha/status/manager_status'),
     toolbox.get(HaCurrent, '/cluster/ha/status/current'),
@@ -38,7 +41,9 @@ async function askHa(toolbox: Toolbox): Promise<HaAnswers | null> {
   return manager && services && options ? { manager, services, options } : null;
 }
 
-export function createSlowAnswers(toolbox: Toolbox, clock: Clock): SlowAnswers {
+export type SlowOptions = { toolbox: Toolbox; files: Files; clock: Clock };
+
+export function createSlowAnswers({ toolbox, files, clock }: SlowOptions): SlowAnswers {
   let last: Slow | null = null;
   let asking: Promise<Slow> | null = null;
   /** Grows with every event, so that an answer begun before it does not count as new. */
@@ -48,13 +53,14 @@ export function createSlowAnswers(toolbox: Toolbox, clock: Clock): SlowAnswers {
   async function ask(): Promise<Slow> {
     const atMs = clock.monotonicMs();
     const askedEvents = events;
-    const [resources, ha, status] = await Promise.all([
+    const [resources, ha, status, gauged] = await Promise.all([
       toolbox.get(Resources, '/cluster/resources'),
       askHa(toolbox),
       toolbox.get(NodeStatus, '/nodes/localhost/status'),
+      readGauged(toolbox, files),
     ]);
     const version = status?.pveversion.split('/').slice(0, 2).join('/') ?? null;
-    last = { atMs, resources, ha, version };
+    last = { atMs, resources, ha, version, gauged };
     answeredEvents = askedEvents;
     return last;
   }

@@ -5,11 +5,25 @@
  */
 import type { z } from 'zod';
 import type { Log } from '../../../broker/contract/ports.ts';
-import { outputBytesMax, runTool, SandboxError, type ToolResult } from '../../command/sandbox.ts';
+import { allowTools, SandboxError, type ToolResult } from '../../command/sandbox.ts';
+import { actionLimits, questionLimits } from '../../command/transient-unit.ts';
 import { type Answer, readJson } from './scalars.ts';
 
-export type ToolPaths = Readonly<Record<'pvesh' | 'qm' | 'pct' | 'pvecm', string>>;
-export type ToolName = keyof ToolPaths;
+const toolNames = [
+  'pvesh',
+  'qm',
+  'pct',
+  'pvecm',
+  'ha-manager',
+  'ethtool',
+  'zpool',
+  'upsc',
+] as const;
+export type ToolName = (typeof toolNames)[number];
+/** The last two are not on every host. */
+export type ToolPaths = Readonly<
+  Record<Exclude<ToolName, 'zpool' | 'upsc'>, string> & { zpool?: string; upsc?: string }
+>;
 
 /** Where the packages of Proxmox VE put them. */
 export const hostTools: ToolPaths = {
@@ -17,8 +31,14 @@ export const hostTools: ToolPaths = {
   qm: '/usr/sbin/qm',
   pct: '/usr/sbin/pct',
   pvecm: '/usr/bin/pvecm',
+  'ha-manager': '/usr/sbin/ha-manager',
+  ethtool: '/usr/sbin/ethtool',
+  zpool: '/usr/sbin/zpool',
+  upsc: '/usr/bin/upsc',
 };
 
+/** `/cluster/resources` has some 350 bytes a guest or storage. */
+const answerBytesMax = 2 ** 20;
 /** A tool of Perl starts in about a second; one that waits for a dead node takes for ever. */
 const questionMaxMs = 20_000;
 /** The executor aborts by signal when a command times out; this only bounds a forgotten one. */
@@ -40,19 +60,44 @@ function answerOf<T>(schema: z.ZodType<T>, result: ToolResult): Answer<T> {
     const said = result.stderr.trim().slice(-200);
     return { ok: false, problem: `ended with ${result.exitCode ?? 'a signal'}: ${said}` };
   }
-  if (Buffer.byteLength(result.stdout) > outputBytesMax - 4) {
-    return { ok: false, problem: `printed more than ${outputBytesMax} bytes` };
+  if (Buffer.byteLength(result.stdout) > answerBytesMax - 4) {
+    return { ok: false, problem: `printed more than ${answerBytesMax} bytes` };
   }
   return readJson(schema, result.stdout);
 }
 
-export function createToolbox(paths: ToolPaths, log: Log): Toolbox {
+/** Into the namespaces of the host's first process, for a daemon in a container with its pids. */
+export const enterHost = ['--target', '1', '--mount', '--uts', '--ipc', '--net', '--cgroup', '--'];
+
+type Start = { path: string; argv: readonly string[] };
+
+function starter(paths: ToolPaths, nsenter: string | null) {
+  const allowed = nsenter === null ? Object.values(paths) : [nsenter];
+  const run = allowTools(allowed);
+  const startOf = (tool: ToolName, argv: readonly string[]): Start => {
+    const path = paths[tool];
+    if (path === undefined) {
+      const wayOut = 'name its path';
+      throw new SandboxError('KR_TOOL_MISSING', `no path of ${tool} is known`, { wayOut });
+    }
+    return nsenter === null
+      ? { path, argv }
+      : { path: nsenter, argv: [...enterHost, path, ...argv] };
+  };
+  return { run, startOf };
+}
+
+export type ToolboxOptions = { paths: ToolPaths; log: Log; nsenter?: string | null };
+
+export function createToolbox({ paths, log, nsenter = null }: ToolboxOptions): Toolbox {
+  const { run, startOf } = starter(paths, nsenter);
   const closing = new AbortController();
   async function ask(tool: ToolName, argv: readonly string[]): Promise<ToolResult | null> {
     const { signal } = closing;
     try {
-      const path = paths[tool];
-      return await runTool({ path, argv, env: {}, timeoutMs: questionMaxMs, signal });
+      const start = startOf(tool, argv);
+      const bounds = { timeoutMs: questionMaxMs, stdoutBytesMax: answerBytesMax };
+      return await run({ ...start, env: {}, ...bounds, limits: questionLimits, signal });
     } catch (error) {
       if (!(error instanceof SandboxError)) throw error;
       log.warn({ tool, problem: error.message }, 'a tool of Proxmox VE could not be asked');
@@ -71,8 +116,14 @@ export function createToolbox(paths: ToolPaths, log: Log): Toolbox {
       log.warn({ path, problem }, 'pvesh gave no usable answer');
       return null;
     },
-    act: (tool, argv, signal) =>
-      runTool({ path: paths[tool], argv, env: {}, timeoutMs: actionMaxMs, signal }),
+    act: async (tool, argv, signal) =>
+      run({
+        ...startOf(tool, argv),
+        env: {},
+        timeoutMs: actionMaxMs,
+        limits: actionLimits,
+        signal,
+      }),
     close: () => closing.abort(),
   };
 }

@@ -2,15 +2,11 @@
  * A small Proxmox cluster of fake tools in a temporary folder: two nodes of a quick world, their
  * tools, their files, and the log of what the tools really began.
  */
-import { existsSync } from 'node:fs';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { type FakeCluster, openFakeCluster } from '../../../simulator/proxmox/cluster.ts';
 import type { ToolName } from '../../../simulator/proxmox/frames.ts';
-import { installTools } from '../../../simulator/proxmox/install.ts';
-import { createPve, type Pve } from '../../../simulator/proxmox/pve.ts';
-import { type ProxmoxServer, serveProxmox } from '../../../simulator/proxmox/server.ts';
-import { nodeTree, type Tree } from '../../../simulator/proxmox/tree.ts';
 import { type LiveWorld, liveWorld } from '../../../simulator/live-world.ts';
 import { buildWorld, gibibyte, macOf } from '../../../simulator/world/build.ts';
 import type { GuestSpec, NodeSpec } from '../../../simulator/world/model.ts';
@@ -56,16 +52,11 @@ const guestSpec = (
   tags: ['lab'],
 });
 
-export type Rig = {
-  pve: Pve;
+export type Rig = Omit<FakeCluster, 'effects'> & {
   live: LiveWorld;
-  server: ProxmoxServer;
-  tools: Record<string, Record<ToolName, string>>;
-  trees: Record<string, Tree>;
   folder: string;
   run(node: string, tool: ToolName, ...argv: string[]): Promise<ToolResult>;
-  effects(): Promise<{ node: string; kind: string; id: string; upid: string | null }[]>;
-  close(): Promise<void>;
+  effects(): Promise<ReturnType<FakeCluster['effects']>>;
 };
 
 /** `votes: 0` makes `alpha` a single node without a cluster, and leaves `beta` out. */
@@ -85,39 +76,19 @@ export async function proxmoxRig({ votes = 1, timeScale = 100 } = {}): Promise<R
     ],
   });
   const live = liveWorld(world, realClock);
-  const pve = createPve(live, cluster, realClock);
-  const socket = join(folder, 'world.sock');
-  const effectLog = join(folder, 'effects.jsonl');
-  const server = await serveProxmox(pve, socket);
-  const tools: Rig['tools'] = {};
-  const trees: Rig['trees'] = {};
-  for (const node of names) {
-    tools[node] = await installTools(join(folder, node, 'bin'), { socket, node, effectLog });
-    trees[node] = nodeTree(pve, node, join(folder, node, 'root'));
-  }
-  pve.onChange = () => {
-    for (const tree of Object.values(trees)) tree.refresh();
-  };
-  live.onPower(() => pve.onChange());
+  const fake = await openFakeCluster({ live, cluster, folder, clock: realClock });
+  const { tools } = fake;
   const signal = new AbortController().signal;
   return {
-    pve,
+    ...fake,
     live,
-    server,
-    tools,
-    trees,
     folder,
     run: (node, tool, ...argv) =>
       runTool({ path: tools[node]?.[tool] ?? '', argv, env: {}, timeoutMs: 30_000, signal }),
-    async effects() {
-      if (!existsSync(effectLog)) return [];
-      const lines = (await readFile(effectLog, 'utf8')).trim().split('\n');
-      return lines.map((line) => JSON.parse(line) as never);
-    },
+    effects: async () => fake.effects(),
     async close() {
       live.stop();
-      await server.close();
-      pve.onChange = () => undefined;
+      await fake.close();
       await rm(folder, { recursive: true, force: true });
     },
   };

@@ -1,11 +1,11 @@
-import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { chmod, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import { type Action, commandArgs } from '../../../../broker/contract/command.ts';
 import { createProxmoxHypervisor } from '../../../../daemon/hypervisor/proxmox/driver.ts';
 import type { Hypervisor, Work } from '../../../../daemon/hypervisor/port.ts';
 import { createSampler } from '../../../../daemon/sample/sampler.ts';
-import { cgroupOf } from '../../../../simulator/proxmox/tree.ts';
+import { cgroupOf } from '../../../../simulator/proxmox/gauges.ts';
 import { crash } from '../../../../simulator/world/node-effects.ts';
 import { realClock } from '../../../broker/wire.ts';
 import { proxmoxRig, type Rig } from '../../../simulator/proxmox/rig.ts';
@@ -27,7 +27,7 @@ async function bench(options: Parameters<typeof proxmoxRig>[0] = {}) {
   const drivers: Hypervisor[] = [];
   open.push({ rig, drivers });
   const log = memoryLog();
-  const driverOn = (node: string): Hypervisor => {
+  const driverOn = (node: string, more: object = {}): Hypervisor => {
     const root = rig.trees[node]?.root ?? '';
     const sampler = createSampler({ clock: realClock, addresses: () => ({}), root });
     const tools = rig.tools[node];
@@ -41,11 +41,13 @@ async function bench(options: Parameters<typeof proxmoxRig>[0] = {}) {
       tools,
       simulated: true,
       root,
+      ...more,
     });
     drivers.push(driver);
     return driver;
   };
-  return { rig, log, driverOn, driver: driverOn('alpha') };
+  const driverWith = (more: object): Hypervisor => driverOn('alpha', more);
+  return { rig, log, driverOn, driverWith, driver: driverOn('alpha') };
 }
 
 const work = (kind: Action['kind'], id: string, args: object = {}): Work => ({
@@ -79,7 +81,10 @@ describe('describing a node', () => {
       hypervisorVersion: 'pve-manager/9.2.2',
       runningGuests: 2,
       maintenance: false,
+      roles: [],
       busy: [],
+      protected: false,
+      links: [{ name: 'eno1', wakeOnMagic: true }],
       quorum: {
         quorate: true,
         expectedVotes: 4,
@@ -93,7 +98,11 @@ describe('describing a node', () => {
       ['101', false],
       ['102', false],
     ]);
-    expect(guests?.[0]).toMatchObject({ haState: 'started', disks: [{ shared: true }] });
+    expect(guests?.[0]).toMatchObject({
+      haState: 'started',
+      disks: [{ shared: true }],
+      allowedNodes: ['beta', 'gamma'],
+    });
   });
 
   it('sees that a member is away and that its vote is missing', async () => {
@@ -136,9 +145,15 @@ describe('describing a node', () => {
     const { rig, driver, log } = await bench();
     rig.pve.faultOf = () => ({ kind: 'fail', exitCode: 255, stderr: 'ipcc_send_rec failed' });
     await writeFile(join(rig.trees['alpha']?.root ?? '', 'etc/pve/.vmlist'), '{"ids"');
+    // Votes that cannot be read must not look like those of a host without a cluster.
+    await expect(driver.describe('alpha')).rejects.toMatchObject({ code: 'KR_QUORUM_UNKNOWN' });
+    rig.pve.faultOf = ({ tool }) =>
+      tool === 'pvesh'
+        ? { kind: 'fail', exitCode: 255, stderr: 'ipcc_send_rec failed' }
+        : undefined;
     const { facts, guests } = await driver.describe('alpha');
     expect(facts).toMatchObject({
-      quorum: null,
+      quorum: { quorate: true },
       ha: null,
       maintenance: null,
       storages: null,
@@ -275,6 +290,24 @@ describe('effects', () => {
     expect(await rig.effects()).toEqual([]);
   });
 
+  it('leave a guest alone that the scheduler balances by itself, or might', async () => {
+    const { rig, driver, driverOn } = await bench();
+    rig.pve.ha.set('100', { autoRebalance: null });
+    for (const crs of ['ha=static,ha-auto-rebalance=1', { 'ha-auto-rebalance': 1 }]) {
+      rig.pve.options = { crs };
+      rig.pve.faultOf = () => undefined;
+      const deed = work('guest.migrate', '100', { targetNode: 'beta' });
+      const { detail } = await driver.perform(deed, context());
+      expect(detail).toContain('the balancer of the HA scheduler itself moves this guest');
+    }
+    rig.pve.faultOf = ({ argv }) =>
+      argv[1] === '/cluster/options' ? { kind: 'fail', exitCode: 255, stderr: 'x' } : undefined;
+    const deed = work('guest.migrate', '100', { targetNode: 'beta' });
+    const blind = await driverOn('alpha').perform(deed, context());
+    expect(blind.detail).toContain('nobody can tell who moves');
+    expect(await rig.effects()).toEqual([]);
+  });
+
   it('start, stop and restart, each seen in the world', async () => {
     const { rig, driver } = await bench();
     const start = work('guest.start', '102');
@@ -361,9 +394,193 @@ describe('scaling', () => {
   });
 });
 
+describe('what the host does for others, and is busy with', () => {
+  const put = async (rig: Rig, path: string, text: string): Promise<void> => {
+    const target = join(rig.trees['alpha']?.root ?? '', path);
+    await mkdir(dirname(target), { recursive: true });
+    await writeFile(target, text);
+  };
+  const roles: [path: string, text: string, role: string][] = [
+    ['var/lib/ceph/osd/ceph-3', '', 'ceph-osd'],
+    ['etc/exports', '# none\n/tank 10.0.0.0/8(rw)\n', 'nfs'],
+    ['etc/exports.d/zfs.exports', '/tank *(ro)\n', 'nfs'],
+    ['sys/kernel/config/target/iscsi/iqn.2026-01.lab:tank', '', 'iscsi-target'],
+    ['etc/proxmox-backup/datastore.cfg', 'datastore: one\n', 'backup-server'],
+    ['proc/77/comm', 'corosync-qnetd\n', 'qnetd'],
+    ['etc/pve/replication.cfg', 'local: 100-0\n\ttarget alpha\n', 'replication-target'],
+  ];
+  it.each(roles)('finds a role in %s', async (path, text, role) => {
+    const { rig, driver } = await bench();
+    await put(rig, path, text);
+    expect((await driver.describe('alpha')).facts.roles).toEqual([role]);
+  });
+
+  const works: [path: string, text: string, what: string][] = [
+    ['proc/78/comm', 'apt-get\n', 'apt'],
+    ['proc/79/comm', 'dpkg\n', 'dpkg'],
+    ['proc/mdstat', 'md0 : active raid1\n  [==>..]  recovery = 12.6% (1/8)\n', 'raid-recovery'],
+    ['run/systemd/sessions/4', 'USER=root\nCLASS=user\nSTATE=active\nTTY=pts/0\n', 'session'],
+  ];
+  it.each(works)('sees by %s that a power-off would cut something', async (path, text, what) => {
+    const { rig, driver } = await bench();
+    await put(rig, path, text);
+    expect((await driver.describe('alpha')).facts.busy).toMatchObject([{ what }]);
+  });
+
+  it('tells how the replication of its own guests stands', async () => {
+    const { rig, driver } = await bench();
+    const job = (id: string, target: string) => `local: ${id}-0\n\ttarget ${target}\n\n`;
+    await put(
+      rig,
+      'etc/pve/replication.cfg',
+      job('100', 'beta') + job('102', 'gamma') + job('900', 'beta'),
+    );
+    const state = { '100': { 'local/beta': { fail_count: 2, last_sync: 1 } } };
+    await put(rig, 'var/lib/pve-manager/pve-replication-state.json', JSON.stringify(state));
+    expect((await driver.describe('alpha')).facts.replication).toEqual([
+      { guest: '100', target: 'beta', running: false, failed: true },
+      { guest: '102', target: 'gamma', running: false, failed: false },
+    ]);
+  });
+
+  it('knows neither roles nor work where no process can be seen', async () => {
+    const { rig, driver } = await bench();
+    await rm(join(rig.trees['alpha']?.root ?? '', 'proc/1'), { recursive: true });
+    expect((await driver.describe('alpha')).facts).toMatchObject({ roles: null, busy: null });
+  });
+
+  it('asks zpool and upsc only where their files are, and takes no answer for unknown', async () => {
+    const { rig, driverOn } = await bench();
+    await put(rig, 'proc/spl/kstat/zfs/tank/state', 'ONLINE\n');
+    await put(rig, 'etc/nut/upsmon.conf', 'MONITOR ups@localhost 1 kr secret primary\n');
+    const { zpool = '', upsc = '' } = Object.fromEntries(
+      ['zpool', 'upsc'].map((name) => [name, join(rig.folder, name)]),
+    );
+    Object.assign(rig.tools['alpha'] ?? {}, { zpool, upsc });
+    const scan = 'scrub in progress since Sun Nov  1 00:24:01 2026';
+    await writeFile(zpool, `#!/bin/sh\necho '  pool: tank'\necho '  scan: ${scan}'\n`);
+    await writeFile(upsc, '#!/bin/sh\necho OB DISCHRG\n');
+    await chmod(zpool, 0o755);
+    await chmod(upsc, 0o755);
+    expect((await driverOn('alpha').describe('alpha')).facts).toMatchObject({
+      busy: [{ what: 'zfs-scrub', detail: 'tank' }],
+      upsOnBattery: true,
+    });
+    await writeFile(zpool, '#!/bin/sh\nexit 1\n');
+    expect((await driverOn('alpha').describe('alpha')).facts.busy).toBeNull();
+  });
+
+  it('says whether a magic packet would wake it, and that a guest keeps it awake', async () => {
+    const { rig, driver } = await bench();
+    rig.pve.wakeOn = () => 'd';
+    rig.pve.extra.set('101', { tags: 'kr_protected' });
+    rig.pve.onChange();
+    const { facts } = await driver.describe('alpha');
+    expect(facts).toMatchObject({ links: [{ wakeOnMagic: false }], protected: true });
+  });
+});
+
+describe('in a container of the host', () => {
+  it('starts every tool through nsenter, and nothing else', async () => {
+    const { rig, driverWith } = await bench();
+    const nsenter = join(rig.folder, 'nsenter');
+    const calls = join(rig.folder, 'entered');
+    const skip = 'while [ "$1" != -- ]; do shift; done; shift; exec "$@"';
+    await writeFile(nsenter, `#!/bin/sh\necho "$@" >> '${calls}'\n${skip}\n`);
+    await chmod(nsenter, 0o755);
+    const driver = driverWith({ nsenter });
+    expect((await driver.describe('alpha')).facts.quorum).toMatchObject({ quorate: true });
+    expect(await driver.perform(work('guest.start', '102'), context())).toMatchObject({
+      exitCode: 0,
+    });
+    const entered = (await readFile(calls, 'utf8')).trim().split('\n');
+    expect(entered.length).toBe(rig.server.calls.length);
+    for (const line of entered) expect(line).toMatch(/^--target 1 --mount .* -- \//);
+  });
+});
+
 describe('power', () => {
+  const emptied = async (rig: Rig): Promise<void> => {
+    rig.live.change((world) => {
+      for (const id of ['100', '101']) {
+        const guest = world.guests.get(`lab/${id}`);
+        if (guest) guest.state = 'stopped';
+      }
+    });
+    rig.pve.onChange();
+  };
+
+  it('stays on while a guest runs, whatever was granted', async () => {
+    const { rig, driver } = await bench();
+    const off = await driver.perform(work('node.shutdown', 'alpha'), context());
+    expect(off).toMatchObject({ exitCode: null, detail: 'not started: 2 guests run here' });
+    expect(await rig.effects()).toEqual([]);
+  });
+
+  it('enters HA maintenance first, journals it before, and takes it back after the wake', async () => {
+    const { rig, driver, driverOn } = await bench();
+    await emptied(rig);
+    rig.pve.ha.set('100', { autoRebalance: null });
+    const off = work('node.shutdown', 'alpha');
+    const ctx = context();
+    expect(await driver.perform(off, ctx)).toMatchObject({ exitCode: 0 });
+    expect(ctx.handles).toEqual(['maintenance:alpha']);
+    expect((await rig.effects()).map(({ kind }) => kind)).toEqual([
+      'maintenance-enable',
+      'shutdown',
+    ]);
+    expect(rig.pve.maintenance.has('alpha')).toBe(true);
+    await until(() => rig.live.world.nodes.get('lab/alpha')?.power === 'off');
+    await rig.run('beta', 'pvenode', 'wakeonlan', 'alpha');
+    await until(() => rig.live.world.nodes.get('lab/alpha')?.power === 'on');
+    const woken = driverOn('alpha');
+    expect(await woken.undo?.(off, 'maintenance:alpha', context())).toBeNull();
+    expect(rig.pve.maintenance.has('alpha')).toBe(false);
+  });
+
+  it('takes the maintenance back and stays on when the power-off fails', async () => {
+    const { rig, driver } = await bench();
+    await emptied(rig);
+    rig.pve.ha.set('100', { autoRebalance: null });
+    rig.pve.faultOf = ({ argv }) =>
+      argv[0] === 'create'
+        ? { kind: 'fail', exitCode: 255, stderr: 'permission denied' }
+        : undefined;
+    const off = await driver.perform(work('node.shutdown', 'alpha'), context());
+    expect(off).toMatchObject({ exitCode: 255 });
+    expect(off.detail).toContain('its HA maintenance was taken back');
+    expect(rig.pve.maintenance.has('alpha')).toBe(false);
+  });
+
+  it('leaves a maintenance that somebody else began', async () => {
+    const { rig, driver } = await bench();
+    await emptied(rig);
+    rig.pve.ha.set('100', { autoRebalance: null });
+    rig.pve.maintenance.add('alpha');
+    const ctx = context();
+    expect(await driver.perform(work('node.shutdown', 'alpha'), ctx)).toMatchObject({
+      exitCode: 0,
+    });
+    expect(ctx.handles).toEqual([]);
+    expect(rig.pve.maintenance.has('alpha')).toBe(true);
+  });
+
+  it('says what is left by hand when the maintenance cannot be ended', async () => {
+    const { rig, driver, log } = await bench();
+    rig.pve.maintenance.add('alpha');
+    rig.pve.faultOf = ({ tool }) =>
+      tool === 'ha-manager' ? { kind: 'fail', exitCode: 255, stderr: 'no quorum?' } : undefined;
+    const ctx = context();
+    const undone = driver.undo?.(work('node.shutdown', 'alpha'), 'maintenance:alpha', ctx);
+    await until(() => rig.server.calls.some(({ tool }) => tool === 'ha-manager'));
+    ctx.abort.abort();
+    expect(await undone).toContain('ha-manager crm-command node-maintenance disable alpha');
+    expect(log.lines.some(({ message }) => message.includes('left in HA maintenance'))).toBe(true);
+  });
+
   it('switches its own node off by pvesh and never suspends it', async () => {
     const { rig, driver } = await bench();
+    await emptied(rig);
     const suspend = work('node.shutdown', 'alpha', { mode: 'suspend' });
     expect((await driver.perform(suspend, context())).detail).toContain('only mode poweroff');
     const off = work('node.shutdown', 'alpha');

@@ -18,6 +18,8 @@ const action = (kind: Action['kind'], args: object = {}): Action =>
 const gibibyte = 2 ** 30;
 const live = 'sockets: 2\ncores: 2\nhotplug: cpu,memory\nnuma: 1';
 
+const terms = { targetName: 'Beta', migrationBytesPerSecond: null };
+
 describe('the tool call of a command', () => {
   const move = (args: object = {}) => action('guest.migrate', { targetNode: 'beta', ...args });
   const cases: [string, PlannedGuest, Action, string][] = [
@@ -84,7 +86,7 @@ describe('the tool call of a command', () => {
     ],
   ];
   it.each(cases)('%s', (_, subject, wanted, expected) => {
-    const plan = planGuest(subject, wanted, 'Beta');
+    const plan = planGuest(subject, wanted, terms);
     const spelled = plan.ok
       ? `${[plan.call.tool, ...plan.call.argv].join(' ')} [${plan.call.taskTypes.join(',')}]`
       : plan.why;
@@ -121,7 +123,7 @@ describe('what is not tried', () => {
     ['a snapshot', guest('qemu'), action('guest.snapshot', { name: 'a' }), 'does not perform'],
   ];
   it.each(cases)('%s', (_, subject, wanted, why) => {
-    expect(planGuest(subject, wanted, '')).toEqual({
+    expect(planGuest(subject, wanted, terms)).toEqual({
       ok: false,
       why: expect.stringContaining(why),
     });
@@ -134,4 +136,15 @@ describe('what is not tried', () => {
       call: { tool: 'pvesh', argv: ['create', '/nodes/Alpha/status', '--command', 'shutdown'] },
     });
   });
+});
+
+it('limits the bandwidth of a migration by the command, else by the setting', () => {
+  const limitOf = (args: object, migrationBytesPerSecond: number | null): string => {
+    const wish = action('guest.migrate', { targetNode: 'beta', ...args });
+    const plan = planGuest(guest('qemu'), wish, { targetName: 'Beta', migrationBytesPerSecond });
+    return plan.ok ? plan.call.argv.join(' ') : plan.why;
+  };
+  expect(limitOf({ bandwidthBytesPerSecond: 2 ** 20 }, 2 ** 30)).toContain('--bwlimit 1024');
+  expect(limitOf({}, 50 * 2 ** 20)).toContain('--bwlimit 51200');
+  expect(limitOf({}, null)).not.toContain('bwlimit');
 });

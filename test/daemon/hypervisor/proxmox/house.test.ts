@@ -1,0 +1,81 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterEach, describe, expect, it } from 'vitest';
+import {
+  type DaemonProcess,
+  type House,
+  openHouse,
+  untilHeard,
+} from '../../../support/proxmox-house.ts';
+import { until } from '../../../support/servers.ts';
+import { type Stack, startStack } from '../../../support/stack.ts';
+
+type Command = {
+  id: string;
+  state: string;
+  stateReason: string | null;
+  history: { state: string; reason?: string }[];
+};
+
+/** As far as it is on disk. */
+function journalOf(daemon: DaemonProcess | undefined): string {
+  const folder = join(daemon?.dataDir ?? '', 'journal');
+  return readdirSync(folder)
+    .map((name) => readFileSync(join(folder, name), 'latin1'))
+    .join('');
+}
+
+let stack: Stack | undefined;
+let house: House | undefined;
+afterEach(async () => {
+  await house?.close();
+  await stack?.remove();
+  [house, stack] = [undefined, undefined];
+});
+
+async function open(options: Parameters<typeof openHouse>[0]) {
+  const server = (stack = await startStack({}, { hasFixedPorts: true }));
+  const home = (house = await openHouse(options));
+  const { api } = server;
+  await home.startDaemons({
+    mqttUrl: server.runtime().mqttUrl,
+    post: async (path, body) => api.post(path, body),
+  });
+  await untilHeard(home, (method, path) => api.send(method, path));
+  const command = (id: string): Promise<Command> => api.get(`commands/${id}`);
+  const submit = async (wish: object): Promise<string> => {
+    const answer = await api.post<Command>('commands', { cluster: 'pve-1', args: {}, ...wish });
+    expect(answer.body).toMatchObject({ id: expect.any(String) });
+    return answer.body.id;
+  };
+  const outcome = async (id: string): Promise<Command> => {
+    const open = new Set(['PLANNED', 'QUEUED', 'OFFERED', 'GRANTED', 'RUNNING', 'VERIFYING']);
+    await until(async () => !open.has((await command(id)).state), { withinMs: 90_000 });
+    return command(id);
+  };
+  return { home, api, command, submit, outcome };
+}
+
+describe('the production executor with the Proxmox driver, as processes', () => {
+  it('joins the task of a killed daemon again, and the effect began once', async () => {
+    const { home, submit, command, outcome } = await open({ timeScale: 1, nodesPerCluster: 3 });
+    const guest = { node: 'n1', guest: '100' };
+    const id = await submit({ kind: 'guest.migrate', ...guest, args: { targetNode: 'n2' } });
+    const daemon = home.daemons.get('pve-1/n1');
+    await until(async () => {
+      const { state, stateReason } = await command(id);
+      if (state === 'REJECTED') throw new Error(`rejected: ${stateReason}`);
+      return journalOf(daemon).includes(':qmigrate:100:');
+    });
+    await daemon?.kill9();
+    expect(home.live.world.guests.get('pve-1/100')?.node.spec.node).toBe('n1');
+    daemon?.start();
+    expect(await outcome(id)).toMatchObject({
+      state: 'SUCCEEDED',
+      stateReason: 'qmigrate: OK; guest 100 is running on n2',
+    });
+    expect(daemon?.log()).toContain('command taken up again after a restart');
+    expect(home.effects().map(({ kind }) => kind)).toEqual(['qmigrate']);
+    expect(home.live.world.guests.get('pve-1/100')?.node.spec.node).toBe('n2');
+  });
+});
