@@ -8,7 +8,7 @@ import { existsSync } from 'node:fs';
 import { chmod, cp, mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { until } from './servers.ts';
+import { freePort, until } from './servers.ts';
 
 const run = promisify(execFile);
 const isAsked = process.env['KR_TEST_INSTALL'] === '1' && process.getuid?.() === 0;
@@ -45,7 +45,7 @@ const metadata = `architecture: ${process.arch === 'arm64' ? 'aarch64' : 'x86_64
 creation_date: 1700000000
 properties: {description: busybox, os: busybox, release: "1"}
 `;
-const preseed = `storage_pools:
+const pools = `storage_pools:
 - {name: default, driver: dir}
 profiles:
 - name: default
@@ -116,14 +116,13 @@ async function monitorOf(env: NodeJS.ProcessEnv, lxc: RealLxd['lxc']) {
   };
 }
 
-/** Another server needs a folder, and so a socket, of its own. */
-export async function startLxd(): Promise<RealLxd> {
-  await installLxd();
-  // A path of a unix socket has at most 107 bytes.
-  const folder = await mkdtemp('/tmp/kr-lxd-');
-  await chmod(folder, 0o711);
-  const env = { PATH: process.env['PATH'], LXD_DIR: join(folder, 'd'), HOME: folder };
-  await mkdir(env.LXD_DIR, { mode: 0o711 });
+type Running = { dir: string; env: NodeJS.ProcessEnv; lxc: RealLxd['lxc']; stop(): Promise<void> };
+
+/** One daemon on a folder of its own, not yet initialised. */
+async function startDaemon(folder: string, name: string): Promise<Running> {
+  const dir = join(folder, name);
+  await mkdir(dir, { mode: 0o711 });
+  const env = { PATH: process.env['PATH'], LXD_DIR: dir, HOME: folder };
   const server = spawn('lxd', ['--group', 'root'], { env, stdio: ['ignore', 'ignore', 'pipe'] });
   let log = '';
   server.stderr.on('data', (chunk: Buffer) => (log = (log + chunk.toString()).slice(-8_000)));
@@ -144,25 +143,87 @@ export async function startLxd(): Promise<RealLxd> {
     },
     { withinMs: 60_000, what: 'lxd' },
   );
-  const initialised = run('lxd', ['init', '--preseed'], { env });
-  initialised.child.stdin?.end(preseed);
-  await initialised;
-  await lxc('image', 'import', await makeImage(folder), '--alias', 'busybox');
-  const monitor = await monitorOf(env, lxc);
   return {
-    socket: join(env.LXD_DIR, 'unix.socket'),
-    image: 'busybox',
+    dir,
+    env,
     lxc,
-    begun: () => monitor.begun(),
     async stop() {
-      const names = (await lxc('list', '--all-projects', '-f', 'csv', '-c', 'n')).split('\n');
-      for (const name of names) if (name !== '') await lxc('delete', '--force', name);
-      monitor.stop();
       server.kill('SIGPWR');
       const killer = setTimeout(() => server.kill('SIGKILL'), 15_000);
       await ended;
       clearTimeout(killer);
-      await rm(folder, { recursive: true, force: true, maxRetries: 5 });
+    },
+  };
+}
+
+async function initialise({ env }: Running, preseed: string): Promise<void> {
+  const running = run('lxd', ['init', '--preseed'], { env });
+  running.child.stdin?.end(preseed);
+  await running;
+}
+
+async function removeInstances({ lxc }: Running): Promise<void> {
+  const names = (await lxc('list', '--all-projects', '-f', 'csv', '-c', 'n')).split('\n');
+  for (const name of names) if (name !== '') await lxc('delete', '--force', name);
+}
+
+/** A path of a unix socket has at most 107 bytes. */
+async function newFolder(): Promise<string> {
+  await installLxd();
+  const folder = await mkdtemp('/tmp/kr-lxd-');
+  await chmod(folder, 0o711);
+  return folder;
+}
+
+const remove = (folder: string): Promise<void> =>
+  rm(folder, { recursive: true, force: true, maxRetries: 5 });
+
+export async function startLxd(): Promise<RealLxd> {
+  const folder = await newFolder();
+  const daemon = await startDaemon(folder, 'd');
+  await initialise(daemon, pools);
+  await daemon.lxc('image', 'import', await makeImage(folder), '--alias', 'busybox');
+  const monitor = await monitorOf(daemon.env, daemon.lxc);
+  return {
+    socket: join(daemon.dir, 'unix.socket'),
+    image: 'busybox',
+    lxc: daemon.lxc,
+    begun: () => monitor.begun(),
+    async stop() {
+      await removeInstances(daemon);
+      monitor.stop();
+      await daemon.stop();
+      await remove(folder);
+    },
+  };
+}
+
+export type LxdMember = Pick<RealLxd, 'socket' | 'lxc'>;
+
+/** Two members, `a` and `b`, on one machine; disks are each member's own. */
+export async function startLxdCluster() {
+  const folder = await newFolder();
+  const [a, b] = [await startDaemon(folder, 'a'), await startDaemon(folder, 'b')];
+  const address = async (): Promise<string> => `127.0.0.1:${await freePort()}`;
+  const own = `config: {core.https_address: "${await address()}"}\n`;
+  await initialise(a, `${own}${pools}cluster: {server_name: a, enabled: true}\n`);
+  const token = (await a.lxc('cluster', 'add', 'b', '-q')).trim().split('\n').at(-1);
+  const joining = `server_address: "${await address()}", cluster_token: ${token}, member_config: []`;
+  await initialise(b, `cluster: {enabled: true, server_name: b, ${joining}}\n`);
+  await a.lxc('image', 'import', await makeImage(folder), '--alias', 'busybox');
+  const memberOf = ({ dir, lxc }: Running): LxdMember => ({
+    socket: join(dir, 'unix.socket'),
+    lxc,
+  });
+  return {
+    a: memberOf(a),
+    b: memberOf(b),
+    image: 'busybox',
+    async stop() {
+      await removeInstances(a);
+      await b.stop();
+      await a.stop();
+      await remove(folder);
     },
   };
 }

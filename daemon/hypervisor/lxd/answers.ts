@@ -9,13 +9,17 @@ const Texts = z.record(z.string(), z.string());
 const count = z.number().min(0);
 
 export const Server = z.object({
-  environment: z.object({
-    server: z.string().default('lxd'),
-    server_version: z.string().default(''),
-    server_name: z.string().default(''),
-    server_clustered: z.boolean().default(false),
-    kernel_version: z.string().nullable().default(null),
-  }),
+  /** `untrusted` is answered, too, but told nothing. */
+  auth: z.string().default('trusted'),
+  environment: z
+    .object({
+      server: z.string().default('lxd'),
+      server_version: z.string().default(''),
+      server_name: z.string().default(''),
+      server_clustered: z.boolean().default(false),
+      kernel_version: z.string().nullable().default(null),
+    })
+    .prefault({}),
 });
 export type Server = z.infer<typeof Server>;
 

@@ -64,9 +64,21 @@ type Memory = LxdOptions & {
 
 const unknownNode = Object.fromEntries(nodeMetrics.map(({ name }) => [name, null])) as NodeValues;
 
+type Environment = Server['environment'];
+
+async function environmentOf(api: LxdApi): Promise<Environment> {
+  const { auth, environment } = await api.get(Server, '/1.0');
+  if (auth === 'trusted') return environment;
+  const wayOut = 'run `lxc config trust add <its certificate>` on the host of LXD';
+  throw new LxdError(
+    'KR_LXD_REFUSED',
+    `LXD does not trust the certificate of this daemon: ${wayOut}`,
+  );
+}
+
 /** What is true of the host while it is asked; a remote one tells its size by the API alone. */
 async function lookAtHost({ api, sampler, node }: Memory) {
-  const { environment } = await api.get(Server, '/1.0');
+  const environment = await environmentOf(api);
   const values = sampler ? await sampler.sample() : await remoteValues(api);
   const host: Host = {
     node,
@@ -86,8 +98,6 @@ async function remoteValues(api: LxdApi): Promise<NodeValues> {
     memoryTotalBytes: memory.total,
   };
 }
-
-type Environment = Server['environment'];
 
 /** Those on this member, or all of a server of its own. */
 async function ownInstances(api: LxdApi, environment: Environment): Promise<Instance[]> {
@@ -207,7 +217,7 @@ export function createLxdHypervisor(options: LxdOptions): Hypervisor {
     clock,
     runs: new Map(),
     async host() {
-      const { environment } = await api.get(Server, '/1.0');
+      const environment = await environmentOf(api);
       return { node, isClustered: environment.server_clustered, cpuCount: null, memoryBytes: null };
     },
     async find({ name, project }) {
