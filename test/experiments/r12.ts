@@ -94,8 +94,8 @@ function startNodes(backends: Backend[], keys: Links['keys'], speed: number) {
       const record = fleet.nodes.get(key as ReturnType<typeof nodeKey>);
       const { session, bootId } = record ?? { session: null, bootId: null };
       const patch = { session, bootId, online: true, offlineSinceMs: null };
-      for (const { send } of backends) {
-        send({ type: 'node', cluster: twin.cluster, node: twin.node, patch });
+      for (const backend of backends) {
+        backend.send({ type: 'node', cluster: twin.cluster, node: twin.node, patch });
       }
     }
   };
@@ -198,6 +198,8 @@ export async function takeovers({ n, seed, say }: Scope, speed: number): Promise
       let after = before;
       await until(
         async () => {
+          const ended = backends.find(({ child }) => child.exitCode !== null);
+          if (ended) throw new Error(`${ended.owner} ended by itself`);
           after = (await leader()) ?? before;
           return after.owner !== before.owner;
         },

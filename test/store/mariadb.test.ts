@@ -3,6 +3,7 @@ import { connect, createServer, type Server as NetServer, type Socket } from 'no
 import { sql } from 'kysely';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Database, openDatabase, StoreUnavailable } from '../../backend/store/sql/database.ts';
+import { mariadbBacking } from '../../backend/store/sql/mariadb.ts';
 import { memoryLog } from '../support/log.ts';
 import { type Server, startMariadb, until } from '../support/servers.ts';
 import { sqlContract } from './sql.contract.ts';
@@ -55,6 +56,14 @@ describe('a connection', () => {
     } finally {
       await database.close();
     }
+  });
+
+  it('that breaks in the middle of a write is a store that is away, not a bug', () => {
+    const marks = { errno: -104, code: 'ECONNRESET', sqlState: 'HY000' };
+    const { judge } = mariadbBacking(server.url);
+    const broken = Object.assign(new Error('write ECONNRESET'), { ...marks, fatal: true });
+    expect(judge(broken)).toBe('unavailable');
+    expect(judge(Object.assign(new Error('ours'), marks))).toBe('other');
   });
 
   it('that stands still in a transaction loses its locks to others, and its work', async () => {

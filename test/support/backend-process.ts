@@ -7,9 +7,10 @@
 import { randomBytes } from 'node:crypto';
 import { sql } from 'kysely';
 import { type CommandMessage, createCommands } from '../../backend/act/commands.ts';
-import type { Submission } from '../../backend/act/submit.ts';
+import type { Submission } from '../../backend/act/planned.ts';
 import { openSigner } from '../../backend/act/signer.ts';
 import { emptyFleet } from '../../backend/state/fleet.ts';
+import { commandStore } from '../../backend/store/sql/command-rows.ts';
 import { openDatabase } from '../../backend/store/sql/database.ts';
 import { GuestFacts } from '../../broker/contract/facts.ts';
 import { nodeKey, uuidv7 } from '../../broker/contract/ids.ts';
@@ -83,8 +84,13 @@ async function main([url = '', owner = '', speedText = '1', folder = '', layout 
       level,
       (fields: object, message: string) => {
         if (level === 'debug' || level === 'info') return;
-        const told = { ...fields, err: String((fields as { err?: unknown }).err ?? '') };
-        say({ type: 'log', level, message, fields: JSON.stringify(told) });
+        const { err } = fields as { err?: Error };
+        say({
+          type: 'log',
+          level,
+          message,
+          fields: JSON.stringify({ ...fields, err: err?.message }),
+        });
       },
     ]),
   ) as Log;
@@ -94,7 +100,7 @@ async function main([url = '', owner = '', speedText = '1', folder = '', layout 
   const fleet = fleetOf(JSON.parse(layout) as Layout);
   const isOnline = new Set<string>();
   const commands = createCommands({
-    database,
+    store: commandStore(database),
     link: {
       publish: async ({ topic, payload }) => say({ type: 'publish', topic, payload }),
       onMessage: () => undefined,

@@ -24,8 +24,12 @@ const errno = {
   unavailable: new Set([1040, 1053, 1021, 1114, 1290, 1836, 1044, 1045, 1049, 1698]),
 };
 
+/** The driver passes what a broken socket says on as it came, only marked as fatal. */
+const isBrokenSocket = (error: unknown): boolean =>
+  error instanceof Error && 'fatal' in error && error.fatal === true;
+
 function judge(error: unknown): Verdict {
-  if (!(error instanceof SqlError)) return 'other';
+  if (!(error instanceof SqlError)) return isBrokenSocket(error) ? 'unavailable' : 'other';
   if (error.errno === errno.duplicateEntry) return 'duplicate';
   if (errno.retry.has(error.errno)) return 'retry';
   return error.fatal || errno.unavailable.has(error.errno) ? 'unavailable' : 'other';
