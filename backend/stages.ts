@@ -17,6 +17,7 @@ import type { Decision } from './round.ts';
 import { emptyFleet, type Fleet } from './state/fleet.ts';
 import { nodeState } from './state/node-state.ts';
 import { administration } from './store/sql/clusters.ts';
+import { commandStore } from './store/sql/command-rows.ts';
 import { sha256 } from './store/sql/credentials.ts';
 import { createEnrolments } from './store/sql/enrolments.ts';
 import { recordFacts } from './store/sql/facts-history.ts';
@@ -100,7 +101,7 @@ export async function createStages(settings: Settings, deps: StageDeps) {
   });
   commands = createCommands({
     ...parts,
-    database,
+    store: commandStore(database),
     link: carrier.link,
     signer,
     owner: stores.installationId,

@@ -175,6 +175,20 @@ describe('the edges', () => {
     expect(users.map(({ path }) => path)).toEqual([]);
   });
 
+  it('let the command protocol know its store by meaning alone, never by SQL', () => {
+    const act = ({ path }: Source) => under(path, 'backend/act');
+    const plain = ['backend/store/sql/schema.ts', 'backend/store/sql/errors.ts'];
+    expect(
+      offenders(
+        act,
+        (name) =>
+          name !== 'kysely' &&
+          name !== 'backend/audit/chain.ts' &&
+          (!under(name, 'backend/store/sql') || plain.includes(name)),
+      ),
+    ).toEqual([]);
+  });
+
   it('open every file with what it is for', () => {
     const silent = product().filter(({ text }) => !/^(#!.*\n)?\/\*\*/.test(text));
     expect(silent.map(({ path }) => path)).toEqual([]);

@@ -8,7 +8,7 @@ import type { Cancel, Clock, Log, NewId, Random } from '../../broker/contract/po
 import { sampleIntervalDefaultMs } from '../../broker/contract/limits.ts';
 import type { ServerLink } from '../../broker/port.ts';
 import type { Fleet } from '../state/fleet.ts';
-import type { Database } from '../store/sql/database.ts';
+import type { CommandStore } from '../store/command-store.ts';
 import { announce, type HoldOrder, type Holds, publishServer, readHolds, setHold } from './hold.ts';
 import { createLease, type Lease, renewEveryMs } from './lease.ts';
 import { createInbox } from './inbox.ts';
@@ -32,7 +32,7 @@ import { submit, type Submitted } from './submit.ts';
 import { recomputeDeadlines } from './takeover.ts';
 
 export type CommandsDeps = {
-  database: Database;
+  store: CommandStore;
   link: ServerLink;
   clock: Clock;
   random: Random;
@@ -83,8 +83,8 @@ const noCounters = (): Counters => ({
 });
 
 function createContext(deps: CommandsDeps, emit: Context['emit']): Context {
-  const { database, clock, owner, fleet } = deps;
-  const lease = createLease({ database, clock, owner, onTaken: recomputeDeadlines });
+  const { store, clock, owner, fleet } = deps;
+  const lease = createLease({ store, clock, owner, onTaken: recomputeDeadlines });
   return {
     ...deps,
     lease,

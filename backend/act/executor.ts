@@ -34,14 +34,7 @@ function isNeighbour(candidate: string[], target: string[]): boolean {
 async function chooseWaker(step: Step, target: Nodes): Promise<string | undefined> {
   const { cluster, context } = step;
   const domain = broadcastsOf(parseFacts(target));
-  const rows = await step.trx
-    .selectFrom('nodes')
-    .selectAll()
-    .where('cluster', '=', cluster.id)
-    .where('id', '!=', target.id)
-    .where('driver', 'is not', null)
-    .orderBy('id')
-    .execute();
+  const rows = await step.rows.neighbours(target);
   return rows
     .filter(({ id }) => context.reach.isOnline(cluster.id, id))
     .filter((row) => parseDriver(row)?.capabilities.includes('node.wake'))

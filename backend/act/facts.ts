@@ -2,9 +2,10 @@
  * Gathers what the guards judge by: rows read in the step's own transaction, and the fleet
  * picture for what only telemetry knows. It gathers and never judges; what is unknown stays null.
  */
-import type { CommandKind } from '../../broker/contract/command.ts';
+import type { CommandKind, CommandState } from '../../broker/contract/command.ts';
 import { nodeKey } from '../../broker/contract/ids.ts';
 import type { GuestRecord } from '../state/fleet.ts';
+import type { Target } from '../store/command-store.ts';
 import type { Commands, Nodes } from '../store/sql/schema.ts';
 import type { GuardFacts, NodeFact, OtherCommand, Phase } from './guard.ts';
 import { readGuest, readMigrations, readPower } from './guard-facts.ts';
@@ -24,27 +25,22 @@ export const guestOf = (
 ): GuestRecord | undefined => context.fleet().guests.get(`${cluster}/${guest}`);
 
 export const readNode = (step: Step, node: string): Promise<Nodes | undefined> =>
-  step.trx
-    .selectFrom('nodes')
-    .selectAll()
-    .where('cluster', '=', step.cluster.id)
-    .where('id', '=', node)
-    .executeTakeFirst();
+  step.rows.node({ cluster: step.cluster.id, id: node });
+
+const otherOf = (row: Pick<Commands, 'id' | 'kind' | 'state' | 'target_id'>): OtherCommand => ({
+  id: row.id,
+  kind: row.kind as CommandKind,
+  state: row.state as CommandState,
+  target: row.target_id,
+});
 
 async function readPowerOffs(step: Step, phase: Phase, self: string): Promise<OtherCommand[]> {
   // When planning, one that waits already counts; when granting, only one that may have begun,
   // or two waiting ones would bar each other for ever.
   const states = phase === 'PLANNED' ? [...activeStates, 'QUEUED', 'OFFERED'] : activeStates;
-  const rows = await step.trx
-    .selectFrom('commands')
-    .select(['id', 'kind', 'state', 'target_id as target'])
-    .where('cluster', '=', step.cluster.id)
-    .where('state', 'in', states)
-    .where('kind', 'in', ['node.shutdown', 'node.reboot'])
-    .where('id', '!=', self)
-    .orderBy('planned_at_ms')
-    .execute();
-  return rows as OtherCommand[];
+  const kinds = ['node.shutdown', 'node.reboot'];
+  const rows = await step.rows.commandsOf(step.cluster.id, { kinds, states });
+  return rows.filter(({ id }) => id !== self).map(otherOf);
 }
 
 /** From the fleet's own count, whatever anybody claims. */
@@ -59,29 +55,9 @@ export type Subject = Pick<
   'id' | 'kind' | 'target_kind' | 'target_id' | 'executor' | 'args' | 'origin'
 >;
 
-async function readUnresolved(step: Step, subject: Subject): Promise<OtherCommand | null> {
-  const row = await step.trx
-    .selectFrom('targets')
-    .innerJoin('commands', 'commands.id', 'targets.active_command')
-    .select(['commands.id', 'commands.kind', 'commands.state', 'commands.target_id as target'])
-    .where('targets.cluster', '=', step.cluster.id)
-    .where('targets.kind', '=', subject.target_kind)
-    .where('targets.id', '=', subject.target_id)
-    .where('commands.id', '!=', subject.id)
-    .where('commands.state', '=', 'INDETERMINATE')
-    .executeTakeFirst();
-  return (row as OtherCommand | undefined) ?? null;
-}
-
-async function readPausedUntil(step: Step, subject: Subject): Promise<number | null> {
-  const row = await step.trx
-    .selectFrom('targets')
-    .select('paused_until_ms')
-    .where('cluster', '=', step.cluster.id)
-    .where('kind', '=', subject.target_kind)
-    .where('id', '=', subject.target_id)
-    .executeTakeFirst();
-  return row?.paused_until_ms ?? null;
+function unresolvedOf(subject: Subject, active: Target['active']): OtherCommand | null {
+  if (active?.state !== 'INDETERMINATE' || active.id === subject.id) return null;
+  return otherOf({ ...active, target_id: subject.target_id });
 }
 
 /** Nodes that should be awake and are not heard: those that said hello once, and none wants off. */
@@ -120,6 +96,11 @@ export async function gatherFacts(
     const row = id ? rows.get(id) : undefined;
     return row ? nodeFact(step, row) : null;
   };
+  const target = await step.rows.target({
+    cluster: cluster.id,
+    kind: subject.target_kind,
+    id: subject.target_id,
+  });
   const guest = targetNodeId ? null : await readGuest(step, subject.target_id);
   return {
     kind,
@@ -136,7 +117,7 @@ export async function gatherFacts(
     limits: limitsOf(cluster),
     listeningForMs: step.context.reach.listeningForMs(),
     awake: awakeOf(step),
-    pausedUntilMs: await readPausedUntil(step, subject),
+    pausedUntilMs: target?.paused_until_ms ?? null,
     power: isPowerOff(kind) ? await readPower(step, subject.id, subject.target_id) : null,
     guest,
     migrations: targetNode
@@ -153,7 +134,7 @@ export async function gatherFacts(
     wake: kind === 'node.wake' ? { macs: macs?.length ?? 0 } : null,
     powerOffs: isPowerOff(kind) ? await readPowerOffs(step, phase, subject.id) : [],
     powerOffsMax: powerOffsMax(step),
-    unresolved: await readUnresolved(step, subject),
+    unresolved: unresolvedOf(subject, target?.active ?? null),
   };
 }
 

@@ -4,6 +4,7 @@
  * cancel and start. Answers are a grant, a verdict that ends it, or silence; after silence the
  * executor asks again when it is offered again.
  */
+import { strict as assert } from 'node:assert';
 import {
   type CommandKind,
   type CommandState,
@@ -11,13 +12,12 @@ import {
   isTerminal,
 } from '../../broker/contract/command.ts';
 import type { Message } from '../../broker/contract/messages.ts';
-import { appendAudit } from '../audit/chain.ts';
-import { changed } from '../store/sql/database.ts';
+import { appendEntry } from '../audit/entry.ts';
 import type { Commands } from '../store/sql/schema.ts';
 import { effortOf, gatherFacts, readNode } from './facts.ts';
 import { denialOf, type Evaluation } from './guard.ts';
 import { evaluate } from './guards.ts';
-import { kindOf, move, readCommand, sha256, stateOf, subjectOf } from './ledger.ts';
+import { kindOf, move, readCommand, sha256, stateOf, subjectOf, targetOf } from './ledger.ts';
 import { effectTimeoutMs, isPowerOff } from './lifecycle.ts';
 import { say, type Step } from './step.ts';
 import { sentenceOf } from './planned.ts';
@@ -67,28 +67,16 @@ const sendGrant = (step: Step, { node, session }: Claim, signed: string): void =
  * which never bars a wake.
  */
 async function takeTarget(step: Step, row: Commands): Promise<boolean> {
-  const target = await step.trx
-    .selectFrom('targets')
-    .leftJoin('commands', 'commands.id', 'targets.active_command')
-    .select(['targets.active_command', 'targets.ver', 'commands.kind', 'commands.state'])
-    .where('targets.cluster', '=', row.cluster)
-    .where('targets.kind', '=', row.target_kind)
-    .where('targets.id', '=', row.target_id)
-    .executeTakeFirstOrThrow();
+  const key = targetOf(row);
+  const target = await step.rows.target(key);
+  assert(target, `${row.id} has no target`);
+  const { active, ver } = target;
   const isUncertainPowerOff =
-    target.state === 'INDETERMINATE' && isPowerOff(target.kind as CommandKind);
+    active?.state === 'INDETERMINATE' && isPowerOff(active.kind as CommandKind);
   const isFree =
     target.active_command === null || (row.kind === 'node.wake' && isUncertainPowerOff);
   if (!isFree) return false;
-  return changed(
-    step.trx
-      .updateTable('targets')
-      .set((eb) => ({ active_command: row.id, ver: eb('ver', '+', 1) }))
-      .where('cluster', '=', row.cluster)
-      .where('kind', '=', row.target_kind)
-      .where('id', '=', row.target_id)
-      .where('ver', '=', target.ver),
-  );
+  return step.rows.updateTarget(key, { active_command: row.id }, { ver });
 }
 
 async function targetBootId(step: Step, row: Commands): Promise<string | null> {
@@ -97,7 +85,7 @@ async function targetBootId(step: Step, row: Commands): Promise<string | null> {
 }
 
 async function auditGrant(step: Step, row: Commands): Promise<void> {
-  await appendAudit(step.trx, {
+  await appendEntry(step.rows, {
     chain: row.cluster,
     actor: 'act',
     action: 'command.granted',

@@ -23,29 +23,18 @@ export async function pauseAutomation(step: Step, row: Ended): Promise<void> {
   const { manualPauseMs } = limitsOf(step.cluster);
   const isManual = row.origin === 'person' || row.origin === 'token';
   if (!isManual || manualPauseMs === 0) return;
-  await step.trx
-    .updateTable('targets')
-    .set((eb) => ({
-      paused_until_ms: Math.round(step.nowMs + manualPauseMs),
-      paused_by: row.actor,
-      ver: eb('ver', '+', 1),
-    }))
-    .where('cluster', '=', step.cluster.id)
-    .where('kind', '=', row.target_kind)
-    .where('id', '=', row.target_id)
-    .execute();
+  const target = { cluster: step.cluster.id, kind: row.target_kind, id: row.target_id };
+  const paused_until_ms = Math.round(step.nowMs + manualPauseMs);
+  await step.rows.updateTarget(target, { paused_until_ms, paused_by: row.actor });
 }
 
 /** A freeze is only ever prolonged here; an administrator lifts it. */
 async function freeze(step: Step, forMs: number, reason: string): Promise<void> {
   const untilMs = Math.round(step.nowMs + forMs);
   if (forMs === 0 || (step.cluster.frozen_until_ms ?? 0) >= untilMs) return;
-  await step.trx
-    .updateTable('clusters')
-    .set((eb) => ({ frozen_until_ms: untilMs, frozen_reason: reason, ver: eb('ver', '+', 1) }))
-    .where('id', '=', step.cluster.id)
-    .execute();
-  step.cluster = { ...step.cluster, frozen_until_ms: untilMs, frozen_reason: reason };
+  const frozen = { frozen_until_ms: untilMs, frozen_reason: reason };
+  await step.rows.updateCluster(step.cluster.id, frozen);
+  step.cluster = { ...step.cluster, ...frozen };
   step.context.log.warn({ cluster: step.cluster.id, untilMs, reason }, 'cluster frozen');
 }
 
@@ -58,27 +47,18 @@ export async function noteStaleness(step: Step, { awake, limits }: GuardFacts): 
 
 async function quarantine(step: Step, row: Ended, { wakeQuarantineMs }: Limits): Promise<void> {
   if (wakeQuarantineMs === 0) return;
-  await step.trx
-    .updateTable('nodes')
-    .set((eb) => ({
-      quarantined_until_ms: Math.round(step.nowMs + wakeQuarantineMs),
-      ver: eb('ver', '+', 1),
-    }))
-    .where('cluster', '=', step.cluster.id)
-    .where('id', '=', row.target_id)
-    .execute();
+  const node = { cluster: step.cluster.id, id: row.target_id };
+  const quarantined_until_ms = Math.round(step.nowMs + wakeQuarantineMs);
+  await step.rows.updateNode(node, { quarantined_until_ms });
 }
 
 async function judgeMigrations(step: Step, limits: Limits): Promise<void> {
   const scale = step.cluster.simulated === 1 ? step.cluster.time_scale : 1;
-  const rows = await step.trx
-    .selectFrom('commands')
-    .select('state')
-    .where('cluster', '=', step.cluster.id)
-    .where('kind', '=', 'guest.migrate')
-    .where('state', 'in', ['SUCCEEDED', 'FAILED', 'INDETERMINATE'])
-    .where('granted_at_ms', '>', step.nowMs - campaignMs / scale)
-    .execute();
+  const rows = await step.rows.commandsOf(step.cluster.id, {
+    kinds: ['guest.migrate'],
+    states: ['SUCCEEDED', 'FAILED', 'INDETERMINATE'],
+    grantedAfterMs: step.nowMs - campaignMs / scale,
+  });
   const failed = rows.filter(({ state }) => state !== 'SUCCEEDED').length;
   if (rows.length < campaignMin || failed < rows.length * failedRatio) return;
   await freeze(step, limits.abortFreezeMs, `${failed} of ${rows.length} migrations failed`);

@@ -5,6 +5,7 @@
  */
 import type { GuestFacts } from '../../broker/contract/facts.ts';
 import { nodeKey } from '../../broker/contract/ids.ts';
+import type { CommandBrief, CommandFilter } from '../store/command-store.ts';
 import type { GuardFacts, GuestFact, Move, NodeFact, PowerFacts } from './guard.ts';
 import { nodeFact } from './guard-node.ts';
 import { activeStates } from './lifecycle.ts';
@@ -12,40 +13,38 @@ import type { Step } from './step.ts';
 
 const dayMs = 86_400_000;
 
-const open = (step: Step, kinds: readonly string[], self: string) =>
-  step.trx
-    .selectFrom('commands')
-    .selectAll()
-    .where('cluster', '=', step.cluster.id)
-    .where('kind', 'in', kinds)
-    .where('id', '!=', self)
-    .where('state', 'in', activeStates);
+const powerOffKinds = ['node.shutdown', 'node.reboot'];
+
+async function open(step: Step, kinds: readonly string[], self: string): Promise<CommandBrief[]> {
+  const rows = await step.rows.commandsOf(step.cluster.id, { kinds, states: activeStates });
+  return rows.filter(({ id }) => id !== self);
+}
 
 async function readInDoubt(step: Step, self: string, target: string): Promise<string[]> {
-  const rows = await open(step, ['node.shutdown', 'node.reboot'], self).execute();
+  const rows = await open(step, powerOffKinds, self);
   return [...new Set(rows.map((row) => row.target_id))].filter((id) => id !== target).sort();
 }
 
-const ended = (step: Step, kinds: readonly string[], sinceMs: number) =>
-  step.trx
-    .selectFrom('commands')
-    .selectAll()
-    .where('cluster', '=', step.cluster.id)
-    .where('kind', 'in', kinds)
-    .where('state', 'in', ['SUCCEEDED', 'FAILED'])
-    .where('finished_at_ms', '>', sinceMs)
-    .orderBy('finished_at_ms', 'desc');
+type Ended = CommandBrief & { finished_at_ms: number };
+
+/** Newest first. */
+async function ended(
+  step: Step,
+  finishedAfterMs: number,
+  wanted: Pick<CommandFilter, 'kinds' | 'target'>,
+): Promise<Ended[]> {
+  const states = ['SUCCEEDED', 'FAILED'];
+  const filter = { ...wanted, states, finishedAfterMs };
+  const rows = (await step.rows.commandsOf(step.cluster.id, filter)) as Ended[];
+  return rows.sort((a, b) => b.finished_at_ms - a.finished_at_ms);
+}
 
 async function readWakeProofs(step: Step, node: string): Promise<PowerFacts['wakeProofs']> {
-  const row = await step.trx
-    .selectFrom('wake_proofs')
-    .select((eb) => [eb.fn.countAll<number>().as('succeeded'), eb.fn.max('woken_at_ms').as('last')])
-    .where('cluster', '=', step.cluster.id)
-    .where('node', '=', node)
-    .where('succeeded', '=', 1)
-    .executeTakeFirstOrThrow();
-  const youngestAgeMs = row.last === null ? null : step.nowMs - row.last;
-  return { succeeded: row.succeeded, youngestAgeMs };
+  const { succeeded, lastMs } = await step.rows.wakeProofs({
+    cluster: step.cluster.id,
+    id: node,
+  });
+  return { succeeded, youngestAgeMs: lastMs === null ? null : step.nowMs - lastMs };
 }
 
 /** null as soon as one running guest does not say how much it may use. */
@@ -67,20 +66,9 @@ const scaledDayMs = ({ cluster }: Step): number =>
   dayMs / (cluster.simulated === 1 ? cluster.time_scale : 1);
 
 export async function readPower(step: Step, self: string, target: string): Promise<PowerFacts> {
-  const rows = await step.trx
-    .selectFrom('nodes')
-    .selectAll()
-    .where('cluster', '=', step.cluster.id)
-    .where('id', '!=', target)
-    .where('driver', 'is not', null)
-    .orderBy('id')
-    .execute();
+  const rows = await step.rows.neighbours({ cluster: step.cluster.id, id: target });
   const sinceMs = step.nowMs - scaledDayMs(step);
-  const changes = await ended(
-    step,
-    ['node.shutdown', 'node.wake', 'node.reboot'],
-    sinceMs,
-  ).execute();
+  const changes = await ended(step, sinceMs, { kinds: [...powerOffKinds, 'node.wake'] });
   const cycles = changes.filter(
     ({ kind, target_id, state }) =>
       kind !== 'node.wake' && target_id === target && state === 'SUCCEEDED',
@@ -97,16 +85,16 @@ export async function readPower(step: Step, self: string, target: string): Promi
 }
 
 async function readMoves(step: Step, guest: string): Promise<Move[]> {
-  const rows = await ended(step, ['guest.migrate'], step.nowMs - scaledDayMs(step))
-    .where('target_id', '=', guest)
-    .where('origin', '=', 'engine')
-    .where('state', '=', 'SUCCEEDED')
-    .execute();
-  return rows.map(({ executor, args, finished_at_ms }) => ({
-    from: executor,
-    to: (JSON.parse(args) as { targetNode: string }).targetNode,
-    agoMs: step.nowMs - (finished_at_ms ?? step.nowMs),
-  }));
+  const target = { kind: 'guest', id: guest } as const;
+  const sinceMs = step.nowMs - scaledDayMs(step);
+  const rows = await ended(step, sinceMs, { kinds: ['guest.migrate'], target });
+  return rows
+    .filter(({ origin, state }) => origin === 'engine' && state === 'SUCCEEDED')
+    .map(({ executor, args, finished_at_ms }) => ({
+      from: executor,
+      to: (JSON.parse(args) as { targetNode: string }).targetNode,
+      agoMs: step.nowMs - finished_at_ms,
+    }));
 }
 
 /** A guest that has just moved is described by its new node within a minute; till then, as before. */
@@ -135,7 +123,7 @@ export async function readMigrations(
   self: string,
   { from, to }: { from: string; to: string },
 ): Promise<NonNullable<GuardFacts['migrations']>> {
-  const rows = await open(step, ['guest.migrate'], self).execute();
+  const rows = await open(step, ['guest.migrate'], self);
   const targets = rows.map(({ args }) => (JSON.parse(args) as { targetNode: string }).targetNode);
   return {
     outgoing: rows.filter(({ executor }) => executor === from).length,

@@ -5,12 +5,10 @@
  */
 import { encodeServer } from '../../broker/contract/codec.ts';
 import type { ServerContent } from '../../broker/contract/server.ts';
-import type { Transaction } from 'kysely';
-import { appendAudit, systemChain } from '../audit/chain.ts';
-import { changed, ConflictError } from '../store/sql/database.ts';
-import type { Schema } from '../store/sql/schema.ts';
+import { appendEntry, systemChain } from '../audit/entry.ts';
+import type { CommandRows } from '../store/command-store.ts';
 import { refuse } from './refusal.ts';
-import { type Context, type HoldAll, holdSetting, parseHold, publishAll } from './step.ts';
+import { type Context, type HoldAll, parseHold, publishAll } from './step.ts';
 
 export type HoldOrder = {
   /** null = everything. */
@@ -22,39 +20,14 @@ export type HoldOrder = {
 
 export type Holds = { all: boolean; clusters: string[]; version: number };
 
-async function nowOf(context: Context, trx: Transaction<Schema>): Promise<number> {
-  const { now } = await trx
-    .selectNoFrom(context.database.dialect.nowMs().as('now'))
-    .executeTakeFirstOrThrow();
-  return now;
-}
+/** The count of HOLD's changes is the version of the retained message. */
+const countHold = (rows: CommandRows, all: HoldAll | null): Promise<void> =>
+  rows.countHold(all && JSON.stringify(all), JSON.stringify(parseHold(null)));
 
-/** The setting's `ver` is the version of the retained message: every change raises it. */
-async function bumpSetting(trx: Transaction<Schema>, all: HoldAll | null): Promise<void> {
-  const hasRow = await changed(
-    trx
-      .updateTable('settings')
-      .set((eb) => ({
-        ...(all ? { value: JSON.stringify(all) } : {}),
-        ver: eb('ver', '+', 1),
-      }))
-      .where('name', '=', holdSetting),
-  );
-  if (hasRow) return;
-  const value = JSON.stringify(all ?? parseHold(null));
-  await trx.insertInto('settings').values({ name: holdSetting, value, ver: 1 }).execute();
-}
-
-export async function readHolds(context: Context): Promise<Holds> {
-  const { db } = context.database;
-  const setting = await db
-    .selectFrom('settings')
-    .select(['value', 'ver'])
-    .where('name', '=', holdSetting)
-    .executeTakeFirst();
-  const rows = await db.selectFrom('clusters').select('id').where('hold', '=', 1).execute();
+export async function readHolds({ store }: Context): Promise<Holds> {
+  const { setting, clusters } = await store.reads.holds();
   const { all } = parseHold(setting?.value ?? null);
-  return { all, clusters: rows.map(({ id }) => id).sort(), version: setting?.ver ?? 1 };
+  return { all, clusters, version: setting?.ver ?? 1 };
 }
 
 export function publishServer(context: Context, { all, clusters, version }: Holds): void {
@@ -71,24 +44,18 @@ export function publishServer(context: Context, { all, clusters, version }: Hold
 }
 
 /** A start may bring other keys, so it counts as a change. */
-export const announce = (context: Context): Promise<void> =>
-  context.database.transaction((trx) => bumpSetting(trx, null));
+export const announce = ({ store }: Context): Promise<void> =>
+  store.transaction((rows) => countHold(rows, null));
 
-async function setCluster(trx: Transaction<Schema>, order: HoldOrder, atMs: number) {
+async function setCluster(rows: CommandRows, order: HoldOrder, atMs: number) {
   const { cluster, hold, reason, actor } = order;
-  const hasRow = await changed(
-    trx
-      .updateTable('clusters')
-      .set((eb) => ({
-        hold: hold ? 1 : 0,
-        hold_reason: hold ? reason : null,
-        hold_by: hold ? actor : null,
-        hold_at_ms: hold ? atMs : null,
-        ver: eb('ver', '+', 1),
-      }))
-      .where('id', '=', cluster ?? ''),
-  );
-  if (hasRow) return;
+  const isKnown = await rows.updateCluster(cluster ?? '', {
+    hold: hold ? 1 : 0,
+    hold_reason: hold ? reason : null,
+    hold_by: hold ? actor : null,
+    hold_at_ms: hold ? atMs : null,
+  });
+  if (isKnown) return;
   refuse(404, 'KR_UNKNOWN_CLUSTER', {
     field: 'cluster',
     detail: `there is no cluster ${cluster}`,
@@ -98,19 +65,12 @@ async function setCluster(trx: Transaction<Schema>, order: HoldOrder, atMs: numb
 
 export async function setHold(context: Context, order: HoldOrder): Promise<Holds> {
   const { cluster, hold, reason, actor } = order;
-  await context.database.transaction(async (trx) => {
-    const atMs = await nowOf(context, trx);
-    try {
-      if (cluster !== null) await setCluster(trx, order, atMs);
-      const all = hold
-        ? { all: true, reason, by: actor, atMs }
-        : { all: false, reason: null, by: null, atMs: null };
-      await bumpSetting(trx, cluster === null ? all : null);
-    } catch (error) {
-      if (!context.database.dialect.isUniqueViolation(error)) throw error;
-      throw new ConflictError('the first HOLD is being written', { cause: error });
-    }
-    await appendAudit(trx, {
+  await context.store.transaction(async (rows) => {
+    const atMs = await rows.nowMs();
+    if (cluster !== null) await setCluster(rows, order, atMs);
+    const all = hold ? { all: true, reason, by: actor, atMs } : parseHold(null);
+    await countHold(rows, cluster === null ? all : null);
+    await appendEntry(rows, {
       chain: cluster ?? systemChain,
       actor,
       action: hold ? 'hold.set' : 'hold.released',

@@ -12,8 +12,9 @@ import {
   repeatableKinds,
 } from '../../broker/contract/command.ts';
 import { textLengthMax } from '../../broker/contract/limits.ts';
-import { appendAudit } from '../audit/chain.ts';
-import { changed, ConflictError } from '../store/sql/database.ts';
+import { appendEntry } from '../audit/entry.ts';
+import type { TargetKey } from '../store/command-store.ts';
+import { ConflictError } from '../store/sql/errors.ts';
 import type { Commands } from '../store/sql/schema.ts';
 import { effortOf } from './facts.ts';
 import { noteOutcome } from './guard-control.ts';
@@ -30,6 +31,14 @@ import type { Step } from './step.ts';
 
 export const kindOf = (row: Commands): CommandKind => row.kind as CommandKind;
 export const stateOf = (row: Commands): CommandState => row.state as CommandState;
+
+export const targetOf = (
+  row: Pick<Commands, 'cluster' | 'target_kind' | 'target_id'>,
+): TargetKey => ({
+  cluster: row.cluster,
+  kind: row.target_kind,
+  id: row.target_id,
+});
 
 export const sha256 = (text: string): string => createHash('sha256').update(text).digest('hex');
 const short = (text: string): string => text.slice(0, textLengthMax);
@@ -58,17 +67,10 @@ function schedule(step: Step, row: Commands, to: CommandState): Partial<Commands
 }
 
 async function write(step: Step, row: Commands, patch: Partial<Commands>): Promise<Commands> {
-  const set = { ...patch, ver: row.ver + 1, epoch: step.epoch };
-  const isOurs = await changed(
-    step.trx
-      .updateTable('commands')
-      .set(set)
-      .where('id', '=', row.id)
-      .where('state', '=', row.state)
-      .where('ver', '=', row.ver),
-  );
+  const set = { ...patch, epoch: step.epoch };
+  const isOurs = await step.rows.updateCommand(row, set);
   if (!isOurs) throw new ConflictError(`command ${row.id} changed under us`);
-  return { ...row, ...set };
+  return { ...row, ...set, ver: row.ver + 1 };
 }
 
 /** Further facts about a command whose state stays: heartbeats, witnesses, probe times. */
@@ -83,19 +85,16 @@ export async function addHistory(
   row: Pick<Commands, 'id' | 'ver' | 'state'>,
   { actor, reason, data }: Change,
 ): Promise<void> {
-  await step.trx
-    .insertInto('command_history')
-    .values({
-      command_id: row.id,
-      ver: row.ver,
-      state: row.state,
-      at_ms: step.nowMs,
-      actor,
-      reason: reason ? short(reason) : null,
-      epoch: step.epoch,
-      data: data ? JSON.stringify(data) : null,
-    })
-    .execute();
+  await step.rows.insertHistory({
+    command_id: row.id,
+    ver: row.ver,
+    state: row.state,
+    at_ms: step.nowMs,
+    actor,
+    reason: reason ? short(reason) : null,
+    epoch: step.epoch,
+    data: data ? JSON.stringify(data) : null,
+  });
 }
 
 export function addEvent(step: Step, row: Commands): void {
@@ -108,25 +107,13 @@ export function addEvent(step: Step, row: Commands): void {
  * holds it again: only proof or a person's word frees it from that one.
  */
 async function release(step: Step, row: Commands): Promise<void> {
-  const heir = await step.trx
-    .selectFrom('commands')
-    .select('id')
-    .where('cluster', '=', row.cluster)
-    .where('target_kind', '=', row.target_kind)
-    .where('target_id', '=', row.target_id)
-    .where('state', '=', 'INDETERMINATE')
-    .where('kind', 'not in', [...repeatableKinds])
-    .where('id', '!=', row.id)
-    .orderBy('generation')
-    .executeTakeFirst();
-  await step.trx
-    .updateTable('targets')
-    .set((eb) => ({ active_command: heir?.id ?? null, ver: eb('ver', '+', 1) }))
-    .where('cluster', '=', row.cluster)
-    .where('kind', '=', row.target_kind)
-    .where('id', '=', row.target_id)
-    .where('active_command', '=', row.id)
-    .execute();
+  const target = targetOf(row);
+  const uncertain = await step.rows.commandsOf(row.cluster, { states: ['INDETERMINATE'], target });
+  const [heir] = uncertain
+    .filter(({ id, kind }) => id !== row.id && !repeatableKinds.has(kind as CommandKind))
+    .sort((a, b) => a.generation - b.generation);
+  const patch = { active_command: heir?.id ?? null };
+  await step.rows.updateTarget(target, patch, { active_command: row.id });
 }
 
 /** What people want of a node, as far as commands have said it. */
@@ -138,21 +125,12 @@ async function wish(step: Step, row: Commands, from: CommandState): Promise<void
   const isOn =
     (kind === 'node.wake' && to === 'GRANTED') || (kind === 'node.shutdown' && hasFailed);
   if (!isOff && !isOn) return;
-  await step.trx
-    .updateTable('nodes')
-    .set((eb) => ({ desired: isOff ? 'asleep' : 'awake', ver: eb('ver', '+', 1) }))
-    .where('cluster', '=', row.cluster)
-    .where('id', '=', row.target_id)
-    .execute();
+  const node = { cluster: row.cluster, id: row.target_id };
+  await step.rows.updateNode(node, { desired: isOff ? 'asleep' : 'awake' });
 }
 
 async function openedSeqOf(step: Step, id: string): Promise<number | null> {
-  const first = await step.trx
-    .selectFrom('command_history')
-    .select('data')
-    .where('command_id', '=', id)
-    .where('ver', '=', 1)
-    .executeTakeFirst();
+  const first = await step.rows.history(id, 1);
   const data = JSON.parse(first?.data ?? '{}') as { auditSeq?: number };
   return data.auditSeq ?? null;
 }
@@ -160,7 +138,7 @@ async function openedSeqOf(step: Step, id: string): Promise<number | null> {
 export const subjectOf = (row: Pick<Commands, 'id'>): string => `command:${row.id}`;
 
 async function closeAudit(step: Step, row: Commands, actor: string): Promise<void> {
-  await appendAudit(step.trx, {
+  await appendEntry(step.rows, {
     chain: row.cluster,
     actor,
     action: `command.${row.state.toLowerCase()}`,
@@ -197,7 +175,7 @@ export async function move(
   });
   await addHistory(step, moved, { ...change, reason });
   if (cancellableStates.includes(from) && !cancellableStates.includes(to)) {
-    await step.trx.deleteFrom('outbox').where('command_id', '=', row.id).execute();
+    await step.rows.dropOutbox(row.id);
   }
   if (activeStates.includes(from) && releasesTarget(kindOf(row), to)) await release(step, moved);
   await wish(step, moved, from);
@@ -208,10 +186,7 @@ export async function move(
 }
 
 /** A command of this cluster as it stands now, inside the step. */
-export const readCommand = (step: Step, id: string): Promise<Commands | undefined> =>
-  step.trx
-    .selectFrom('commands')
-    .selectAll()
-    .where('id', '=', id)
-    .where('cluster', '=', step.cluster.id)
-    .executeTakeFirst();
+export async function readCommand(step: Step, id: string): Promise<Commands | undefined> {
+  const row = await step.rows.command(id);
+  return row?.cluster === step.cluster.id ? row : undefined;
+}

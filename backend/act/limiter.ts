@@ -5,7 +5,7 @@
  * ever holds more than its slots. A token is never given back: what was queued may have happened.
  */
 import type { CommandKind } from '../../broker/contract/command.ts';
-import { changed, ConflictError } from '../store/sql/database.ts';
+import { ConflictError } from '../store/sql/errors.ts';
 import type { Commands } from '../store/sql/schema.ts';
 import { powerOffsMax } from './facts.ts';
 import type { Denial } from './guard.ts';
@@ -25,18 +25,12 @@ type Slot = { bucket: Bucket; name: string; ver: number | null };
 const scaled = ({ cluster }: Step, ms: number): number =>
   cluster.simulated === 1 ? ms / cluster.time_scale : ms;
 
-async function countNodes(step: Step): Promise<number> {
-  const row = await step.trx
-    .selectFrom('nodes')
-    .select((eb) => eb.fn.countAll<number>().as('total'))
-    .where('cluster', '=', step.cluster.id)
-    .executeTakeFirstOrThrow();
-  return row.total;
-}
-
 async function powerBuckets(step: Step, limits: Limits): Promise<Bucket[]> {
   const { id: cluster, simulated } = step.cluster;
-  const perHour = Math.max(1, Math.floor((await countNodes(step)) * limits.powerOffRatioPerHour));
+  const perHour = Math.max(
+    1,
+    Math.floor((await step.rows.countNodes(cluster)) * limits.powerOffRatioPerHour),
+  );
   const global = simulated === 1 ? 'power-off.simulated' : 'power-off';
   const bucket = { cluster, slots: 1, rule: 'W5' };
   return [
@@ -69,12 +63,7 @@ async function bucketsOf(step: Step, row: Taker, limits: Limits): Promise<Bucket
 /** A slot nobody took yet, or one whose window is over. */
 async function freeSlot(step: Step, bucket: Bucket): Promise<Slot | undefined> {
   const names = Array.from({ length: bucket.slots }, (_, index) => `${bucket.name}#${index}`);
-  const rows = await step.trx
-    .selectFrom('limiter')
-    .select(['bucket', 'updated_at_ms', 'ver'])
-    .where('cluster', '=', bucket.cluster)
-    .where('bucket', 'in', names)
-    .execute();
+  const rows = await step.rows.limiterSlots(bucket.cluster, names);
   const known = new Map(rows.map((row) => [row.bucket, row]));
   for (const name of names) {
     const row = known.get(name);
@@ -85,47 +74,21 @@ async function freeSlot(step: Step, bucket: Bucket): Promise<Slot | undefined> {
 }
 
 async function take(step: Step, { bucket, name, ver }: Slot): Promise<void> {
-  const { cluster } = bucket;
-  const { trx, nowMs } = step;
-  if (ver !== null) {
-    const isOurs = await changed(
-      trx
-        .updateTable('limiter')
-        .set({ tokens: 0, updated_at_ms: nowMs, ver: ver + 1 })
-        .where('cluster', '=', cluster)
-        .where('bucket', '=', name)
-        .where('ver', '=', ver),
-    );
-    if (!isOurs) throw new ConflictError(`limiter ${name} was taken meanwhile`);
-    return;
-  }
-  try {
-    const row = { cluster, bucket: name, tokens: 0, updated_at_ms: nowMs, ver: 1 };
-    await trx.insertInto('limiter').values(row).execute();
-  } catch (error) {
-    if (!step.context.database.dialect.isUniqueViolation(error)) throw error;
-    throw new ConflictError(`limiter ${name} was taken meanwhile`, { cause: error });
-  }
+  const slot = { cluster: bucket.cluster, bucket: name, ver };
+  const isOurs = await step.rows.takeSlot(slot, step.nowMs);
+  if (!isOurs) throw new ConflictError(`limiter ${name} was taken meanwhile`);
 }
 
-const forget = (step: Step): Promise<unknown> =>
-  step.trx
-    .deleteFrom('limiter')
-    .where('cluster', '=', step.cluster.id)
-    .where('updated_at_ms', '<', step.nowMs - forgottenAfterMs)
-    .execute();
+const forget = (step: Step): Promise<void> =>
+  step.rows.forgetSlots(step.cluster.id, step.nowMs - forgottenAfterMs);
 
 /** Power-offs that wait or may have begun, other than this one. */
 async function powerOffsInFlight(step: Step, row: Taker): Promise<number> {
-  const found = await step.trx
-    .selectFrom('commands')
-    .select((eb) => eb.fn.countAll<number>().as('total'))
-    .where('cluster', '=', step.cluster.id)
-    .where('kind', 'in', ['node.shutdown', 'node.reboot'])
-    .where('state', 'in', [...activeStates, 'QUEUED', 'OFFERED'])
-    .where('id', '!=', row.id)
-    .executeTakeFirstOrThrow();
-  return found.total;
+  const rows = await step.rows.commandsOf(step.cluster.id, {
+    kinds: ['node.shutdown', 'node.reboot'],
+    states: [...activeStates, 'QUEUED', 'OFFERED'],
+  });
+  return rows.filter(({ id }) => id !== row.id).length;
 }
 
 const tooMany = (inFlight: number, max: number): Denial => ({

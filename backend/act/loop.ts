@@ -4,7 +4,7 @@
  * again next time; any other failure is ours and is not hidden.
  */
 import type { Cancel, Clock, Log } from '../../broker/contract/ports.ts';
-import { StoreUnavailable } from '../store/sql/database.ts';
+import { StoreUnavailable } from '../store/sql/errors.ts';
 import { NotLeader } from './lease.ts';
 
 export type Loop = { start(): void; wake(): void; stop(): Promise<void> };

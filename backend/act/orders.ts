@@ -4,8 +4,7 @@
  */
 import type { CommandState } from '../../broker/contract/command.ts';
 import { textLengthMax } from '../../broker/contract/limits.ts';
-import { appendAudit } from '../audit/chain.ts';
-import { changed } from '../store/sql/database.ts';
+import { appendEntry } from '../audit/entry.ts';
 import type { Commands } from '../store/sql/schema.ts';
 import { move, readCommand, stateOf, subjectOf } from './ledger.ts';
 import { transitionOf, type Trigger } from './lifecycle.ts';
@@ -37,12 +36,7 @@ const onCommand = (
   work: (step: Step, row: Commands) => Promise<Commands>,
 ): Promise<StateAnswer> =>
   answer(async () => {
-    const found = await context.database.db
-      .selectFrom('commands')
-      .select('cluster')
-      .where('id', '=', id)
-      .executeTakeFirst();
-    const { cluster } = found ?? unknownCommand(id);
+    const { cluster } = (await context.store.reads.command(id)) ?? unknownCommand(id);
     await takeLease(context, cluster);
     return inStep(context, cluster, async (step) => {
       const row = (await readCommand(step, id)) ?? unknownCommand(id);
@@ -70,7 +64,7 @@ export const approve = (context: Context, id: string, actor: string): Promise<St
       return move(step, row, 'expire', { actor: 'act', reason: 'approved too late' });
     }
     const queued = await queue(step, row, actor);
-    await appendAudit(step.trx, {
+    await appendEntry(step.rows, {
       chain: row.cluster,
       actor,
       action: 'command.approved',
@@ -113,22 +107,16 @@ export const confirmJournal = (
 ): Promise<Confirmed> =>
   answer(async () => {
     await takeLease(context, at.cluster);
-    return inStep(context, at.cluster, async ({ trx, nowMs }) => {
-      const isKnown = await changed(
-        trx
-          .updateTable('nodes')
-          .set((eb) => ({ journal_confirmed: 1, ver: eb('ver', '+', 1) }))
-          .where('cluster', '=', at.cluster)
-          .where('id', '=', at.node),
-      );
-      if (!isKnown) {
+    return inStep(context, at.cluster, async ({ rows, nowMs }) => {
+      const node = { cluster: at.cluster, id: at.node };
+      if (!(await rows.updateNode(node, { journal_confirmed: 1 }))) {
         refuse(404, 'KR_UNKNOWN_NODE', {
           field: 'node',
           detail: `cluster ${at.cluster} has no node ${at.node}`,
           wayOut: 'see GET /api/v1/nodes',
         });
       }
-      await appendAudit(trx, {
+      await appendEntry(rows, {
         chain: at.cluster,
         actor,
         action: 'node.journal-confirmed',

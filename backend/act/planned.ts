@@ -4,8 +4,7 @@
  */
 import type { CommandKind } from '../../broker/contract/command.ts';
 import { textLengthMax } from '../../broker/contract/limits.ts';
-import { appendAudit } from '../audit/chain.ts';
-import { changed } from '../store/sql/database.ts';
+import { appendEntry } from '../audit/entry.ts';
 import type { Commands } from '../store/sql/schema.ts';
 import type { Assigned, Wanted } from './executor.ts';
 import { gatherFacts } from './facts.ts';
@@ -36,38 +35,6 @@ export type Request = { submission: Submission; wanted: Wanted; key: string | nu
 export const sentenceOf = ({ code, reason, wayOut }: Denial): string =>
   `${code}: ${reason}; ${wayOut}`;
 
-async function nextGeneration(step: Step, kind: 'node' | 'guest', id: string): Promise<number> {
-  const target = step.trx
-    .selectFrom('targets')
-    .select('generation')
-    .where('cluster', '=', step.cluster.id)
-    .where('kind', '=', kind)
-    .where('id', '=', id);
-  const hasRow = await changed(
-    step.trx
-      .updateTable('targets')
-      .set((eb) => ({ generation: eb('generation', '+', 1), ver: eb('ver', '+', 1) }))
-      .where('cluster', '=', step.cluster.id)
-      .where('kind', '=', kind)
-      .where('id', '=', id),
-  );
-  if (hasRow) return (await target.executeTakeFirstOrThrow()).generation;
-  await step.trx
-    .insertInto('targets')
-    .values({
-      cluster: step.cluster.id,
-      kind,
-      id,
-      generation: 1,
-      active_command: null,
-      paused_until_ms: null,
-      paused_by: null,
-      ver: 1,
-    })
-    .execute();
-  return 1;
-}
-
 export async function newRow(
   step: Step,
   { submission, wanted, key, hash }: Request,
@@ -77,6 +44,7 @@ export async function newRow(
   const { cluster, context, nowMs, epoch } = step;
   const targetKind = wanted.guest === null ? 'node' : 'guest';
   const targetId = wanted.guest ?? wanted.node;
+  const target = { cluster: cluster.id, kind: targetKind, id: targetId } as const;
   const expires_at_ms = nowMs + plannedTtlMs;
   return {
     id: context.newId(),
@@ -86,7 +54,7 @@ export async function newRow(
     target_id: targetId,
     executor,
     args: JSON.stringify(args),
-    generation: await nextGeneration(step, targetKind, targetId),
+    generation: await step.rows.nextGeneration(target),
     simulated: cluster.simulated,
     origin: submission.origin,
     actor: submission.actor,
@@ -136,10 +104,10 @@ export async function plan(step: Step, row: Commands): Promise<Denial | undefine
   const evaluation = evaluate('PLANNED', step.nowMs, facts);
   row.guards = JSON.stringify([evaluation]);
   row.facts_hash = sha256(JSON.stringify(facts));
-  await step.trx.insertInto('commands').values(row).execute();
+  await step.rows.insertCommand(row);
   await pauseAutomation(step, row);
   await noteStaleness(step, facts);
-  const { seq } = await appendAudit(step.trx, {
+  const { seq } = await appendEntry(step.rows, {
     chain: row.cluster,
     actor: row.actor,
     action: 'command.submitted',
@@ -174,20 +142,17 @@ export async function queue(step: Step, row: Commands, approvedBy: string): Prom
     actor: approvedBy,
     patch: { approved_by: approvedBy, expires_at_ms, deadline_at_ms: expires_at_ms },
   });
-  await step.trx
-    .insertInto('outbox')
-    .values({
-      id: step.context.newId(),
-      cluster: row.cluster,
-      command_id: row.id,
-      node: row.executor,
-      message: 'offer',
-      attempts: 0,
-      due_at_ms: step.nowMs,
-      created_at_ms: step.nowMs,
-      published_at_ms: null,
-      ver: 1,
-    })
-    .execute();
+  await step.rows.insertOutbox({
+    id: step.context.newId(),
+    cluster: row.cluster,
+    command_id: row.id,
+    node: row.executor,
+    message: 'offer',
+    attempts: 0,
+    due_at_ms: step.nowMs,
+    created_at_ms: step.nowMs,
+    published_at_ms: null,
+    ver: 1,
+  });
   return queued;
 }

@@ -2,7 +2,7 @@
  * How a request is refused before any row exists: a stable code, the field, and the way out. A
  * guard's denial is no refusal: it leaves a REJECTED row with all inputs behind.
  */
-import { StoreUnavailable } from '../store/sql/database.ts';
+import { StoreUnavailable } from '../store/sql/errors.ts';
 import { NotLeader } from './lease.ts';
 
 export type Refusal = {

@@ -37,7 +37,7 @@ async function forLed<T extends { cluster: string }>(
 }
 
 export async function sweepOnce(context: Context, holds: Holds): Promise<void> {
-  const everything = holds.all ? await allClusters(context) : holds.clusters;
+  const everything = holds.all ? await context.store.reads.clusterIds() : holds.clusters;
   const due = await readDue(context, everything);
   await forLed(context, due, (cluster, rows) =>
     sweepCluster(
@@ -46,11 +46,6 @@ export async function sweepOnce(context: Context, holds: Holds): Promise<void> {
       rows.map(({ id }) => id),
     ),
   );
-}
-
-async function allClusters({ database }: Context): Promise<string[]> {
-  const rows = await database.db.selectFrom('clusters').select('id').execute();
-  return rows.map(({ id }) => id);
 }
 
 export const relayOnce = async (context: Context): Promise<void> =>

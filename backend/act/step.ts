@@ -4,7 +4,6 @@
  * another in the store. What it says to nodes and listeners leaves only after the commit, and may
  * be lost: every message of the protocol is repeated or asked for again.
  */
-import { type Transaction } from 'kysely';
 import { z } from 'zod';
 import type { CommandState } from '../../broker/contract/command.ts';
 import { encode, type Outgoing } from '../../broker/contract/codec.ts';
@@ -13,8 +12,8 @@ import type { Clock, Log, NewId, Random } from '../../broker/contract/ports.ts';
 import type { ServerToNode } from '../../broker/contract/topics.ts';
 import type { ServerLink } from '../../broker/port.ts';
 import type { Fleet } from '../state/fleet.ts';
-import { changed, type Database } from '../store/sql/database.ts';
-import type { Clusters, Schema } from '../store/sql/schema.ts';
+import type { CommandRows, CommandStore } from '../store/command-store.ts';
+import type { Clusters } from '../store/sql/schema.ts';
 import { type Lease, NotLeader } from './lease.ts';
 import type { Reach } from './reach.ts';
 import type { Signer } from './signer.ts';
@@ -45,7 +44,7 @@ export type Counters = {
 };
 
 export type Context = {
-  database: Database;
+  store: CommandStore;
   link: ServerLink;
   clock: Clock;
   random: Random;
@@ -65,7 +64,7 @@ export type Context = {
 
 export type Step = {
   context: Context;
-  trx: Transaction<Schema>;
+  rows: CommandRows;
   cluster: Clusters;
   /** HOLD of this cluster or of everything. */
   isHeld: boolean;
@@ -76,7 +75,6 @@ export type Step = {
   outgoing: Outgoing[];
 };
 
-export const holdSetting = 'hold';
 export const HoldAll = z.object({
   all: z.boolean(),
   reason: z.string().nullable(),
@@ -89,46 +87,23 @@ export const parseHold = (value: string | null): HoldAll =>
     ? { all: false, reason: null, by: null, atMs: null }
     : HoldAll.parse(JSON.parse(value));
 
-async function readCluster(context: Context, trx: Transaction<Schema>, cluster: string) {
-  return trx
-    .selectFrom('clusters')
-    .leftJoin('settings', (join) => join.on('settings.name', '=', holdSetting))
-    .selectAll('clusters')
-    .select('settings.value as hold_setting')
-    .select(context.database.dialect.nowMs().as('now_ms'))
-    .where('clusters.id', '=', cluster)
-    .executeTakeFirst();
-}
-
-async function openStep(
-  context: Context,
-  trx: Transaction<Schema>,
-  cluster: string,
-): Promise<Step> {
-  const epoch = context.lease.epochOf(cluster);
-  if (epoch === undefined) throw new NotLeader(`the lease of cluster ${cluster} is not held`);
-  // An UPDATE, because it both checks and locks on either store: nobody takes over, and no other
-  // step of this cluster begins, before this one has ended.
-  const isLeader = await changed(
-    trx
-      .updateTable('leases')
-      .set((eb) => ({ ver: eb('ver', '+', 1) }))
-      .where('cluster', '=', cluster)
-      .where('owner', '=', context.lease.owner)
-      .where('epoch', '=', epoch),
-  );
-  if (!isLeader) {
-    context.lease.drop(cluster);
-    throw new NotLeader(`another backend took over cluster ${cluster}`);
+async function openStep(context: Context, rows: CommandRows, id: string): Promise<Step> {
+  const { lease } = context;
+  const epoch = lease.epochOf(id);
+  if (epoch === undefined) throw new NotLeader(`the lease of cluster ${id} is not held`);
+  // Nobody takes over, and no other step of this cluster begins, before this one has ended.
+  if (!(await rows.passFence({ cluster: id, owner: lease.owner, epoch }))) {
+    lease.drop(id);
+    throw new NotLeader(`another backend took over cluster ${id}`);
   }
-  const row = await readCluster(context, trx, cluster);
-  if (!row) throw new NotLeader(`cluster ${cluster} has no row`);
-  const { now_ms: nowMs, hold_setting, ...clusterRow } = row;
+  const opened = await rows.openCluster(id);
+  if (!opened) throw new NotLeader(`cluster ${id} has no row`);
+  const { cluster, hold, nowMs } = opened;
   return {
     context,
-    trx,
-    cluster: clusterRow,
-    isHeld: clusterRow.hold === 1 || parseHold(hold_setting).all,
+    rows,
+    cluster,
+    isHeld: cluster.hold === 1 || parseHold(hold).all,
     epoch,
     nowMs,
     events: [],
@@ -151,8 +126,8 @@ export async function inStep<T>(
   cluster: string,
   work: (step: Step) => Promise<T>,
 ): Promise<T> {
-  const { step, result } = await context.database.transaction(async (trx) => {
-    const step = await openStep(context, trx, cluster);
+  const { step, result } = await context.store.transaction(async (rows) => {
+    const step = await openStep(context, rows, cluster);
     return { step, result: await work(step) };
   });
   publishAll(context, step.outgoing);

@@ -6,7 +6,7 @@
 import { firstIssue } from '../../broker/contract/codec.ts';
 import { type CommandState, commandArgs } from '../../broker/contract/command.ts';
 import { ClusterId, GuestId, NodeId } from '../../broker/contract/ids.ts';
-import { ConflictError } from '../store/sql/database.ts';
+import { ConflictError, UniqueViolation } from '../store/sql/errors.ts';
 import { assign, type Wanted } from './executor.ts';
 import { move, sha256, stateOf } from './ledger.ts';
 import { approvalTtlMs, plannedTtlMs } from './lifecycle.ts';
@@ -48,11 +48,7 @@ const hashOf = (submission: Submission, wanted: Wanted): string => {
 
 async function replay(step: Step, { key, hash }: Request): Promise<Submitted | undefined> {
   if (key === null) return undefined;
-  const earlier = await step.trx
-    .selectFrom('commands')
-    .select(['id', 'state', 'request_hash'])
-    .where('idempotency_key', '=', key)
-    .executeTakeFirst();
+  const earlier = await step.rows.commandByKey(key);
   if (!earlier) return undefined;
   if (earlier.request_hash === hash) {
     return { ok: true, id: earlier.id, state: earlier.state as CommandState, replayed: true };
@@ -113,12 +109,7 @@ export async function takeLease(context: Context, cluster: string): Promise<void
   if (context.lease.epochOf(cluster) !== undefined) return;
   await context.lease.refresh(cluster);
   if (context.lease.epochOf(cluster) !== undefined) return;
-  const row = await context.database.db
-    .selectFrom('clusters')
-    .select('id')
-    .where('id', '=', cluster)
-    .executeTakeFirst();
-  if (row) return;
+  if ((await context.store.reads.clusterIds()).includes(cluster)) return;
   refuse(404, 'KR_UNKNOWN_CLUSTER', {
     field: 'cluster',
     detail: `there is no cluster ${cluster}`,
@@ -137,7 +128,7 @@ export const submit = (context: Context, submission: Submission): Promise<Submit
       try {
         return await accept(step, request);
       } catch (error) {
-        if (!context.database.dialect.isUniqueViolation(error)) throw error;
+        if (!(error instanceof UniqueViolation)) throw error;
         throw new ConflictError('the same key or target is being written', { cause: error });
       }
     });

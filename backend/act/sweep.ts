@@ -4,11 +4,12 @@
  * clock what is due, so a missed round or a restart costs time and nothing else.
  */
 import { type CommandKind, isTerminal, type Probe } from '../../broker/contract/command.ts';
-import { appendAudit } from '../audit/chain.ts';
+import { appendEntry } from '../audit/entry.ts';
+import type { DueCommand } from '../store/command-store.ts';
 import type { Commands } from '../store/sql/schema.ts';
 import { effortOf } from './facts.ts';
 import { addEvent, kindOf, move, note, stateOf, subjectOf } from './ledger.ts';
-import { activeStates, cancellableStates, effectTimeoutMs, openStates } from './lifecycle.ts';
+import { cancellableStates, effectTimeoutMs } from './lifecycle.ts';
 import { observePowerOff } from './power-off.ts';
 import { type Context, inStep, say, type Step } from './step.ts';
 import { executorCanSee } from './witnesses.ts';
@@ -18,29 +19,9 @@ const probeMinMs = 5_000;
 const probeMaxMs = 60_000;
 const witnessesAsked = 2;
 
-type Due = { id: string; cluster: string };
-
-/** Rows with something due; `heldClusters` null means none, '*' all. */
-export async function readDue(context: Context, held: readonly string[]): Promise<Due[]> {
-  const { db, dialect } = context.database;
-  return db
-    .selectFrom('commands')
-    .select(['id', 'cluster'])
-    .where('state', 'in', openStates)
-    .where((eb) =>
-      eb.or([
-        eb('deadline_at_ms', '<=', dialect.nowMs()),
-        eb('next_probe_at_ms', '<=', dialect.nowMs()),
-        eb.and([eb('kind', '=', 'node.shutdown'), eb('state', 'in', activeStates)]),
-        ...(held.length === 0
-          ? []
-          : [eb.and([eb('cluster', 'in', held), eb('state', 'in', cancellableStates)])]),
-      ]),
-    )
-    .orderBy('planned_at_ms')
-    .limit(batchRows)
-    .execute();
-}
+/** Rows with something due, what waits in the held clusters among them. */
+export const readDue = ({ store }: Context, held: readonly string[]): Promise<DueCommand[]> =>
+  store.reads.dueCommands(held, batchRows);
 
 const silenceReasons: Partial<Record<Commands['state'], string>> = {
   GRANTED: 'no word from the executor since the grant',
@@ -52,7 +33,7 @@ const silenceReasons: Partial<Record<Commands['state'], string>> = {
 /** SAFETY t14: a person is told once; the command stays what it is. */
 async function alarm(step: Step, row: Commands): Promise<Commands> {
   const alarmed = await note(step, row, { alarmed_at_ms: step.nowMs, deadline_at_ms: null });
-  await appendAudit(step.trx, {
+  await appendEntry(step.rows, {
     chain: row.cluster,
     actor: 'sweep',
     action: 'command.alarmed',
@@ -142,13 +123,6 @@ export const sweepCluster = (
   ids: readonly string[],
 ): Promise<void> =>
   inStep(context, cluster, async (step) => {
-    const rows = await step.trx
-      .selectFrom('commands')
-      .selectAll()
-      .where('cluster', '=', cluster)
-      .where('id', 'in', ids)
-      .where('state', 'in', openStates)
-      .orderBy('planned_at_ms')
-      .execute();
-    for (const row of rows) await tend(step, row);
+    const rows = await step.rows.commandsByIds(cluster, ids);
+    for (const row of rows) if (!isTerminal(stateOf(row))) await tend(step, row);
   });

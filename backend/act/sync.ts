@@ -3,14 +3,15 @@
  * it, and the signed sync tells it every open command it is to execute. Nothing is executed or
  * repeated because of a hello; what it should have received is offered or asked again.
  */
+import { strict as assert } from 'node:assert';
 import { type CommandKind, type CommandState, isTerminal } from '../../broker/contract/command.ts';
 import { openCommandsMax } from '../../broker/contract/limits.ts';
 import type { Message } from '../../broker/contract/messages.ts';
 import type { SyncContent } from '../../broker/contract/server.ts';
-import { appendAudit } from '../audit/chain.ts';
-import { noteHello } from '../store/sql/clusters.ts';
+import { appendEntry } from '../audit/entry.ts';
+import type { NodeKey } from '../store/command-store.ts';
 import type { Commands, Nodes } from '../store/sql/schema.ts';
-import { readNode } from './facts.ts';
+import { noteHello } from './hello.ts';
 import { note, stateOf } from './ledger.ts';
 import { activeStates, transitionOf } from './lifecycle.ts';
 import { witnessed } from './reports.ts';
@@ -26,55 +27,47 @@ const isActive = (state: CommandState): boolean => activeStates.includes(state);
 
 /** What the node is to execute, and what is happening to the node itself. */
 const readOpen = (step: Step, node: string): Promise<Commands[]> =>
-  step.trx
-    .selectFrom('commands')
-    .selectAll()
-    .where('cluster', '=', step.cluster.id)
-    .where('state', 'in', toldStates)
-    .where((eb) =>
-      eb.or([
-        eb('executor', '=', node),
-        eb.and([eb('target_kind', '=', 'node'), eb('target_id', '=', node)]),
-      ]),
-    )
-    .orderBy('planned_at_ms')
-    .execute();
+  step.rows.commandsAt({ cluster: step.cluster.id, id: node }, toldStates);
 
-async function auditLostJournal(step: Step, { node, body }: Hello, before: Nodes | undefined) {
-  await appendAudit(step.trx, {
+async function auditLostJournal(step: Step, { node, body }: Hello, before: Nodes) {
+  await appendEntry(step.rows, {
     chain: step.cluster.id,
     actor: `node:${node}`,
     action: 'node.journal-lost',
     subject: `node:${node}`,
     phase: 'done',
-    detail: { before: before?.journal_id ?? null, after: body.journalId },
+    detail: { before: before.journal_id, after: body.journalId },
     atMs: step.nowMs,
   });
 }
 
-const setNode = (step: Step, node: string, values: Partial<Nodes>) =>
-  step.trx
-    .updateTable('nodes')
-    .set((eb) => ({ ...values, ver: eb('ver', '+', 1) }))
-    .where('cluster', '=', step.cluster.id)
-    .where('id', '=', node)
-    .execute();
+async function readOrMake(step: Step, key: NodeKey): Promise<Nodes> {
+  const known = await step.rows.node(key);
+  if (known) return known;
+  await step.rows.ensureNode(key, step.nowMs);
+  const made = await step.rows.node(key);
+  assert(made, `node ${key.id} has a row`);
+  return made;
+}
 
 /** False for a hello that an older start of the daemon sent and that means nothing any more. */
 async function introduce(step: Step, hello: Hello, hasActive: boolean): Promise<boolean> {
   const { node, body, cluster } = hello;
-  const before = await readNode(step, node);
-  const noted = await noteHello(step.trx, { cluster, node, hello: body, nowMs: step.nowMs });
-  if (noted.isNewJournal && hasActive) await auditLostJournal(step, hello, before);
+  const before = await readOrMake(step, { cluster, id: node });
+  const { isNewBoot, isNewJournal, isCurrent } = await noteHello(step.rows, before, {
+    hello: body,
+    nowMs: step.nowMs,
+  });
+  if (isNewJournal && hasActive) await auditLostJournal(step, hello, before);
   // What a lost journal may have begun is none of our commands: there is nothing to look at.
-  if (noted.isNewJournal && !hasActive && before?.journal_confirmed === 1) {
-    await setNode(step, node, { journal_confirmed: 1 });
+  if (isNewJournal && !hasActive && before.journal_confirmed === 1) {
+    await step.rows.updateNode(before, { journal_confirmed: 1 });
   }
   // It came up although it was wished asleep: someone switched it on.
-  if (noted.isNewBoot && before?.desired === 'asleep') {
-    await setNode(step, node, { desired: 'awake' });
+  if (isNewBoot && before.desired === 'asleep') {
+    await step.rows.updateNode(before, { desired: 'awake' });
   }
-  return noted.isCurrent;
+  return isCurrent;
 }
 
 const bootKinds: ReadonlySet<string> = new Set(['node.wake', 'node.shutdown', 'node.reboot']);
@@ -97,34 +90,16 @@ async function closeByBoot(step: Step, { node, body }: Hello, row: Commands): Pr
   return witnessed(step, row, { kind: 'boot', by: node, atMs: step.nowMs, detail });
 }
 
-/** What waits for this node is offered at once, not when its back-off ends. */
-const offerNow = (step: Step, node: string) =>
-  step.trx
-    .updateTable('outbox')
-    .set((eb) => ({ due_at_ms: step.nowMs, ver: eb('ver', '+', 1) }))
-    .where('cluster', '=', step.cluster.id)
-    .where('node', '=', node)
-    .where('due_at_ms', '>', step.nowMs)
-    .execute();
-
-/** Uncertain commands are asked about as soon as there is somebody to ask. */
-const probeNow = (step: Step, node: string) =>
-  step.trx
-    .updateTable('commands')
-    .set((eb) => ({ next_probe_at_ms: step.nowMs, ver: eb('ver', '+', 1) }))
-    .where('cluster', '=', step.cluster.id)
-    .where('executor', '=', node)
-    .where('state', 'in', ['VERIFYING', 'INDETERMINATE'])
-    .where('next_probe_at_ms', '>', step.nowMs)
-    .execute();
-
 /** The commands it is to execute, after what this hello proves. */
 async function reconcile(step: Step, hello: Hello, open: Commands[]): Promise<Commands[]> {
   if (open.length === 0) return [];
   const after: Commands[] = [];
   for (const row of open) after.push(await closeByBoot(step, hello, row));
-  await offerNow(step, hello.node);
-  await probeNow(step, hello.node);
+  // What waits for this node is offered at once, not when its back-off ends, and what is
+  // uncertain is asked about as soon as there is somebody to ask.
+  const { rows, nowMs, cluster } = step;
+  await rows.offerSoon({ cluster: cluster.id, id: hello.node }, nowMs);
+  await rows.probeSoon([cluster.id], nowMs, hello.node);
   return (
     after
       .filter((row) => row.executor === hello.node && !isTerminal(stateOf(row)))

@@ -8,6 +8,7 @@ import type { Clock, NewId, Random } from '../../broker/contract/ports.ts';
 import { type CommandMessage, type Commands, createCommands } from '../../backend/act/commands.ts';
 import type { Signer } from '../../backend/act/signer.ts';
 import type { Fleet } from '../../backend/state/fleet.ts';
+import { commandStore } from '../../backend/store/sql/command-rows.ts';
 import type { Database } from '../../backend/store/sql/database.ts';
 import { memoryLog } from '../support/log.ts';
 
@@ -67,7 +68,7 @@ export function createBackend(deps: BackendDeps): Backend {
   };
   const commands = createCommands({
     ...deps,
-    database: { ...database, transaction },
+    store: commandStore({ ...database, transaction }),
     link: {
       async publish({ topic, payload }) {
         if (isAlive) deps.publish(topic, payload);

@@ -2,17 +2,19 @@
  * What the SQL store promises, whichever dialect keeps it: run once on node:sqlite and once on a
  * real MariaDB. Titles are promises; nothing here knows which one it runs on.
  */
+import { strict as assert } from 'node:assert';
 import { randomBytes } from 'node:crypto';
 import { type Insertable, sql } from 'kysely';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { noteHello } from '../../backend/act/hello.ts';
 import { appendAudit, verifyChain } from '../../backend/audit/chain.ts';
 import {
   administration,
   ensureCluster,
   ensureNodes,
-  noteHello,
   setProtected,
 } from '../../backend/store/sql/clusters.ts';
+import { commandRows } from '../../backend/store/sql/command-rows.ts';
 import { replaceCredentials, sha256 } from '../../backend/store/sql/credentials.ts';
 import { createDirectory } from '../../backend/store/sql/daemons.ts';
 import {
@@ -492,7 +494,14 @@ export function sqlContract(open: () => Promise<Opened>): void {
 
     it('take the first hello as it is and mark a later journal as unconfirmed', async () => {
       const note = (change: Partial<Hello>) =>
-        database.transaction((trx) => noteHello(trx, { ...node, hello: helloOf(change), nowMs }));
+        database.transaction(async (trx) => {
+          const rows = commandRows(trx, database.dialect);
+          const key = { cluster: 'home', id: node.node };
+          await rows.ensureNode(key, nowMs);
+          const known = await rows.node(key);
+          assert(known);
+          return noteHello(rows, known, { hello: helloOf(change), nowMs });
+        });
       const row = () =>
         database.db.selectFrom('nodes').selectAll().where('id', '=', 'pve1').executeTakeFirst();
       const same = { isCurrent: true, isNewBoot: false, isNewJournal: false };

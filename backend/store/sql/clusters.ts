@@ -4,13 +4,12 @@
  * transaction they belong to; several hellos go into one.
  */
 import type { Kysely, Transaction } from 'kysely';
-import type { Hello } from '../../../broker/contract/presence.ts';
 import type { ClusterRecord } from '../../state/fleet.ts';
 import { simulatedLimits, simulatedSettings } from '../../act/guard-limits.ts';
 import type { NodeAdministration } from '../../state/inputs.ts';
 import { changed } from './database.ts';
-import { ConflictError, retryIfTaken } from './errors.ts';
-import type { Nodes, Schema } from './schema.ts';
+import { retryIfTaken } from './errors.ts';
+import type { Clusters, Nodes, Schema } from './schema.ts';
 
 type Trx = Transaction<Schema>;
 
@@ -32,39 +31,49 @@ export type NewCluster = {
   nowMs: number;
 };
 
+/** The row a cluster begins with. */
+export const newCluster = ({
+  id,
+  simulated,
+  timeScale = 1,
+  autonomy = { default: simulated ? 'auto' : 'recommend' },
+  nowMs,
+}: NewCluster): Clusters => ({
+  id,
+  simulated: simulated ? 1 : 0,
+  time_scale: simulated ? timeScale : 1,
+  autonomy: JSON.stringify(autonomy),
+  policy_id: null,
+  limits: JSON.stringify(simulated ? simulatedLimits : {}),
+  settings: JSON.stringify(simulated ? simulatedSettings : {}),
+  hold: 0,
+  hold_reason: null,
+  hold_by: null,
+  hold_at_ms: null,
+  frozen_until_ms: null,
+  frozen_reason: null,
+  created_at_ms: nowMs,
+  ver: 1,
+});
+
 /** `other-kind`: it exists, and is simulated where a real one was asked for, or the reverse. */
 export async function ensureCluster(
   trx: Trx,
-  { id, simulated, timeScale = 1, autonomy, nowMs }: NewCluster,
+  cluster: NewCluster,
 ): Promise<'created' | 'existing' | 'other-kind'> {
+  const { id, simulated } = cluster;
   const known = await trx
     .selectFrom('clusters')
     .select('simulated')
     .where('id', '=', id)
     .executeTakeFirst();
   if (known) return (known.simulated === 1) === simulated ? 'existing' : 'other-kind';
-  const insert = trx.insertInto('clusters').values({
-    id,
-    simulated: simulated ? 1 : 0,
-    time_scale: simulated ? timeScale : 1,
-    autonomy: JSON.stringify(autonomy ?? { default: simulated ? 'auto' : 'recommend' }),
-    policy_id: null,
-    limits: JSON.stringify(simulated ? simulatedLimits : {}),
-    settings: JSON.stringify(simulated ? simulatedSettings : {}),
-    hold: 0,
-    hold_reason: null,
-    hold_by: null,
-    hold_at_ms: null,
-    frozen_until_ms: null,
-    frozen_reason: null,
-    created_at_ms: nowMs,
-    ver: 1,
-  });
-  await retryIfTaken(insert.execute());
+  await retryIfTaken(trx.insertInto('clusters').values(newCluster(cluster)).execute());
   return 'created';
 }
 
-const unseenNode = (cluster: string, id: string, nowMs: number): Nodes => ({
+/** The row a node begins with. */
+export const unseenNode = (cluster: string, id: string, nowMs: number): Nodes => ({
   cluster,
   id,
   driver: null,
@@ -120,58 +129,6 @@ export async function setProtected(
       .where('cluster', '=', order.cluster)
       .where('id', '=', order.node),
   );
-}
-
-export type Noted = {
-  /** False for a hello that an older start of the same daemon sent. */
-  isCurrent: boolean;
-  isNewBoot: boolean;
-  /** Another journal than before: what it forgot, nobody knows. */
-  isNewJournal: boolean;
-};
-
-/** Keeps what a hello says. The node must have a row: only an enrolled daemon can say hello. */
-export async function noteHello(
-  trx: Trx,
-  { cluster, node, hello, nowMs }: { cluster: string; node: string; hello: Hello; nowMs: number },
-): Promise<Noted> {
-  const known = await trx
-    .selectFrom('nodes')
-    .select(['boot_id', 'journal_id', 'journal_confirmed', 'incarnation', 'max_epoch', 'ver'])
-    .where('cluster', '=', cluster)
-    .where('id', '=', node)
-    .executeTakeFirst();
-  if (!known) {
-    await ensureNodes(trx, { cluster, nodes: [node], nowMs });
-    return noteHello(trx, { cluster, node, hello, nowMs });
-  }
-  const isNewJournal = known.journal_id !== null && known.journal_id !== hello.journalId;
-  const isNewBoot = hello.bootId !== null && known.boot_id !== hello.bootId;
-  if (!isNewJournal && hello.incarnation < known.incarnation) {
-    return { isCurrent: false, isNewBoot: false, isNewJournal: false };
-  }
-  const isKept = await changed(
-    trx
-      .updateTable('nodes')
-      .set({
-        driver: JSON.stringify(hello.driver),
-        boot_id: hello.bootId ?? known.boot_id,
-        journal_id: hello.journalId,
-        journal_confirmed: isNewJournal ? 0 : known.journal_confirmed,
-        incarnation: hello.incarnation,
-        max_epoch: Math.max(known.max_epoch, hello.maxEpoch),
-        facts: JSON.stringify(hello.facts),
-        facts_at_ms: nowMs,
-        wake_table_version: hello.wakeTableVersion,
-        last_seen_at_ms: nowMs,
-        ver: known.ver + 1,
-      })
-      .where('cluster', '=', cluster)
-      .where('id', '=', node)
-      .where('ver', '=', known.ver),
-  );
-  if (!isKept) throw new ConflictError(`node ${cluster}/${node} changed meanwhile`);
-  return { isCurrent: true, isNewBoot, isNewJournal };
 }
 
 /** All that the state needs to know from SQL, for one `administration` input. */

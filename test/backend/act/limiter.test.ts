@@ -4,6 +4,7 @@ import { takeTokens } from '../../../backend/act/limiter.ts';
 import type { Context, Step } from '../../../backend/act/step.ts';
 import { emptyFleet } from '../../../backend/state/fleet.ts';
 import { ensureCluster, ensureNodes } from '../../../backend/store/sql/clusters.ts';
+import { commandRows } from '../../../backend/store/sql/command-rows.ts';
 import { type Database, openDatabase } from '../../../backend/store/sql/database.ts';
 import { seededRandom } from '../../support/clock.ts';
 import { memoryLog } from '../../support/log.ts';
@@ -27,7 +28,7 @@ async function setUp(clusters: readonly string[], isSimulated = false) {
     }
   });
   const fleet = emptyFleet();
-  const context = { database, fleet: () => fleet } as unknown as Context;
+  const context = { fleet: () => fleet } as unknown as Context;
   const ask = (
     cluster: string,
     kind: 'node.shutdown' | 'node.wake' | 'guest.migrate',
@@ -39,7 +40,8 @@ async function setUp(clusters: readonly string[], isSimulated = false) {
         .selectAll()
         .where('id', '=', cluster)
         .executeTakeFirstOrThrow();
-      const step = { context, trx, cluster: row, nowMs } as unknown as Step;
+      const rows = commandRows(trx, database.dialect);
+      const step = { context, rows, cluster: row, nowMs } as unknown as Step;
       return takeTokens(step, { id: 'c', kind, target_id: id, origin: 'engine' });
     });
   return { ask, at: () => nowMs, wait: (ms: number) => void (nowMs += ms) };

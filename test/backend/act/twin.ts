@@ -18,6 +18,7 @@ import { type Commands, createCommands } from '../../../backend/act/commands.ts'
 import { openSigner } from '../../../backend/act/signer.ts';
 import { emptyFleet, type Fleet, type NodeRecord } from '../../../backend/state/fleet.ts';
 import { ensureCluster, ensureNodes } from '../../../backend/store/sql/clusters.ts';
+import { commandStore } from '../../../backend/store/sql/command-rows.ts';
 import { type Database, openDatabase } from '../../../backend/store/sql/database.ts';
 import { idsOf, seededRandom, virtualClock, type VirtualClock } from '../../support/clock.ts';
 import { memoryLog } from '../../support/log.ts';
@@ -480,7 +481,7 @@ export async function createWorld(options: WorldOptions) {
       after: (delayMs, run) => clock.after(delayMs, () => (isAlive ? run() : undefined)),
     };
     const commands = createCommands({
-      database,
+      store: commandStore(database),
       link,
       clock: mortal,
       random,
