@@ -66,6 +66,7 @@ async function openWire(settings: Settings, { parts, stores, undo }: StageDeps) 
   const enrolments = createEnrolments({
     ...stores,
     caFingerprint: tls?.caFingerprint ?? null,
+    kick: (clientId) => carrier.kick(clientId),
     secretOf: (enrolment) => secretOfEnrolment(stores.signer, enrolment),
     random,
     newId,

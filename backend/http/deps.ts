@@ -96,6 +96,12 @@ export type EnrolmentsFace = {
   }): Promise<
     { ok: true; credentials: { node: string; daemon: string; secret: string }[] } | Refused
   >;
+  /** Takes a credential away and ends its connection. */
+  revoke(order: {
+    cluster: string;
+    daemon: string;
+    actor: string;
+  }): Promise<{ ok: true } | Refused>;
 };
 
 export type DecisionEvent = {

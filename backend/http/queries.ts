@@ -152,6 +152,27 @@ function otherQueries(db: Db) {
       return { rows, total: total };
     },
 
+    /** Each with the nodes it speaks for; one whose credential was taken away has none. */
+    async daemons(cluster: string) {
+      const rows = await db
+        .selectFrom('daemons')
+        .select(['id', 'simulated', 'created_at_ms', 'revoked_at_ms'])
+        .where('cluster', '=', cluster)
+        .orderBy('id')
+        .execute();
+      const owned = await db
+        .selectFrom('daemon_nodes')
+        .select(['daemon', 'node'])
+        .where('cluster', '=', cluster)
+        .orderBy('node')
+        .execute();
+      const nodes = Map.groupBy(owned, ({ daemon }) => daemon);
+      return rows.map((row) => ({
+        ...row,
+        nodes: (nodes.get(row.id) ?? []).map(({ node }) => node),
+      }));
+    },
+
     async clusterExists(id: string): Promise<boolean> {
       const row = await db
         .selectFrom('clusters')

@@ -24,6 +24,7 @@ import { createQueries } from './queries.ts';
 import { clusterRoutes } from './routes/clusters.ts';
 import { commandRoutes } from './routes/commands.ts';
 import { decisionRoutes } from './routes/decisions.ts';
+import { daemonRoutes } from './routes/daemons.ts';
 import { enrolmentRoutes } from './routes/enrolments.ts';
 import { fleetRoutes } from './routes/fleet.ts';
 import { operationRoutes } from './routes/operations.ts';
@@ -108,6 +109,7 @@ function installRoutes(app: App, context: Context, stream: Stream): void {
   userRoutes(app, context);
   tokenRoutes(app, context);
   enrolmentRoutes(app, context);
+  daemonRoutes(app, context);
   streamRoutes(app, context, stream);
   operationRoutes(app, context);
   openApiRoute(app);

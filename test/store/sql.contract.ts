@@ -528,16 +528,18 @@ export function sqlContract(open: () => Promise<Opened>): void {
       clock.nowMs = nowMs;
       const directory = await createDirectory(database.db, () => clock.nowMs);
       let next = 100;
+      const kicked: string[] = [];
       const enrolments = createEnrolments({
         database,
         directory,
         caFingerprint,
+        kick: (clientId) => void kicked.push(clientId),
         secretOf: (enrolment) => sha256(`key of this test ${enrolment}`),
         random: { ...seededRandom(1), bytes: (count) => Uint8Array.from(randomBytes(count)) },
         newId: () => uuid((next += 1)),
         nowMs: () => clock.nowMs,
       });
-      return { directory, enrolments };
+      return { directory, enrolments, kicked };
     };
     const bytes = (secret: string): Uint8Array => Buffer.from(secret);
     const order = { cluster: 'home', node: 'pve1', actor: 'ada' };
@@ -583,6 +585,35 @@ export function sqlContract(open: () => Promise<Opened>): void {
       expect(directory.ownership('home/pve1')?.enrolling).toBe(false);
       expect(directory.mosquittoUsers()[0]?.mqttHash).toMatch(/^\$7\$101\$/);
       expect(await verifyChain(database.db, 'home')).toEqual({ ok: true, entries: 2 });
+    });
+
+    it('are taken away at once and for good, until the daemon is enrolled anew', async () => {
+      const { directory, enrolments, kicked } = await make();
+      await enrolments.createToken(order);
+      const redeemed = await enrolments.redeem(first);
+      const token = await enrolments.createToken(order);
+      if (!redeemed.ok || !token.ok) throw new Error('refused');
+      const opens = (secret: string) => directory.authenticate('home/pve1', bytes(secret));
+      expect(await opens(redeemed.secret)).toMatchObject({ enrolling: false });
+
+      const revocation = { ...first, actor: 'ada' };
+      expect(await enrolments.revoke(revocation)).toEqual({ ok: true });
+      expect(kicked).toEqual(['home/pve1']);
+      expect(await opens(redeemed.secret)).toBeUndefined();
+      expect(await opens(token.token)).toBeUndefined();
+      expect(directory.ownership('home/pve1')).toBeUndefined();
+      expect(await enrolments.redeem(first)).toMatchObject({ ok: false });
+      expect(await enrolments.revoke(revocation)).toMatchObject({
+        refusal: { status: 404, code: 'KR_DAEMON_UNKNOWN' },
+      });
+      expect(kicked).toHaveLength(1);
+
+      const again = await enrolments.createToken(order);
+      const renewed = await enrolments.redeem(first);
+      if (!again.ok || !renewed.ok) throw new Error('refused');
+      expect(await opens(redeemed.secret)).toBeUndefined();
+      expect(await opens(renewed.secret)).toMatchObject({ enrolling: false });
+      expect(await verifyChain(database.db, 'home')).toMatchObject({ ok: true });
     });
 
     it('never stand in the store as they are', async () => {

@@ -12,6 +12,7 @@ import { ensureCluster, ensureNodes } from './clusters.ts';
 import { type NewCredential, replaceCredentials, sha256 } from './credentials.ts';
 import type { DaemonDirectory } from './daemons.ts';
 import { changed, ConflictError, type Database } from './database.ts';
+import { type Revocation, revokeDaemon } from './revocation.ts';
 import type { Schema } from './schema.ts';
 
 const tokenLifeMs = 15 * 60_000;
@@ -42,6 +43,8 @@ export type Enrolments = {
   }): Promise<{ ok: true; credentials: Credential[] } | Refused>;
   /** Answers the `enrol` of a session that the directory let in by a token. */
   redeem(first: DaemonKey): Promise<Redeemed | Refused>;
+  /** Takes the credential away and ends its connection. */
+  revoke(order: Revocation): Promise<{ ok: true } | Refused>;
 };
 
 export type EnrolmentDeps = {
@@ -51,6 +54,8 @@ export type EnrolmentDeps = {
   caFingerprint: string | null;
   /** The secret that this enrolment yields: 64 hex digits, always the same, known to us alone. */
   secretOf: (enrolment: string) => string;
+  /** Ends the connection of a client, where the broker is ours. */
+  kick: (clientId: string) => void;
   random: Random;
   newId: NewId;
   nowMs: () => number;
@@ -75,6 +80,17 @@ const isVoid = (cluster: string, daemon: string): Refused => ({
     field: 'token',
     detail: `no open enrolment for ${cluster}/${daemon} is younger than 15 minutes`,
     wayOut: 'Ask for a new token with POST /api/v1/enrolments.',
+  },
+});
+
+const isUnknown = ({ cluster, daemon }: DaemonKey): Refused => ({
+  ok: false,
+  refusal: {
+    status: 404,
+    code: 'KR_DAEMON_UNKNOWN',
+    field: 'daemon',
+    detail: `no daemon ${cluster}/${daemon} has a credential`,
+    wayOut: `GET /api/v1/clusters/${cluster}/daemons lists them.`,
   },
 });
 
@@ -267,6 +283,13 @@ export function createEnrolments(deps: EnrolmentDeps): Enrolments {
       await directory.reload();
       const { enrolment, simulated } = done;
       return { ok: true, daemon, secret: deps.secretOf(enrolment), simulated };
+    },
+
+    async revoke(order) {
+      if (!(await revokeDaemon(database, order, deps.nowMs()))) return isUnknown(order);
+      await directory.reload();
+      deps.kick(`${order.cluster}/${order.daemon}`);
+      return { ok: true };
     },
   };
 }

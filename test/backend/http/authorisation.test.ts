@@ -101,6 +101,11 @@ const samples: Record<string, Sample> = {
     foreign: 404,
   },
   'POST /api/v1/enrolments': { payload: enrolment, status: 201 },
+  'GET /api/v1/clusters/:cluster/daemons': { url: '/api/v1/clusters/home/daemons', status: 200 },
+  'DELETE /api/v1/clusters/:cluster/daemons/:daemon': {
+    url: '/api/v1/clusters/home/daemons/nobody',
+    status: 404,
+  },
   'GET /healthz': { status: 200 },
   'GET /readyz': { status: 200 },
   'GET /metrics': { status: 200 },

@@ -236,6 +236,7 @@ export async function startHarness(config: Partial<HttpConfig> = {}) {
   const directory = await createDirectory(database.db, nowMs);
   const ranges: RangeQuery[] = [];
   const readiness: Readiness[] = [{ name: 'metrics', ok: true }];
+  const kicked: string[] = [];
   const decisionListeners: ((event: DecisionEvent) => void)[] = [];
   const setupDone: number[] = [];
   const deps: HttpDeps = {
@@ -259,6 +260,7 @@ export async function startHarness(config: Partial<HttpConfig> = {}) {
       database,
       directory,
       caFingerprint: null,
+      kick: (clientId) => void kicked.push(clientId),
       secretOf: (enrolment) => sha256(`key of this test ${enrolment}`),
       random,
       newId,
@@ -306,6 +308,7 @@ export async function startHarness(config: Partial<HttpConfig> = {}) {
     log,
     commands,
     directory,
+    kicked,
     ranges,
     readiness,
     setupDone,

@@ -234,11 +234,24 @@ it('enrols 2,048 simulated nodes at once, with credentials that work', async () 
   expect(credentials).toHaveLength(2_048);
   expect({ serverId, serverKeys }).toEqual(h.deps.identity);
   const [first] = credentials;
-  const owner = await h.directory.authenticate(
-    `elsewhere/${first?.daemon}`,
-    Buffer.from(first?.secret ?? '', 'utf8'),
-  );
+  const secret = Buffer.from(first?.secret ?? '', 'utf8');
+  const owner = await h.directory.authenticate(`elsewhere/${first?.daemon}`, secret);
   expect([...(owner?.nodes ?? [])]).toEqual([first?.node]);
+
+  const { items } = await get('clusters/elsewhere/daemons', 'foreignAdmin');
+  expect(items).toHaveLength(2_048);
+  const revoked = await h.app.inject({
+    method: 'DELETE',
+    url: `/api/v1/clusters/elsewhere/daemons/${first?.daemon}`,
+    headers: bearer(who.foreignAdmin),
+  });
+  expect(revoked.statusCode).toBe(204);
+  expect(await h.directory.authenticate(`elsewhere/${first?.daemon}`, secret)).toBeUndefined();
+  expect(h.kicked).toEqual([`elsewhere/${first?.daemon}`]);
+  const after = await get('clusters/elsewhere/daemons', 'foreignAdmin');
+  expect(after.items).toContainEqual(
+    expect.objectContaining({ id: first?.daemon, revokedAt: expect.any(String) as string }),
+  );
 });
 
 it('shows no secret in any answer or log line but where it is handed out', async () => {
