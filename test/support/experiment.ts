@@ -81,6 +81,8 @@ export function watchMemory(pid: () => number) {
   };
 }
 
+const violationsToldMax = 20;
+
 const machine = () => ({
   cpu: cpus()[0]?.model ?? 'unknown',
   cores: cpus().length,
@@ -106,7 +108,9 @@ async function main({ name, short, long, run }: Experiment): Promise<void> {
   const say = (line: string): void => void process.stderr.write(`${line}\n`);
   const figures = await run({ n, seed, say });
   const seconds = Math.round((performance.now() - startMs) / 1000);
-  const line = { experiment: name, n, seed, seconds, machine: machine(), ...figures };
+  const violations = figures.violations.slice(0, violationsToldMax);
+  const found = { violationCount: figures.violations.length, violations };
+  const line = { experiment: name, n, seed, seconds, machine: machine(), ...figures, ...found };
   process.stdout.write(`${JSON.stringify(line)}\n`);
   // What an experiment has left running must not keep it from ending.
   process.exit(figures.violations.length > 0 ? 1 : 0);
