@@ -15,14 +15,15 @@ import {
   type Verdict,
 } from './guard.ts';
 import { isPowerOff } from './lifecycle.ts';
-import { countVotes, type VoteCount } from './quorum.ts';
+import { countVotes, isVoting, type VoteCount } from './quorum.ts';
 
 type Quorum = NonNullable<NodeFacts['quorum']>;
 
 const standalone: Fact[] = [{ name: 'standalone', value: true }];
 const qdeviceCommands =
-  'add a QDevice: `apt install corosync-qnetd` on a third machine, `apt install corosync-qdevice` ' +
-  'on both nodes, then `pvecm qdevice setup <address of the third machine>`';
+  'add a QDevice: on a third machine `apt install corosync-qnetd`, on both nodes `apt install ' +
+  'corosync-qdevice`, on one of them `pvecm qdevice setup <address of the third machine>`; then ' +
+  '`pvecm status` shows 3 votes. Two hosts without a cluster need none of this';
 
 const isMemberOf = (quorum: Quorum | null | undefined, node: string): boolean =>
   quorum?.members.some((member) => member.node === node) ?? false;
@@ -37,25 +38,40 @@ function isStandalone({ targetNode, power }: GuardFacts): boolean {
   );
 }
 
+/** Heard, not on its way out, and a member that says itself that it belongs to the quorum. */
 const stayingNodes = ({ targetNode, power }: GuardFacts): NodeFact[] =>
   (power?.neighbours ?? []).filter(
     (node) =>
       isFresh(node) &&
       !power?.inDoubt.includes(node.id) &&
+      node.facts?.quorum?.quorate === true &&
       isMemberOf(targetNode?.facts?.quorum, node.id),
   );
+
+/** Two nodes that count differently cannot both be right, so neither is believed. */
+function isContradicted(quorum: Quorum, staying: readonly NodeFact[]): boolean {
+  const weights = new Map(quorum.members.map(({ node, votes }) => [node, votes]));
+  return staying.some(({ facts }) => {
+    const other = facts?.quorum;
+    return (
+      other?.expectedVotes !== quorum.expectedVotes ||
+      other.members.length !== weights.size ||
+      other.members.some(({ node, votes }) => weights.get(node) !== votes)
+    );
+  });
+}
 
 /** A voter counts while it is heard here and every node that stays sees it in its membership. */
 function votesOf(facts: GuardFacts): VoteCount | null {
   const { targetNode, power } = facts;
   const quorum = targetNode?.facts?.quorum;
-  if (!targetNode || !power || !quorum) return null;
+  if (!targetNode || !power || !quorum?.quorate) return null;
   const staying = stayingNodes(facts);
+  if (isContradicted(quorum, staying)) return null;
   const sees = (node: string): boolean =>
     staying.every(({ membersOnline }) => membersOnline?.includes(node) ?? false);
-  const expectations = [targetNode, ...staying].map((node) => node.facts?.quorum?.expectedVotes);
   return countVotes({
-    expectedVotes: Math.max(...expectations.map((votes) => votes ?? 0)),
+    expectedVotes: quorum.expectedVotes,
     voters: quorum.members.map(({ node, votes, online }) => ({
       node,
       votes,
@@ -105,6 +121,10 @@ const quorum = voteRow('quorum', 'Q1', ({ remainingVotes, quorumVotes }) =>
       },
 );
 
+/** An LRM that nobody can read may be active. */
+const isLrmAtRest = ({ facts }: NodeFact): boolean =>
+  ![undefined, null, 'active'].includes(facts?.ha?.lrmState);
+
 const spare = voteRow('quorum-spare', 'Q2', ({ worstVotes, quorumVotes }, { limits, power }) => {
   if (worstVotes >= quorumVotes) return null;
   const lost = `after the loss of one more voter ${worstVotes} votes remain, ${quorumVotes} are needed`;
@@ -116,11 +136,11 @@ const spare = voteRow('quorum-spare', 'Q2', ({ worstVotes, quorumVotes }, { limi
         'wake another node, or an administrator sets limits.spareVoters to 0 for this cluster',
     };
   }
-  const active = power?.neighbours.find(({ facts }) => facts?.ha?.lrmState === 'active');
+  const active = power?.neighbours.find((node) => isFresh(node) && !isLrmAtRest(node));
   return active
     ? {
         code: 'KR_QUORUM_SPARE',
-        reason: `${lost}, and the HA manager of ${active.id} would reset it then`,
+        reason: `${lost}, and the HA manager of ${active.id} would or might reset it then`,
         wayOut: 'wake another node, or remove the HA resources',
       }
     : null;
@@ -148,7 +168,7 @@ const twoNodes: Guard = {
       { name: 'qdevice', value: known ? known.qdevice !== null : null },
     ];
     if (!known) return judged('Q4', inputs, unknownVotes);
-    const isPair = known.members.length <= 2 && known.qdevice === null;
+    const isPair = known.members.length <= 2 && !isVoting(known.qdevice);
     return judged(
       'Q4',
       inputs,
@@ -203,7 +223,8 @@ function haDenial(ha: NodeFacts['ha'], node: string): Says | null {
       wayOut: 'wait until its daemon reports `ha-manager status`',
     };
   }
-  if (!ha.managed) return null;
+  // A watchdog that is held resets the node when it falls silent, whoever holds it.
+  if (!ha.managed && ha.watchdogOpen !== true) return null;
   const restlessService = ha.services.find(({ state }) => restless.includes(state));
   if (restlessService) {
     return {

@@ -38,7 +38,7 @@ export type VoteCount = {
 
 const qdeviceFreshMs = 30_000;
 
-const isVoting = (view: QdeviceView | null): boolean =>
+export const isVoting = (view: QdeviceView | null): boolean =>
   view !== null &&
   view.alive &&
   view.voting &&

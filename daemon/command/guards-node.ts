@@ -93,7 +93,8 @@ const availability = ofPowerOff('ha', (facts, node) => {
       return deny('KR_HA_SERVICES', `HA service ${sid} is on this node`, 'migrate it first');
     }
   }
-  if (!ha.managed) return null;
+  // A watchdog that is held resets the node when it falls silent, whoever holds it.
+  if (!ha.managed && ha.watchdogOpen !== true) return null;
   if (ha.shutdownPolicy === null || !knownPolicies.has(ha.shutdownPolicy)) {
     return deny(
       'KR_HA_POLICY',
