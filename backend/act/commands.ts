@@ -3,13 +3,17 @@
  * nodes claim and report, loops relay and sweep. It keeps nothing that matters in memory, so it
  * may be killed at any point and another may go on from the rows.
  */
+import { parse } from 'yaml';
 import type { Message } from '../../broker/contract/messages.ts';
 import type { Cancel, Clock, Log, NewId, Random } from '../../broker/contract/ports.ts';
 import { sampleIntervalDefaultMs } from '../../broker/contract/limits.ts';
 import type { ServerLink } from '../../broker/port.ts';
+import { Policy } from '../decide/policy.ts';
+import type { Window } from '../decide/windows.ts';
 import type { Fleet } from '../state/fleet.ts';
 import type { CommandStore } from '../store/command-store.ts';
 import { announce, type HoldOrder, type Holds, publishServer, readHolds, setHold } from './hold.ts';
+import type { Identity } from './house.ts';
 import { createLease, type Lease, renewEveryMs } from './lease.ts';
 import { createInbox } from './inbox.ts';
 import { createLoop } from './loop.ts';
@@ -44,6 +48,9 @@ export type CommandsDeps = {
   fleet: () => Fleet;
   watermark: (cluster: string, node: string) => { incarnation: number; seq: number };
   intervalMs?: (cluster: string, node: string) => number;
+  /** The machines our own parts run on; none for a server that runs nowhere, as in simulations. */
+  identities?: readonly Identity[];
+  loadOf?: Context['loadOf'];
 };
 
 export type CommandMessage = Message<'claim' | 'report' | 'hello' | 'presence'>;
@@ -69,6 +76,7 @@ export type Commands = {
 const relayEveryMs = 250;
 const sweepEveryMs = 1_000;
 const stopWithinMs = 1_800;
+const policiesKept = 256;
 
 const noCounters = (): Counters => ({
   droppedMessages: 0,
@@ -82,6 +90,27 @@ const noCounters = (): Counters => ({
   failedPublishes: 0,
 });
 
+function readWindows(policyYaml: string): readonly Window[] | null {
+  try {
+    return Policy.safeParse(parse(policyYaml)).data?.windows ?? null;
+  } catch {
+    return null;
+  }
+}
+
+/** A policy is immutable, so its text is read once. */
+function createWindowReader(): Context['windowsOf'] {
+  const known = new Map<string, readonly Window[] | null>();
+  return (policyYaml) => {
+    const cached = known.get(policyYaml);
+    if (cached !== undefined) return cached;
+    const windows = readWindows(policyYaml);
+    if (known.size >= policiesKept) known.clear();
+    known.set(policyYaml, windows);
+    return windows;
+  };
+}
+
 function createContext(deps: CommandsDeps, emit: Context['emit']): Context {
   const { store, clock, owner, fleet } = deps;
   const lease = createLease({ store, clock, owner, onTaken: recomputeDeadlines });
@@ -90,6 +119,9 @@ function createContext(deps: CommandsDeps, emit: Context['emit']): Context {
     lease,
     reach: createReach(clock, fleet),
     intervalMs: deps.intervalMs ?? (() => sampleIntervalDefaultMs),
+    identities: deps.identities ?? [],
+    loadOf: deps.loadOf ?? (() => Promise.resolve(null)),
+    windowsOf: createWindowReader(),
     emit,
     counters: noCounters(),
   };

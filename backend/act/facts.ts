@@ -2,7 +2,7 @@
  * Gathers what the guards judge by: rows read in the step's own transaction, and the fleet
  * picture for what only telemetry knows. It gathers and never judges; what is unknown stays null.
  */
-import type { CommandKind, CommandState } from '../../broker/contract/command.ts';
+import type { CommandKind } from '../../broker/contract/command.ts';
 import { nodeKey } from '../../broker/contract/ids.ts';
 import type { GuestRecord } from '../state/fleet.ts';
 import type { Target } from '../store/command-store.ts';
@@ -11,6 +11,7 @@ import type { GuardFacts, NodeFact, OtherCommand, Phase } from './guard.ts';
 import { readGuest, readMigrations, readPower } from './guard-facts.ts';
 import { limitsOf } from './guard-limits.ts';
 import { freshMsOf, nodeFact } from './guard-node.ts';
+import { houseFor, otherOf, readLoad, readUnderWay, windowsOf } from './guard-surroundings.ts';
 import { activeStates, type Effort, isPowerOff } from './lifecycle.ts';
 import type { Context, Step } from './step.ts';
 
@@ -26,13 +27,6 @@ export const guestOf = (
 
 export const readNode = (step: Step, node: string): Promise<Nodes | undefined> =>
   step.rows.node({ cluster: step.cluster.id, id: node });
-
-const otherOf = (row: Pick<Commands, 'id' | 'kind' | 'state' | 'target_id'>): OtherCommand => ({
-  id: row.id,
-  kind: row.kind as CommandKind,
-  state: row.state as CommandState,
-  target: row.target_id,
-});
 
 async function readPowerOffs(step: Step, phase: Phase, self: string): Promise<OtherCommand[]> {
   // When planning, one that waits already counts; when granting, only one that may have begun,
@@ -52,12 +46,12 @@ export function powerOffsMax(step: Step): number {
 
 export type Subject = Pick<
   Commands,
-  'id' | 'kind' | 'target_kind' | 'target_id' | 'executor' | 'args' | 'origin'
+  'id' | 'kind' | 'target_kind' | 'target_id' | 'executor' | 'args' | 'origin' | 'plan_id'
 >;
 
 function unresolvedOf(subject: Subject, active: Target['active']): OtherCommand | null {
   if (active?.state !== 'INDETERMINATE' || active.id === subject.id) return null;
-  return otherOf({ ...active, target_id: subject.target_id });
+  return otherOf({ ...subject, ...active });
 }
 
 /** Nodes that should be awake and are not heard: those that said hello once, and none wants off. */
@@ -85,6 +79,7 @@ export async function gatherFacts(
 ): Promise<GuardFacts> {
   const { cluster } = step;
   const kind = subject.kind as CommandKind;
+  const limits = limitsOf(cluster);
   const { targetNode, macs } = argsOf(subject);
   const rows = new Map<string, Nodes>();
   const targetNodeId = subject.target_kind === 'node' ? subject.target_id : null;
@@ -114,11 +109,14 @@ export async function gatherFacts(
       frozenUntilMs: cluster.frozen_until_ms,
       frozenReason: cluster.frozen_reason,
     },
-    limits: limitsOf(cluster),
+    limits,
     listeningForMs: step.context.reach.listeningForMs(),
     awake: awakeOf(step),
+    windows: windowsOf(step),
+    house: await houseFor(step, kind),
+    underWay: kind === 'node.wake' ? [] : await readUnderWay(step, phase, subject.id),
     pausedUntilMs: target?.paused_until_ms ?? null,
-    power: isPowerOff(kind) ? await readPower(step, subject.id, subject.target_id) : null,
+    power: isPowerOff(kind) ? await readPower(step, subject, limits) : null,
     guest,
     migrations: targetNode
       ? await readMigrations(step, subject.id, { from: subject.executor, to: targetNode })
@@ -130,7 +128,13 @@ export async function gatherFacts(
     target: { kind: subject.target_kind, id: subject.target_id },
     targetNode: factOf(targetNodeId),
     guestNode: guest?.sample.node ?? null,
-    destination: targetNode ? { id: targetNode, node: factOf(targetNode) } : null,
+    destination: targetNode
+      ? {
+          id: targetNode,
+          node: factOf(targetNode),
+          load: await readLoad(step, targetNode, limits),
+        }
+      : null,
     wake: kind === 'node.wake' ? { macs: macs?.length ?? 0 } : null,
     powerOffs: isPowerOff(kind) ? await readPowerOffs(step, phase, subject.id) : [],
     powerOffsMax: powerOffsMax(step),

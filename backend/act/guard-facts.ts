@@ -6,10 +6,14 @@
 import type { GuestFacts } from '../../broker/contract/facts.ts';
 import { nodeKey } from '../../broker/contract/ids.ts';
 import type { CommandBrief, CommandFilter } from '../store/command-store.ts';
+import type { Commands } from '../store/sql/schema.ts';
 import type { GuardFacts, GuestFact, Move, NodeFact, PowerFacts } from './guard.ts';
-import { nodeFact } from './guard-node.ts';
+import type { Limits } from './guard-limits.ts';
+import { nodeFact, parseFacts } from './guard-node.ts';
+import { readFailingWakes, readLoad } from './guard-surroundings.ts';
 import { activeStates } from './lifecycle.ts';
 import type { Step } from './step.ts';
+import { type Proof, proofsOf } from './wake-ways.ts';
 
 const dayMs = 86_400_000;
 
@@ -39,12 +43,18 @@ async function ended(
   return rows.sort((a, b) => b.finished_at_ms - a.finished_at_ms);
 }
 
-async function readWakeProofs(step: Step, node: string): Promise<PowerFacts['wakeProofs']> {
-  const { succeeded, lastMs } = await step.rows.wakeProofs({
-    cluster: step.cluster.id,
-    id: node,
-  });
-  return { succeeded, youngestAgeMs: lastMs === null ? null : step.nowMs - lastMs };
+async function readProofs(step: Step, node: string): Promise<Proof[]> {
+  const key = { cluster: step.cluster.id, id: node };
+  const row = await step.rows.node(key);
+  const facts = row ? parseFacts(row) : null;
+  return proofsOf(await step.rows.wakeProofs(key), { facts, nowMs: step.nowMs });
+}
+
+/** A command names its campaign; that one must run, and be about this very node. */
+async function readCampaign(step: Step, { plan_id, target_id }: Subject): Promise<string | null> {
+  const campaign = plan_id === null ? undefined : await step.rows.campaign(plan_id);
+  const isOurs = campaign?.cluster === step.cluster.id && campaign.node === target_id;
+  return isOurs && campaign.state === 'running' ? campaign.id : null;
 }
 
 /** null as soon as one running guest does not say how much it may use. */
@@ -65,7 +75,10 @@ function guestBytesOf(step: Step): number | null {
 const scaledDayMs = ({ cluster }: Step): number =>
   dayMs / (cluster.simulated === 1 ? cluster.time_scale : 1);
 
-export async function readPower(step: Step, self: string, target: string): Promise<PowerFacts> {
+type Subject = Pick<Commands, 'id' | 'target_id' | 'origin' | 'plan_id'>;
+
+export async function readPower(step: Step, subject: Subject, limits: Limits): Promise<PowerFacts> {
+  const { id: self, target_id: target } = subject;
   const rows = await step.rows.neighbours({ cluster: step.cluster.id, id: target });
   const sinceMs = step.nowMs - scaledDayMs(step);
   const changes = await ended(step, sinceMs, { kinds: [...powerOffKinds, 'node.wake'] });
@@ -79,7 +92,10 @@ export async function readPower(step: Step, self: string, target: string): Promi
     inDoubt: await readInDoubt(step, self, target),
     lastChangeAgoMs: lastMs === null ? null : step.nowMs - lastMs,
     cyclesToday: cycles.length,
-    wakeProofs: await readWakeProofs(step, target),
+    proofs: await readProofs(step, target),
+    failingWakes: await readFailingWakes(step),
+    provingCampaign: await readCampaign(step, subject),
+    load: subject.origin === 'engine' ? await readLoad(step, target, limits) : null,
     guestBytes: guestBytesOf(step),
   };
 }

@@ -22,14 +22,27 @@ const bounds = {
   membershipStableMs: { usual: minute, atLeast: minute },
   minUptimeMs: { usual: 30 * minute, atLeast: 5 * minute },
   powerCyclesPerDay: { usual: 4, atMost: 12 },
+  /** W4: below this the node counts as idle. */
+  idleCpuRatio: { usual: 0.2, atMost: 0.5 },
   powerOffEveryMs: { usual: 10 * minute, atLeast: 2 * minute },
   powerOffRatioPerHour: { usual: 0.2, atMost: 0.5 },
   globalPowerOffEveryMs: { usual: 2 * minute, atLeast: 30 * second },
   wakeEveryMs: { usual: 10 * second, atLeast: 5 * second },
   migrationsPerNode: { usual: 1, atMost: 4 },
+  /** Of one cluster, wakes aside. */
+  commandsAtOnce: { usual: 2, atLeast: 1, atMost: 8 },
+  /** Provably not started: sent again under a new id. */
+  retries: { usual: 1, atMost: 3 },
+  /** Ways that are tried to wake a node before it is given up. */
+  wakeAttempts: { usual: 3, atLeast: 1, atMost: 6 },
+  /** V8: the destination is judged by this much of its past; 0 looks at now alone. */
+  loadWindowMs: { usual: hour, atLeast: 10 * minute, atMost: day },
+  /** A1: how long the engine must have been watched before it acts by itself. */
+  shadowMs: { usual: 7 * day, atLeast: 7 * day },
   guestMovesPerDay: { usual: 2, atMost: 12 },
   guestCooldownMs: { usual: 30 * minute, atLeast: 5 * minute },
   memoryReserveRatio: { usual: 0.1, atLeast: 0.05, atMost: 0.9 },
+  cpuReserveRatio: { usual: 0.1, atLeast: 0.05, atMost: 0.9 },
   staleNodesMin: { usual: 2, atMost: 2 },
   freezeMs: { usual: 5 * minute, atLeast: 5 * minute },
   /** After a failed campaign: time for a person to look. */
@@ -65,12 +78,18 @@ export const SettingChange = z.strictObject({
   wakeProof: z.enum(['required', 'assumed']).optional(),
   /** May a sleeping node count as the spare one? null: yes below four nodes. */
   reserve: z.enum(['awake', 'wakeable', 'none']).nullable().optional(),
+  /** C1: may a node with Ceph services sleep while Ceph says it is fine to stop them? */
+  ceph: z.enum(['never', 'when-ok-to-stop']).optional(),
+  /** C2: may the only replica of a running guest grow old while its node sleeps? */
+  replicas: z.enum(['awake', 'may-age']).optional(),
 });
 export type SettingChange = z.infer<typeof SettingChange>;
 
 export type Limits = Record<LimitName, number> & {
   wakeProof: 'required' | 'assumed';
   reserve: 'awake' | 'wakeable' | 'none' | null;
+  ceph: 'never' | 'when-ok-to-stop';
+  replicas: 'awake' | 'may-age';
 };
 
 /** What a new simulated cluster starts with: nothing there can break, so nothing waits. */
@@ -84,9 +103,13 @@ export const simulatedLimits: LimitChange = {
   globalPowerOffEveryMs: 0,
   wakeEveryMs: 0,
   migrationsPerNode: 1_000,
+  commandsAtOnce: 100_000,
+  loadWindowMs: 0,
+  shadowMs: 0,
   guestMovesPerDay: 100_000,
   guestCooldownMs: 0,
   memoryReserveRatio: 0,
+  cpuReserveRatio: 0,
   staleNodesMin: 100_000,
   manualPauseMs: 0,
   wakeQuarantineMs: 0,
@@ -128,6 +151,8 @@ export function limitsOf(row: Row): Limits {
     ...values,
     wakeProof: isReal ? 'required' : (settings.wakeProof ?? 'required'),
     reserve: isReal && reserve === 'none' ? null : reserve,
+    ceph: settings.ceph ?? 'never',
+    replicas: settings.replicas ?? 'awake',
   };
 }
 

@@ -58,8 +58,11 @@ export function nodeFact(step: Step, row: Nodes): NodeFact {
     uptimeMs: record?.values?.uptimeMs ?? null,
     memoryUsedBytes: record?.values?.memoryUsedBytes ?? null,
     memoryTotalBytes: record?.values?.memoryTotalBytes ?? null,
+    cpuRatio: record?.values?.cpuRatio ?? null,
+    cpuCount: record?.values?.cpuCount ?? null,
     clockOffsetMs: clockOffsetOf(step, record),
     desired: row.desired,
+    keepAwakeUntilMs: row.keep_awake_until_ms,
     quarantinedUntilMs: row.quarantined_until_ms,
     offlineForMs: offlineSinceMs === null ? null : nowMs - offlineSinceMs,
   };

@@ -5,8 +5,11 @@
 import type { CommandKind, CommandState } from '../../broker/contract/command.ts';
 import type { Driver, GuestFacts, NodeFacts } from '../../broker/contract/facts.ts';
 import type { Fact } from '../decide/plan.ts';
+import type { Window } from '../decide/windows.ts';
 import type { GuestRecord } from '../state/fleet.ts';
 import type { Limits } from './guard-limits.ts';
+import type { House } from './house.ts';
+import type { Proof } from './wake-ways.ts';
 
 export type Phase = 'PLANNED' | 'GRANT';
 
@@ -32,9 +35,12 @@ export type NodeFact = {
   uptimeMs: number | null;
   memoryUsedBytes: number | null;
   memoryTotalBytes: number | null;
+  cpuRatio: number | null;
+  cpuCount: number | null;
   /** By its clock and ours, at its newest sample. */
   clockOffsetMs: number | null;
   desired: 'awake' | 'asleep';
+  keepAwakeUntilMs: number | null;
   quarantinedUntilMs: number | null;
   /** Since its session ended, null while it is connected or was never heard. */
   offlineForMs: number | null;
@@ -56,7 +62,14 @@ export type PowerFacts = {
   /** Since the last power command of the cluster ended; null when none did within a day. */
   lastChangeAgoMs: number | null;
   cyclesToday: number;
-  wakeProofs: { succeeded: number; youngestAgeMs: number | null };
+  /** By each waker: what was shown of it that still counts. */
+  proofs: readonly Proof[];
+  /** Wakes of the cluster whose node did not come. */
+  failingWakes: readonly OtherCommand[];
+  /** The campaign this power-off belongs to, while it runs. */
+  provingCampaign: string | null;
+  /** Of the target over the last hour. */
+  load: Load | null;
   /** Memory that every running guest of the cluster may use. */
   guestBytes: number | null;
 };
@@ -68,7 +81,18 @@ export type GuestFact = {
   moves: readonly Move[];
 };
 
-export type OtherCommand = { id: string; kind: CommandKind; state: CommandState; target: string };
+/** The busiest of the last hour, p95 of the minutes; null where the store has too little of it. */
+export type Load = { cpuRatio: number | null; memoryUsedBytes: number | null };
+
+export type OtherCommand = {
+  id: string;
+  kind: CommandKind;
+  state: CommandState;
+  target: string;
+  executor: string;
+  /** Where a migration leads. */
+  destination: string | null;
+};
 
 export type GuardFacts = {
   kind: CommandKind;
@@ -87,6 +111,12 @@ export type GuardFacts = {
   listeningForMs: number;
   /** Nodes that should be awake, and those of them nobody hears from. */
   awake: { expected: number; stale: number };
+  /** Change windows of the active policy; null when nobody can read it. */
+  windows: readonly Window[] | null;
+  /** Where Kernreaktor itself lives, of this cluster. */
+  house: House;
+  /** Other commands of the cluster that may be at work now, wakes aside. */
+  underWay: readonly OtherCommand[];
   /** Automation leaves the target alone until then. */
   pausedUntilMs: number | null;
   power: PowerFacts | null;
@@ -103,7 +133,7 @@ export type GuardFacts = {
   /** Where the guest was last seen, for a command on a guest. */
   guestNode: string | null;
   /** For a migration. */
-  destination: { id: string; node: NodeFact | null } | null;
+  destination: { id: string; node: NodeFact | null; load: Load | null } | null;
   /** For a wake: resolved addresses of the target. */
   wake: { macs: number } | null;
   /** Other commands of the cluster that are open and take a node away. */

@@ -133,4 +133,28 @@ const paused: Guard = {
     ),
 };
 
-export const clusterGuards: readonly Guard[] = [frozen, stale, startup, clock, paused];
+const neverAutomatic: Guard = {
+  id: 'never-automatic',
+  appliesTo: (kind) => kind === 'guest.delete',
+  verdict: ({ origin, target }) =>
+    judged(
+      'A1',
+      [{ name: 'origin', value: origin }],
+      origin === 'engine'
+        ? {
+            code: 'KR_NEVER_AUTOMATIC',
+            reason: `guest ${target.id} would be deleted, and nothing is deleted automatically`,
+            wayOut: 'a person deletes it',
+          }
+        : null,
+    ),
+};
+
+export const clusterGuards: readonly Guard[] = [
+  frozen,
+  stale,
+  startup,
+  clock,
+  paused,
+  neverAutomatic,
+];

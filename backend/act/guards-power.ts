@@ -1,11 +1,18 @@
 /**
- * The guards of what a node does when it is to be switched off: its roles, guests and work, and
- * who else is on the way out. The dangerous direction, so anything unknown denies. Pure.
+ * The guards of what a node does when it is to be switched off: its guests and work, and who else
+ * is on the way out. The dangerous direction, so anything unknown denies. Pure.
  */
-import { type Guard, type GuardFacts, judged, type NodeFact, type Says } from './guard.ts';
+import {
+  type Guard,
+  type GuardFacts,
+  judged,
+  type NodeFact,
+  type OtherCommand,
+  type Says,
+} from './guard.ts';
 import { isPowerOff } from './lifecycle.ts';
 
-const protectedNode: Guard = {
+export const protectedNode: Guard = {
   id: 'protected',
   appliesTo: isPowerOff,
   verdict: ({ targetNode }) =>
@@ -49,87 +56,63 @@ function emptyNodeDenial(node: NodeFact | null): Says | null {
   };
 }
 
+/** A guest that is on its way in or about to start does not show in any sample yet. */
+const comingTo = ({ underWay, targetNode }: GuardFacts): OtherCommand | undefined =>
+  underWay.find(
+    ({ kind, executor, destination }) =>
+      kind.startsWith('guest.') && (executor === targetNode?.id || destination === targetNode?.id),
+  );
+
 const emptyNode: Guard = {
   id: 'empty-node',
   appliesTo: isPowerOff,
-  verdict: ({ targetNode }) =>
-    judged(
+  verdict(facts) {
+    const { targetNode } = facts;
+    const coming = comingTo(facts);
+    return judged(
       'V1',
       [
         { name: 'runningGuests', value: targetNode?.runningGuests ?? null },
+        { name: 'guestCommand', value: coming?.id ?? null },
         { name: 'sampleAgeMs', value: targetNode?.sampleAgeMs ?? null, unit: 'ms' },
         { name: 'freshMs', value: targetNode?.freshMs ?? null, unit: 'ms' },
       ],
-      emptyNodeDenial(targetNode),
-    ),
+      emptyNodeDenial(targetNode) ??
+        (coming
+          ? {
+              code: 'KR_GUESTS_MOVING',
+              reason: `${coming.kind} of guest ${coming.target} on node ${targetNode?.id} is ${coming.state}`,
+              wayOut: 'wait until it has ended, or resolve it when it is INDETERMINATE',
+            }
+          : null),
+    );
+  },
 };
 
 const powerOffInFlight: Guard = {
   id: 'power-off-in-flight',
   appliesTo: isPowerOff,
-  verdict: ({ powerOffs, powerOffsMax }) =>
-    judged(
+  verdict({ powerOffs, powerOffsMax }) {
+    // One in doubt bars all others, however many a large cluster may have at once.
+    const doubtful = powerOffs.find(({ state }) => state === 'INDETERMINATE');
+    const first = doubtful ?? powerOffs[0];
+    return judged(
       'I7',
       [
         { name: 'powerOffsInFlight', value: powerOffs.length },
         { name: 'powerOffsMax', value: powerOffsMax },
-        { name: 'first', value: powerOffs[0]?.id ?? null },
+        { name: 'first', value: first?.id ?? null },
       ],
-      powerOffs.length < powerOffsMax
+      powerOffs.length < powerOffsMax && !doubtful
         ? null
         : {
             code: 'KR_POWER_OFF_IN_FLIGHT',
-            reason: `${powerOffs[0]?.kind} of ${powerOffs[0]?.target} is ${powerOffs[0]?.state}; at most ${powerOffsMax} at once`,
+            reason: `${first?.kind} of ${first?.target} is ${first?.state}; at most ${powerOffsMax} at once`,
             wayOut: 'wait until it has ended, or resolve it when it is INDETERMINATE',
           },
-    ),
-};
-
-const unknownRoles: Says = {
-  code: 'KR_ROLES_UNKNOWN',
-  reason: 'it is not known what the node does for others',
-  wayOut: 'use a driver that reports the roles of its node',
-};
-
-/** Roles by rule; a role nobody has heard of is somebody's reason to keep the node on. */
-const roleRow = (
-  id: string,
-  rule: string,
-  is: (role: string) => boolean,
-  wayOut: string,
-): Guard => ({
-  id,
-  appliesTo: isPowerOff,
-  verdict({ targetNode }: GuardFacts) {
-    const roles = targetNode?.facts?.roles ?? null;
-    const kept = roles?.filter(is) ?? [];
-    const precious: Says = {
-      code: 'KR_PROTECTED',
-      reason: `node ${targetNode?.id} is ${kept.join(', ')}`,
-      wayOut,
-    };
-    const says = kept.length > 0 ? precious : null;
-    const inputs = [{ name: 'roles', value: roles?.join(', ') ?? null }];
-    return judged(rule, inputs, roles ? says : unknownRoles);
+    );
   },
-});
-
-const isCeph = (role: string): boolean => role.startsWith('ceph');
-const isReplica = (role: string): boolean => role === 'replication-target';
-
-const ceph = roleRow('ceph', 'C1', isCeph, 'take its Ceph services elsewhere; such nodes stay on');
-const replication = roleRow(
-  'replication',
-  'C2',
-  isReplica,
-  'give the replicated guests another target, or stop them',
-);
-const precious = roleRow(
-  'roles',
-  'C3',
-  (role) => !isCeph(role) && !isReplica(role),
-  'move that role to another node first; a node that others need stays on',
-);
+};
 
 function busyDenial(node: NodeFact | null): Says | null {
   const busy = node?.facts?.busy;
@@ -181,15 +164,18 @@ const powerGroup: Guard = {
   id: 'power-group',
   appliesTo: isPowerOff,
   verdict({ targetNode, power }) {
-    const group = targetNode?.facts?.powerGroup ?? null;
+    const { powerGroup: group = null, rack = null } = targetNode?.facts ?? {};
     const other = power?.neighbours.find(
       ({ id, facts }) =>
-        group !== null && facts?.powerGroup === group && power.inDoubt.includes(id),
+        ((group !== null && facts?.powerGroup === group) ||
+          (rack !== null && facts?.rack === rack)) &&
+        power.inDoubt.includes(id),
     );
     return judged(
       'W5',
       [
         { name: 'powerGroup', value: group },
+        { name: 'rack', value: rack },
         { name: 'inDoubt', value: power?.inDoubt.join(', ') ?? null },
       ],
       other || !power
@@ -203,13 +189,4 @@ const powerGroup: Guard = {
   },
 };
 
-export const powerGuards: readonly Guard[] = [
-  protectedNode,
-  ceph,
-  replication,
-  precious,
-  emptyNode,
-  atWork,
-  powerOffInFlight,
-  powerGroup,
-];
+export const powerGuards: readonly Guard[] = [emptyNode, atWork, powerOffInFlight, powerGroup];

@@ -3,13 +3,11 @@
  * and what a wake itself needs. Pure.
  */
 import type { CommandKind } from '../../broker/contract/command.ts';
-import type { NodeFacts } from '../../broker/contract/facts.ts';
 import type { Fact } from '../decide/plan.ts';
-import { type Guard, type GuardFacts, isFresh, judged, type NodeFact, type Says } from './guard.ts';
+import { type Guard, type GuardFacts, isFresh, judged, type Says } from './guard.ts';
 import { isPowerOff } from './lifecycle.ts';
+import { isProof, proofsMin, type Way, waysTo } from './wake-ways.ts';
 
-const proofsMin = 3;
-const proofMaxAgeMs = 30 * 86_400_000;
 const wakersUsual = 2;
 
 const isSleep = (kind: CommandKind): boolean => kind === 'node.shutdown';
@@ -43,78 +41,113 @@ export const wakeable: Guard = {
   },
 };
 
+/** By whom and how the target could be woken, among those who are surely there to do it. */
+function waysOf({ targetNode, power }: GuardFacts): Way[] {
+  if (!targetNode || !power) return [];
+  const candidates = power.neighbours
+    .filter((node) => isFresh(node) && !power.inDoubt.includes(node.id))
+    .map(({ id, driver, facts }) => ({
+      id,
+      canWake: driver?.capabilities.includes('node.wake') ?? false,
+      facts,
+    }));
+  return waysTo(targetNode, candidates);
+}
+
+/** A person's typed word that nobody need wake it; no token, engine or system may say it. */
+const isByHand = ({ origin, args, target }: GuardFacts): boolean =>
+  origin === 'person' && args.switchOnByHand === target.id;
+
+const wrongStatement: Says = {
+  code: 'KR_STATEMENT',
+  reason: 'args.switchOnByHand is not the id of this node, or no person says it',
+  wayOut: 'a person types the id of the node there, or leaves it out',
+};
+
 const proven: Guard = {
   id: 'wake-proof',
   appliesTo: isSleep,
-  verdict({ power, limits, origin }) {
-    const { succeeded = 0, youngestAgeMs = null } = power?.wakeProofs ?? {};
-    const facts: Fact[] = [
+  verdict(facts) {
+    const { power, limits, origin, args } = facts;
+    const ways = new Set(waysOf(facts).map(({ by }) => by));
+    const proofs = (power?.proofs ?? []).filter(({ waker }) => ways.has(waker));
+    const best = proofs.toSorted((a, b) => b.succeeded - a.succeeded)[0];
+    const inputs: Fact[] = [
       { name: 'wakeProof', value: limits.wakeProof },
       { name: 'origin', value: origin },
-      { name: 'provenCycles', value: succeeded },
-      { name: 'youngestProofAgeMs', value: youngestAgeMs, unit: 'ms' },
+      { name: 'waker', value: best?.waker ?? null },
+      { name: 'provenCycles', value: best?.succeeded ?? 0 },
+      { name: 'youngestProofAgeMs', value: best?.youngestAgeMs ?? null, unit: 'ms' },
+      { name: 'provingCampaign', value: power?.provingCampaign ?? null },
+      { name: 'switchOnByHand', value: isByHand(facts) },
     ];
-    const isProven =
-      succeeded >= proofsMin && youngestAgeMs !== null && youngestAgeMs <= proofMaxAgeMs;
-    // With a person at hand it is the very cycle that proves it; nobody else may try.
-    const isPassed = limits.wakeProof === 'assumed' || isProven || origin === 'person';
+    if (args.switchOnByHand !== undefined && !isByHand(facts)) {
+      return judged('W1', inputs, wrongStatement);
+    }
+    const isExcused = limits.wakeProof === 'assumed' || isByHand(facts);
+    const isProving = (power?.provingCampaign ?? null) !== null;
+    const isPassed = isExcused || isProving || proofs.some(isProof);
     return judged(
       'W1',
-      facts,
+      inputs,
       isPassed
         ? null
         : {
             code: 'KR_WAKE_UNPROVEN',
-            reason: `${succeeded} of ${proofsMin} cycles of sleep and wake are proven, the youngest at most 30 days old`,
-            wayOut: 'prove it with a person at hand: kernreaktor prove-wake <node> --cycles 3',
+            reason: `${best?.succeeded ?? 0} of ${proofsMin} cycles of sleep and wake are proven for what the node is today, the youngest at most 30 days old`,
+            wayOut:
+              'prove it with a person at hand: kernreaktor prove-wake <node> --cycles 3; who will switch it on by hand says so in args.switchOnByHand',
           },
     );
   },
 };
 
-const broadcastsOf = (facts: NodeFacts | null): string[] =>
-  (facts?.links ?? []).flatMap(({ broadcast }) => broadcast ?? []);
-
-const wakersFor = ({ targetNode, power }: GuardFacts): NodeFact[] => {
-  const domain = broadcastsOf(targetNode?.facts ?? null);
-  return (power?.neighbours ?? []).filter(
-    (node) =>
-      isFresh(node) &&
-      !power?.inDoubt.includes(node.id) &&
-      (node.driver?.capabilities.includes('node.wake') ?? false) &&
-      broadcastsOf(node.facts).some((broadcast) => domain.includes(broadcast)),
-  );
-};
+/** Two that could send, or a magic packet and a BMC, which fail for different reasons. */
+function wakePath(facts: GuardFacts) {
+  const { targetNode } = facts;
+  const ways = waysOf(facts).filter(({ isNear }) => isNear);
+  const isArmed = targetNode?.facts?.links?.some(({ wakeOnMagic }) => wakeOnMagic === true);
+  const usable = ways.filter(({ by }) => by !== 'wol' || isArmed);
+  const senders = new Set(usable.map(({ executor }) => executor)).size;
+  const hasBoth = usable.some(({ by }) => by === 'wol') && usable.some(({ by }) => by !== 'wol');
+  return {
+    isArmed: isArmed ?? null,
+    senders,
+    hasBoth,
+    isOutOfBand: ways.some(({ by }) => by !== 'wol'),
+  };
+}
 
 const armed: Guard = {
   id: 'wake-path',
   appliesTo: isSleep,
   verdict(facts) {
     const { targetNode, power, limits } = facts;
-    const isArmed = targetNode?.facts?.links?.some(({ wakeOnMagic }) => wakeOnMagic === true);
-    const wakers = wakersFor(facts).length;
+    const { isArmed, senders, hasBoth, isOutOfBand } = wakePath(facts);
     // In a house of two machines there is only one other to wake it.
     const needed = Math.min(wakersUsual, power?.neighbours.length ?? wakersUsual);
     const inputs: Fact[] = [
-      { name: 'wakeOnMagic', value: isArmed ?? null },
-      { name: 'awakeWakers', value: wakers },
+      { name: 'wakeOnMagic', value: isArmed },
+      { name: 'awakeWakers', value: senders },
       { name: 'wakersNeeded', value: needed },
+      { name: 'outOfBand', value: isOutOfBand },
       { name: 'wakeProof', value: limits.wakeProof },
+      { name: 'switchOnByHand', value: isByHand(facts) },
     ];
-    if (limits.wakeProof === 'assumed') return judged('W2', inputs, null);
+    if (limits.wakeProof === 'assumed' || isByHand(facts)) return judged('W2', inputs, null);
     const disarmed: Says = {
       code: 'KR_WAKE_DISARMED',
       reason: `no network link of node ${targetNode?.id ?? 'unknown'} is known to answer a magic packet`,
       wayOut:
-        'run `ethtool -s <link> wol g`, make it permanent, and enable Wake-on-LAN in the BIOS',
+        'run `ethtool -s <link> wol g`, make it permanent, and enable Wake-on-LAN in the BIOS; or configure its BMC as a waker',
     };
     const alone: Says = {
       code: 'KR_NO_WAKER',
-      reason: `${wakers} awake nodes in its broadcast domain could wake it, ${needed} are needed`,
-      wayOut: 'keep more nodes with capability node.wake awake in its network',
+      reason: `${senders} awake nodes could wake it, ${needed} are needed, or one by magic packet and one by a BMC`,
+      wayOut: 'keep more nodes with capability node.wake awake in its network, or add its BMC',
     };
-    if (!isArmed) return judged('W2', inputs, disarmed);
-    return judged('W2', inputs, wakers > 0 && wakers >= needed ? null : alone);
+    if (!isArmed && !isOutOfBand) return judged('W2', inputs, disarmed);
+    return judged('W2', inputs, senders > 0 && (senders >= needed || hasBoth) ? null : alone);
   },
 };
 
@@ -125,9 +158,21 @@ const quarantine: Guard = {
     const barred = [targetNode, ...(power?.neighbours ?? [])].find(
       (node) => (node?.quarantinedUntilMs ?? 0) > nowMs,
     );
+    const failing = power?.failingWakes[0] ?? null;
+    const inputs: Fact[] = [
+      { name: 'quarantined', value: barred?.id ?? null },
+      { name: 'failingWake', value: failing?.target ?? null },
+    ];
+    if (failing && !barred) {
+      return judged('W3', inputs, {
+        code: 'KR_WAKE_FAILING',
+        reason: `node ${failing.target} was to wake and has not come yet; nothing is switched off meanwhile`,
+        wayOut: 'wait until it is awake, or resolve that wake when somebody has seen to it',
+      });
+    }
     return judged(
       'W3',
-      [{ name: 'quarantined', value: barred?.id ?? null }],
+      inputs,
       barred
         ? {
             code: 'KR_WAKE_FAILED',
@@ -173,4 +218,40 @@ const cycles: Guard = {
   },
 };
 
-export const sleepGuards: readonly Guard[] = [quarantine, proven, armed, cycles];
+/** The engine puts nothing to sleep that was busy of late; the break-even against boot energy and
+ * start counters is the engine's own to judge before it proposes. */
+const idle: Guard = {
+  id: 'idle',
+  appliesTo: isSleep,
+  verdict({ power, limits, origin, targetNode, nowMs }) {
+    const busiest = power?.load?.cpuRatio ?? null;
+    const keptUntilMs = targetNode?.keepAwakeUntilMs ?? null;
+    const isBound = origin === 'engine' && limits.loadWindowMs > 0;
+    const inputs: Fact[] = [
+      { name: 'origin', value: origin },
+      { name: 'cpuRatioP95', value: busiest },
+      { name: 'idleCpuRatio', value: limits.idleCpuRatio },
+      { name: 'keepAwakeUntilMs', value: keptUntilMs },
+    ];
+    if (origin === 'engine' && (keptUntilMs ?? 0) > nowMs) {
+      return judged('W4', inputs, {
+        code: 'KR_KEPT_AWAKE',
+        reason: `somebody asked to keep node ${targetNode?.id ?? 'unknown'} awake`,
+        wayOut: 'wait until that is over, or send the command yourself',
+      });
+    }
+    return judged(
+      'W4',
+      inputs,
+      !isBound || (busiest !== null && busiest < limits.idleCpuRatio)
+        ? null
+        : {
+            code: 'KR_NOT_IDLE',
+            reason: `p95 of its cpu over the last hour is ${busiest ?? 'not known'}, idle is below ${limits.idleCpuRatio}`,
+            wayOut: 'wait until it has been idle for long enough',
+          },
+    );
+  },
+};
+
+export const sleepGuards: readonly Guard[] = [quarantine, proven, armed, cycles, idle];

@@ -9,10 +9,12 @@ import type { Fact } from '../decide/plan.ts';
 import { type Evaluation, type Guard, type GuardFacts, judged, type Phase } from './guard.ts';
 import { clusterGuards } from './guards-cluster.ts';
 import { guestGuards } from './guards-guest.ts';
+import { houseGuards, timeGuards } from './guards-house.ts';
 import { memoryGuards } from './guards-memory.ts';
-import { powerGuards } from './guards-power.ts';
+import { powerGuards, protectedNode } from './guards-power.ts';
 import { quorumGuards } from './guards-quorum.ts';
 import { scaleGuards } from './guards-scale.ts';
+import { storageGuards } from './guards-storage.ts';
 import { sleepGuards, wakeable } from './guards-wake.ts';
 import { isDestructive } from './lifecycle.ts';
 
@@ -216,6 +218,9 @@ const destination: Guard = {
 export const guards: readonly Guard[] = [
   hold,
   wakeable,
+  // Before what the executor can do: the own host's daemon can do nothing, and this is why.
+  protectedNode,
+  ...houseGuards,
   executorOnline,
   capability,
   simulated,
@@ -223,7 +228,9 @@ export const guards: readonly Guard[] = [
   journal,
   whereabouts,
   unresolved,
+  ...timeGuards,
   ...clusterGuards,
+  ...storageGuards,
   ...powerGuards,
   ...quorumGuards,
   ...sleepGuards,

@@ -14,6 +14,9 @@ import type { ServerLink } from '../../broker/port.ts';
 import type { Fleet } from '../state/fleet.ts';
 import type { CommandRows, CommandStore } from '../store/command-store.ts';
 import type { Clusters } from '../store/sql/schema.ts';
+import type { Window } from '../decide/windows.ts';
+import type { Load } from './guard.ts';
+import type { Identity } from './house.ts';
 import { type Lease, NotLeader } from './lease.ts';
 import type { Reach } from './reach.ts';
 import type { Signer } from './signer.ts';
@@ -58,6 +61,12 @@ export type Context = {
   watermark: (cluster: string, node: string) => { incarnation: number; seq: number };
   /** How often a node is asked to sample. */
   intervalMs: (cluster: string, node: string) => number;
+  /** Change windows of a policy's text; null where it cannot be read. */
+  windowsOf: (policyYaml: string) => readonly Window[] | null;
+  /** The machines our own parts run on, as this process can tell. */
+  identities: readonly Identity[];
+  /** The busiest of a node's past, null where the metrics store cannot say. */
+  loadOf: (at: { cluster: string; node: string }, windowMs: number) => Promise<Load | null>;
   emit: (event: CommandEvent) => void;
   counters: Counters;
 };

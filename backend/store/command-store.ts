@@ -6,6 +6,7 @@
  * times and must touch nothing but its rows. Conditional writes answer whether they found their
  * row; `ConflictError` thrown by a work asks for a fresh attempt.
  */
+import type { ControlReads, ControlRows } from './control-rows.ts';
 import type {
   Audit,
   AuditHeads,
@@ -82,7 +83,7 @@ export type AuditReads = {
 };
 
 /** What may be read outside a transaction: hints, looked at again by the step that acts on them. */
-export type CommandReads = {
+export type CommandReads = ControlReads & {
   command(id: string): Promise<Commands | undefined>;
   clusterIds(): Promise<string[]>;
   holds(): Promise<{ setting: Pick<Settings, 'value' | 'ver'> | null; clusters: string[] }>;
@@ -93,6 +94,7 @@ export type CommandReads = {
 };
 
 export type CommandRows = CommandReads &
+  ControlRows &
   AuditRows & {
     nowMs(): Promise<number>;
     /** Checks and locks in one write: false when owner or epoch is no longer this one. */
@@ -117,7 +119,6 @@ export type CommandRows = CommandReads &
     countNodes(cluster: string): Promise<number>;
     ensureNode(key: NodeKey, nowMs: number): Promise<void>;
     updateNode(key: NodeKey, patch: Partial<Nodes>, expected?: { ver: number }): Promise<boolean>;
-    wakeProofs(key: NodeKey): Promise<{ succeeded: number; lastMs: number | null }>;
 
     target(key: TargetKey): Promise<Target | undefined>;
     /** Makes the target with its first command. */

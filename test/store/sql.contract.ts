@@ -2,11 +2,9 @@
  * What the SQL store promises, whichever dialect keeps it: run once on node:sqlite and once on a
  * real MariaDB. Titles are promises; nothing here knows which one it runs on.
  */
-import { strict as assert } from 'node:assert';
 import { randomBytes } from 'node:crypto';
 import { type Insertable, sql } from 'kysely';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { noteHello } from '../../backend/act/hello.ts';
 import { appendAudit, verifyChain } from '../../backend/audit/chain.ts';
 import {
   administration,
@@ -14,7 +12,6 @@ import {
   ensureNodes,
   setProtected,
 } from '../../backend/store/sql/clusters.ts';
-import { commandRows } from '../../backend/store/sql/command-rows.ts';
 import { replaceCredentials, sha256 } from '../../backend/store/sql/credentials.ts';
 import { createDirectory } from '../../backend/store/sql/daemons.ts';
 import {
@@ -26,10 +23,12 @@ import {
 import { insertDecision } from '../../backend/store/sql/decisions.ts';
 import { createEnrolments } from '../../backend/store/sql/enrolments.ts';
 import { factsAt, factsBetween, recordFacts } from '../../backend/store/sql/facts-history.ts';
-import { tables } from '../../backend/store/sql/migrations/001-schema.ts';
+import { tables as firstTables } from '../../backend/store/sql/migrations/001-schema.ts';
+import { controlTables } from '../../backend/store/sql/migrations/002-control.ts';
 import type { Settings } from '../../backend/store/sql/schema.ts';
-import { Hello } from '../../broker/contract/presence.ts';
 import { seededRandom } from '../support/clock.ts';
+
+const tables = { ...firstTables, ...controlTables };
 
 export type Opened = {
   database: Database;
@@ -39,17 +38,6 @@ export type Opened = {
 
 const nowMs = 1_800_000_000_000;
 const uuid = (n: number): string => `01890000-0000-7000-8000-${String(n).padStart(12, '0')}`;
-
-const helloOf = (change: Partial<Hello> = {}): Hello =>
-  Hello.parse({
-    incarnation: 1,
-    bootId: uuid(1),
-    journalId: uuid(2),
-    maxEpoch: 0,
-    driver: { name: 'memory', simulated: true, capabilities: [] },
-    facts: { cpuCount: 8 },
-    ...change,
-  });
 
 /** Lets both sides reach the same point before either goes on. */
 function meeting(size: number): () => Promise<void> {
@@ -114,7 +102,7 @@ export function sqlContract(open: () => Promise<Opened>): void {
         ]),
       );
       expect(actual).toEqual(expected);
-      expect(Object.keys(actual)).toHaveLength(24);
+      expect(Object.keys(actual)).toHaveLength(26);
     });
 
     it('stay as they are when the store is opened again', async () => {
@@ -490,35 +478,6 @@ export function sqlContract(open: () => Promise<Opened>): void {
         { ...rest, node: 'pve1', protected: true, activeKind: null },
         { ...rest, node: 'pve2', protected: false, activeKind: 'node.wake' },
       ]);
-    });
-
-    it('take the first hello as it is and mark a later journal as unconfirmed', async () => {
-      const note = (change: Partial<Hello>) =>
-        database.transaction(async (trx) => {
-          const rows = commandRows(trx, database.dialect);
-          const key = { cluster: 'home', id: node.node };
-          await rows.ensureNode(key, nowMs);
-          const known = await rows.node(key);
-          assert(known);
-          return noteHello(rows, known, { hello: helloOf(change), nowMs });
-        });
-      const row = () =>
-        database.db.selectFrom('nodes').selectAll().where('id', '=', 'pve1').executeTakeFirst();
-      const same = { isCurrent: true, isNewBoot: false, isNewJournal: false };
-      expect(await note({ maxEpoch: 7 })).toEqual({ ...same, isNewBoot: true });
-      expect(await row()).toMatchObject({ journal_confirmed: 1, max_epoch: 7, incarnation: 1 });
-      expect(await note({ incarnation: 3, maxEpoch: 2 })).toEqual(same);
-      expect(await note({ incarnation: 2 })).toEqual({ ...same, isCurrent: false });
-      expect(await row()).toMatchObject({ max_epoch: 7, incarnation: 3 });
-      expect(await note({ incarnation: 4, bootId: uuid(5) })).toEqual({ ...same, isNewBoot: true });
-      expect(await note({ incarnation: 1, bootId: uuid(5), journalId: uuid(6) })).toEqual({
-        ...same,
-        isNewJournal: true,
-      });
-      expect(await row()).toMatchObject({ journal_confirmed: 0, journal_id: uuid(6) });
-      await note({ incarnation: 2, bootId: uuid(5), journalId: uuid(6) });
-      expect(await row()).toMatchObject({ journal_confirmed: 0, boot_id: uuid(5) });
-      expect(JSON.parse((await row())?.facts ?? '')).toMatchObject({ cpuCount: 8 });
     });
   });
 

@@ -168,7 +168,7 @@ export const leaseRows = (trx: Trx, dialect: Dialect): LeaseRows => ({
 
 type NodeRows = Pick<
   CommandRows,
-  'node' | 'neighbours' | 'countNodes' | 'ensureNode' | 'updateNode' | 'wakeProofs'
+  'node' | 'neighbours' | 'countNodes' | 'ensureNode' | 'updateNode'
 >;
 
 export const nodeRows = (trx: Trx): NodeRows => ({
@@ -204,18 +204,5 @@ export const nodeRows = (trx: Trx): NodeRows => ({
       .where('cluster', '=', cluster)
       .where('id', '=', id);
     return changed(expected ? update.where('ver', '=', expected.ver) : update);
-  },
-  async wakeProofs({ cluster, id }) {
-    const row = await trx
-      .selectFrom('wake_proofs')
-      .select((eb) => [
-        eb.fn.countAll<number>().as('succeeded'),
-        eb.fn.max('woken_at_ms').as('last'),
-      ])
-      .where('cluster', '=', cluster)
-      .where('node', '=', id)
-      .where('succeeded', '=', 1)
-      .executeTakeFirstOrThrow();
-    return { succeeded: row.succeeded, lastMs: row.last };
   },
 });

@@ -10,6 +10,7 @@ import {
 import { auditRows } from './audit-rows.ts';
 import { clusterRows, holdReads, leaseRows, nodeRows } from './command-rows-cluster.ts';
 import { limiterRows, offerReads, outboxRows, targetRows } from './command-rows-queue.ts';
+import { controlReads, controlRows } from './control-rows.ts';
 import { changed, type Database, type Dialect } from './database.ts';
 import type { Schema } from './schema.ts';
 
@@ -140,6 +141,7 @@ const readsOf = (db: Db, dialect: Dialect): CommandReads => ({
   ...commandReads(db, dialect),
   ...holdReads(db),
   ...offerReads(db, dialect),
+  ...controlReads(db),
 });
 
 export const commandRows = (trx: Trx, dialect: Dialect): CommandRows => ({
@@ -153,6 +155,7 @@ export const commandRows = (trx: Trx, dialect: Dialect): CommandRows => ({
   ...outboxRows(trx),
   ...limiterRows(trx),
   ...auditRows(trx),
+  ...controlRows(trx),
 });
 
 export const commandStore = (

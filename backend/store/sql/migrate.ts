@@ -7,9 +7,13 @@ import { type Migration, Migrator } from 'kysely/migration';
 import type { Log } from '../../../broker/contract/ports.ts';
 import { StoreMisconfigured } from './errors.ts';
 import { up as schema } from './migrations/001-schema.ts';
+import { up as control } from './migrations/002-control.ts';
 import type { Schema } from './schema.ts';
 
-const migrations: Record<string, Migration> = { '001-schema': { up: schema } };
+const migrations: Record<string, Migration> = {
+  '001-schema': { up: schema },
+  '002-control': { up: control },
+};
 
 async function refuseNewerStore(db: Kysely<Schema>): Promise<void> {
   const hasHistory = (await db.introspection.getTables({ withInternalKyselyTables: true })).some(

@@ -1,5 +1,5 @@
 /**
- * The SQL schema as types, one interface per table; migrations/001 creates exactly this. Times
+ * The SQL schema as types, one interface per table; the migrations create exactly this. Times
  * are BIGINT ms, JSON is text, booleans are 0/1, every mutable row has `ver`, and every change of
  * state is one conditional UPDATE.
  */
@@ -308,6 +308,45 @@ export interface WakeProofs {
   created_at_ms: number;
 }
 
+/** Off and on again with a person at hand, until a way to wake the node is proven. */
+export interface WakeCampaigns {
+  id: string;
+  cluster: string;
+  node: string;
+  waker: string;
+  actor: string;
+  /** How many are asked for; how many came to their end; how many of them still count. */
+  cycles: number;
+  done: number;
+  proven: number;
+  /** Power-offs that were asked for. */
+  attempts: number;
+  phase: 'off' | 'wake' | 'rejoin';
+  state: 'running' | 'succeeded' | 'failed' | 'cancelled';
+  /** The command of the present phase. */
+  command_id: string | null;
+  /** What the node was when it was switched off. */
+  binding_hash: string | null;
+  binding: Json | null;
+  why: string;
+  is_cancelled: Flag;
+  off_at_ms: number | null;
+  started_at_ms: number;
+  next_at_ms: number;
+  deadline_at_ms: number;
+  finished_at_ms: number | null;
+  ver: number;
+}
+
+/** Since when the engine has proposed nothing of a kind that guards or the world contradicted. */
+export interface ShadowRuns {
+  cluster: string;
+  kind: string;
+  since_ms: number;
+  reason: string;
+  ver: number;
+}
+
 export interface Audit {
   /** A cluster id, or `system`. */
   chain: string;
@@ -366,6 +405,8 @@ export interface Schema {
   policies: Policies;
   facts_history: FactsHistory;
   wake_proofs: WakeProofs;
+  wake_campaigns: WakeCampaigns;
+  shadow_runs: ShadowRuns;
   audit: Audit;
   audit_heads: AuditHeads;
   secrets: Secrets;

@@ -6,6 +6,7 @@ import { CommandKind } from '../../../broker/contract/command.ts';
 import { GuestFacts, NodeFacts } from '../../../broker/contract/facts.ts';
 import type { GuardFacts, GuestFact, NodeFact, PowerFacts } from '../../../backend/act/guard.ts';
 import { limitsOf } from '../../../backend/act/guard-limits.ts';
+import type { Proof } from '../../../backend/act/wake-ways.ts';
 import { guestSample } from '../../support/messages.ts';
 
 const members = ['n1', 'n2', 'n3', 'n4', 'n5'];
@@ -74,10 +75,21 @@ export const node = (id: string, change: Partial<NodeFact> = {}): NodeFact => ({
   uptimeMs: 86_400_000,
   memoryUsedBytes: 8 * 2 ** 30,
   memoryTotalBytes: 32 * 2 ** 30,
+  cpuRatio: 0.1,
+  cpuCount: 8,
   clockOffsetMs: 12,
   desired: 'awake',
+  keepAwakeUntilMs: null,
   quarantinedUntilMs: null,
   offlineForMs: null,
+  ...change,
+});
+
+export const proof = (change: Partial<Proof> = {}): Proof => ({
+  waker: 'wol',
+  succeeded: 3,
+  youngestAgeMs: 86_400_000,
+  bootMs: 90_000,
   ...change,
 });
 
@@ -86,7 +98,10 @@ export const power = (change: Partial<PowerFacts> = {}): PowerFacts => ({
   inDoubt: [],
   lastChangeAgoMs: null,
   cyclesToday: 0,
-  wakeProofs: { succeeded: 3, youngestAgeMs: 86_400_000 },
+  proofs: [proof()],
+  failingWakes: [],
+  provingCampaign: null,
+  load: { cpuRatio: 0.05, memoryUsedBytes: 8 * 2 ** 30 },
   guestBytes: 16 * 2 ** 30,
   ...change,
 });
@@ -106,6 +121,13 @@ export const guest = (change: Partial<GuestFact> = {}): GuestFact => ({
   facts: guestFacts(),
   moves: [],
   ...change,
+});
+
+/** A destination that had an easy hour. */
+export const to = (id: string, change: Partial<NodeFact> = {}) => ({
+  id,
+  node: node(id, change),
+  load: { cpuRatio: 0.2, memoryUsedBytes: 9 * 2 ** 30 },
 });
 
 export const home = {
@@ -129,6 +151,9 @@ export const facts = (kind: CommandKind, change: Partial<GuardFacts> = {}): Guar
     limits: realLimits,
     listeningForMs: 3_600_000,
     awake: { expected: 5, stale: 0 },
+    windows: [],
+    house: { residents: [], unknown: [] },
+    underWay: [],
     pausedUntilMs: null,
     power: takesAway ? power() : null,
     guest: isNode ? null : guest(),
@@ -139,7 +164,7 @@ export const facts = (kind: CommandKind, change: Partial<GuardFacts> = {}): Guar
     target: isNode ? { kind: 'node', id: 'n1' } : { kind: 'guest', id: '100' },
     targetNode: isNode ? node('n1', { online: kind !== 'node.wake' }) : null,
     guestNode: 'n1',
-    destination: moves ? { id: 'n2', node: node('n2') } : null,
+    destination: moves ? to('n2') : null,
     wake: kind === 'node.wake' ? { macs: 1 } : null,
     powerOffs: [],
     powerOffsMax: 1,

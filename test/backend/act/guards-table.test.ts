@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import type { GuardFacts, NodeFact } from '../../../backend/act/guard.ts';
+import type { GuardFacts, NodeFact, OtherCommand } from '../../../backend/act/guard.ts';
+import type { Window } from '../../../backend/decide/windows.ts';
 import { evaluate, guards } from '../../../backend/act/guards.ts';
 import {
   facts,
@@ -10,8 +11,10 @@ import {
   nodeFacts,
   noHa,
   power,
+  proof,
   quorumOf,
   realLimits,
+  to,
 } from './guard-samples.ts';
 
 type Case = [id: string, rule: string, code: string, wayOut: RegExp, given: GuardFacts];
@@ -46,7 +49,215 @@ const others = (change: Partial<NodeFact>) =>
 const alone = nodeFacts({ quorum: null, ha: null });
 const gib = 2 ** 30;
 
+const byBmc = (id: string) =>
+  node(id, { facts: nodeFacts({ wakers: [{ node: 'n1', by: ['ipmi'] }] }) });
+const fine = {
+  health: 'HEALTH_OK',
+  osdsOkToStop: true,
+  monOkToStop: true,
+  poolMinSize: 2,
+  monsTotal: 5,
+  monsInQuorum: 5,
+  hasMon: true,
+  noout: true,
+};
+const cephIs = (change: Partial<typeof fine> | null): GuardFacts =>
+  off({
+    limits: { ...realLimits, ceph: 'when-ok-to-stop' },
+    targetNode: node('n1', {
+      facts: nodeFacts({ roles: ['ceph-mon'], ceph: change && { ...fine, ...change } }),
+    }),
+  });
+const job = (target: string) => ({ guest: '100', target, running: false, failed: false });
+const nightly = (allow: Window['allow'], at = '0 22'): Window => ({
+  cron: `${at} * * *`,
+  durationMs: 3_600_000,
+  zone: 'UTC',
+  allow,
+});
+const going: OtherCommand = {
+  id: 'c7',
+  kind: 'guest.migrate',
+  state: 'RUNNING',
+  target: '107',
+  executor: 'n2',
+  destination: 'n1',
+};
+const resident = (id: string | null) =>
+  ({ cluster: 'home', node: 'n1', guest: id, part: 'backend', by: 'machine' }) as const;
+const lived = (id: string | null) => ({ residents: [resident(id)], unknown: [] });
+const ownMove = (change: Partial<GuardFacts>): GuardFacts =>
+  move({ house: lived('100'), executor: node('n1', { runningGuests: 1 }), ...change });
+const real = { ...home, simulated: false };
+
 const denied: Case[] = [
+  ['own-house', 'C3', 'KR_PROTECTED', /by hand/, off({ house: lived('100') })],
+  ['own-house', 'C3', 'KR_PROTECTED', /not drained/, facts('node.drain', { house: lived(null) })],
+  [
+    'own-house',
+    'C3',
+    'KR_OWN_HOUSE',
+    /KR_OWN_HOUSE/,
+    off({ cluster: real, house: { residents: [], unknown: ['backend'] } }),
+  ],
+  ['own-guest', 'C3', 'KR_OWN_HOUSE', /own tools/, facts('guest.stop', { house: lived('100') })],
+  [
+    'own-guest',
+    'C3',
+    'KR_OWN_HOUSE',
+    /leave it/,
+    ownMove({ guest: guest({ sample: { ...guest().sample, kind: 'container' } }) }),
+  ],
+  ['own-guest', 'C3', 'KR_OWN_HOUSE', /online true/, ownMove({ args: { online: false } })],
+  [
+    'own-guest',
+    'C3',
+    'KR_OWN_HOUSE',
+    /move those/,
+    ownMove({ executor: node('n1', { runningGuests: 2 }) }),
+  ],
+  [
+    'own-guest',
+    'C3',
+    'KR_OWN_HOUSE',
+    /move those/,
+    ownMove({ executor: node('n1', { runningGuests: null }) }),
+  ],
+  ['own-guest', 'C3', 'KR_OWN_HOUSE', /wait for it/, ownMove({ underWay: [going] })],
+  [
+    'change-window',
+    'A1',
+    'KR_WINDOW',
+    /22:00 UTC/,
+    move({ windows: [nightly(['guest.migrate'])] }),
+  ],
+  [
+    'change-window',
+    'A1',
+    'KR_WINDOW',
+    /22:00 UTC/,
+    off({ origin: 'person', windows: [nightly(['node.shutdown'])] }),
+  ],
+  ['change-window', 'A1', 'KR_WINDOW_UNKNOWN', /config check/, move({ windows: null })],
+  [
+    'change-window',
+    'A1',
+    'KR_WINDOW_UNKNOWN',
+    /config check/,
+    off({ origin: 'person', windows: null }),
+  ],
+  ['commands-at-once', 'V7', 'KR_COMMANDS_AT_ONCE', /wait/, move({ underWay: [going, going] })],
+  ['never-automatic', 'A1', 'KR_NEVER_AUTOMATIC', /person/, facts('guest.delete')],
+  ['idle', 'W4', 'KR_NOT_IDLE', /idle/, off({ power: power({ load: null }) })],
+  [
+    'idle',
+    'W4',
+    'KR_NOT_IDLE',
+    /idle/,
+    off({ power: power({ load: { cpuRatio: 0.2, memoryUsedBytes: null } }) }),
+  ],
+  ['idle', 'W4', 'KR_KEPT_AWAKE', /yourself/, is({ keepAwakeUntilMs: 1_000_001 })],
+  ['empty-node', 'V1', 'KR_GUESTS_MOVING', /resolve/, off({ underWay: [going] })],
+  [
+    'wake-quarantine',
+    'W3',
+    'KR_WAKE_FAILING',
+    /resolve/,
+    off({ power: power({ failingWakes: [going] }) }),
+  ],
+  [
+    'wake-proof',
+    'W1',
+    'KR_WAKE_UNPROVEN',
+    /switchOnByHand/,
+    off({ origin: 'person', power: power({ proofs: [] }) }),
+  ],
+  [
+    'wake-proof',
+    'W1',
+    'KR_WAKE_UNPROVEN',
+    /prove-wake/,
+    off({ power: power({ neighbours: [byBmc('n2'), byBmc('n3')] }) }),
+  ],
+  [
+    'wake-proof',
+    'W1',
+    'KR_STATEMENT',
+    /types the id/,
+    off({ origin: 'token', args: { switchOnByHand: 'n1' } }),
+  ],
+  [
+    'wake-proof',
+    'W1',
+    'KR_STATEMENT',
+    /types the id/,
+    off({ origin: 'person', args: { switchOnByHand: 'n2' } }),
+  ],
+  [
+    'wake-path',
+    'W2',
+    'KR_NO_WAKER',
+    /BMC/,
+    off({ power: power({ neighbours: [node('n2'), node('n3', { driver: null })] }) }),
+  ],
+  [
+    'wake-path',
+    'W2',
+    'KR_NO_WAKER',
+    /BMC/,
+    off({ power: power({ neighbours: [node('n2'), node('n3', { facts: null })] }) }),
+  ],
+  ['ceph', 'C1', 'KR_CEPH', /ceph -s/, cephIs(null)],
+  ['ceph', 'C1', 'KR_CEPH', /heal/, cephIs({ health: 'HEALTH_WARN' })],
+  ['ceph', 'C1', 'KR_CEPH', /replicas/, cephIs({ osdsOkToStop: false })],
+  ['ceph', 'C1', 'KR_CEPH', /min_size/, cephIs({ poolMinSize: 1 })],
+  ['ceph', 'C1', 'KR_CEPH', /monitors/, cephIs({ monsTotal: 3, monsInQuorum: 3 })],
+  ['ceph', 'C1', 'KR_CEPH', /noout/, cephIs({ noout: false })],
+  [
+    'replication',
+    'C2',
+    'KR_PROTECTED',
+    /may-age/,
+    off({ power: others({ facts: nodeFacts({ replication: [job('n1')] }) }) }),
+  ],
+  [
+    'replication',
+    'C2',
+    'KR_BUSY',
+    /wait/,
+    off({
+      limits: { ...realLimits, replicas: 'may-age' },
+      power: others({ facts: nodeFacts({ replication: [{ ...job('n1'), running: true }] }) }),
+    }),
+  ],
+  [
+    'destination-memory',
+    'V8',
+    'KR_LOAD_UNKNOWN',
+    /samples/,
+    move({ destination: { ...to('n2'), load: null } }),
+  ],
+  [
+    'destination-memory',
+    'V8',
+    'KR_NO_ROOM',
+    /free memory/,
+    move({ destination: { ...to('n2'), load: { cpuRatio: 0.1, memoryUsedBytes: 28 * gib } } }),
+  ],
+  [
+    'destination-cpu',
+    'V8',
+    'KR_NO_ROOM',
+    /free cpu/,
+    move({ destination: { ...to('n2'), load: { cpuRatio: 0.8, memoryUsedBytes: gib } } }),
+  ],
+  [
+    'destination-cpu',
+    'V8',
+    'KR_LOAD_UNKNOWN',
+    /samples/,
+    move({ destination: to('n2', { cpuCount: null }) }),
+  ],
   ['two-nodes', 'Q4', 'KR_TWO_NODES', /pvecm qdevice setup/, clusterOf(['n1', 'n2'])],
   ['two-nodes', 'Q4', 'KR_QUORUM_UNKNOWN', /pvecm status/, is({ facts: null })],
   ['quorum', 'Q1', 'KR_QUORUM_UNKNOWN', /pvecm status/, is({ facts: null })],
@@ -162,14 +373,14 @@ const denied: Case[] = [
     'W1',
     'KR_WAKE_UNPROVEN',
     /prove-wake/,
-    off({ power: power({ wakeProofs: { succeeded: 2, youngestAgeMs: 1 } }) }),
+    off({ power: power({ proofs: [proof({ succeeded: 2 })] }) }),
   ],
   [
     'wake-proof',
     'W1',
     'KR_WAKE_UNPROVEN',
     /prove-wake/,
-    off({ power: power({ wakeProofs: { succeeded: 3, youngestAgeMs: 31 * 86_400_000 } }) }),
+    off({ power: power({ proofs: [proof({ youngestAgeMs: 31 * 86_400_000 })] }) }),
   ],
   ['wake-path', 'W2', 'KR_WAKE_DISARMED', /ethtool/, says({ links: null })],
   [
@@ -309,10 +520,7 @@ const denied: Case[] = [
     'KR_CPU_VENDOR',
     /same vendor/,
     move({
-      destination: {
-        id: 'n2',
-        node: node('n2', { facts: nodeFacts({ cpuVendor: 'AuthenticAMD' }) }),
-      },
+      destination: to('n2', { facts: nodeFacts({ cpuVendor: 'AuthenticAMD' }) }),
     }),
   ],
   [
@@ -322,7 +530,7 @@ const denied: Case[] = [
     /x86-64-v2/,
     move({
       guest: guest({ facts: guestFacts({ cpuType: 'host' }) }),
-      destination: { id: 'n2', node: node('n2', { facts: nodeFacts({ microcode: '0x2' }) }) },
+      destination: to('n2', { facts: nodeFacts({ microcode: '0x2' }) }),
     }),
   ],
   [
@@ -331,10 +539,7 @@ const denied: Case[] = [
     'KR_OLDER_TARGET',
     /update/,
     move({
-      destination: {
-        id: 'n2',
-        node: node('n2', { facts: nodeFacts({ hypervisorVersion: '8.4' }) }),
-      },
+      destination: to('n2', { facts: nodeFacts({ hypervisorVersion: '8.4' }) }),
     }),
   ],
   [
@@ -375,14 +580,14 @@ const denied: Case[] = [
     'V8',
     'KR_NO_ROOM',
     /free memory/,
-    move({ destination: { id: 'n2', node: node('n2', { memoryUsedBytes: 27 * gib }) } }),
+    move({ destination: to('n2', { memoryUsedBytes: 27 * gib }) }),
   ],
   [
     'destination-memory',
     'V8',
-    'KR_MEMORY_UNKNOWN',
-    /next sample/,
-    move({ destination: { id: 'n2', node: node('n2', { memoryUsedBytes: null }) } }),
+    'KR_LOAD_UNKNOWN',
+    /samples/,
+    move({ destination: to('n2', { memoryUsedBytes: null }) }),
   ],
   [
     'ping-pong',
@@ -472,9 +677,112 @@ const passed: [what: string, id: string, given: GuardFacts][] = [
   ],
   ['two nodes with a QDevice', 'two-nodes', clusterOf(['n1', 'n2'], {}, withDevice)],
   [
-    'the wish of a person at hand',
+    'a cycle of the campaign that proves it',
     'wake-proof',
-    off({ origin: 'person', power: power({ wakeProofs: { succeeded: 0, youngestAgeMs: null } }) }),
+    off({ origin: 'person', power: power({ proofs: [], provingCampaign: 'c1' }) }),
+  ],
+  [
+    'a person who will switch it on by hand',
+    'wake-proof',
+    off({
+      origin: 'person',
+      args: { switchOnByHand: 'n1' },
+      power: power({ proofs: [], neighbours: [] }),
+    }),
+  ],
+  [
+    'a person who will switch it on by hand',
+    'wake-path',
+    off({
+      origin: 'person',
+      args: { switchOnByHand: 'n1' },
+      power: power({ proofs: [], neighbours: [] }),
+    }),
+  ],
+  [
+    'a magic packet beside a BMC',
+    'wake-path',
+    off({ power: power({ neighbours: [node('n2'), byBmc('n3')] }) }),
+  ],
+  [
+    'two BMC paths to a card that is not armed',
+    'wake-path',
+    off({
+      targetNode: node('n1', { facts: nodeFacts({ links: [] }) }),
+      power: power({ neighbours: [byBmc('n2'), byBmc('n3')] }),
+    }),
+  ],
+  [
+    'Ceph that says yes to everything',
+    'ceph',
+    off({
+      limits: { ...realLimits, ceph: 'when-ok-to-stop' },
+      targetNode: node('n1', { facts: nodeFacts({ roles: ['ceph-osd', 'ceph-mon'], ceph: fine }) }),
+    }),
+  ],
+  [
+    'a second replica elsewhere',
+    'replication',
+    off({ power: others({ facts: nodeFacts({ replication: [job('n1'), job('n4')] }) }) }),
+  ],
+  [
+    'the only replica where it may age',
+    'replication',
+    off({
+      limits: { ...realLimits, replicas: 'may-age' },
+      power: others({ facts: nodeFacts({ replication: [job('n1')] }) }),
+    }),
+  ],
+  [
+    'a person outside a window that is not about switching off',
+    'change-window',
+    move({ origin: 'person', windows: [nightly(['guest.migrate'])] }),
+  ],
+  [
+    'the engine inside its window',
+    'change-window',
+    move({ windows: [nightly(['guest.migrate'], '16 0')] }),
+  ],
+  [
+    'the engine in what no window names',
+    'change-window',
+    move({ windows: [nightly(['node.shutdown'])] }),
+  ],
+  [
+    'a person with two under way',
+    'commands-at-once',
+    move({ origin: 'person', underWay: [going, going] }),
+  ],
+  ['the own VM, live, last and alone', 'own-guest', ownMove({})],
+  ['another guest of the own node', 'own-guest', move({ house: lived('101') })],
+  [
+    'the other nodes of the own cluster',
+    'own-house',
+    off({ house: { residents: [{ ...resident(null), node: 'n2' }], unknown: [] } }),
+  ],
+  [
+    'nodes of a simulated cluster',
+    'own-house',
+    off({ house: { residents: [], unknown: ['backend'] } }),
+  ],
+  ['a person who deletes', 'never-automatic', facts('guest.delete', { origin: 'person' })],
+  [
+    'a person who switches a busy one off',
+    'idle',
+    off({ origin: 'person', power: power({ load: null }) }),
+  ],
+  [
+    'a stopped guest without a cpu of its own',
+    'destination-cpu',
+    move({ guest: guest({ sample: { ...guest().sample, state: 'stopped', cpuRatio: null } }) }),
+  ],
+  [
+    'a destination in a world without a past',
+    'destination-memory',
+    move({
+      limits: { ...realLimits, loadWindowMs: 0 },
+      destination: { ...to('n2'), load: null },
+    }),
   ],
   ['the only other machine of the house', 'wake-path', clusterOf(['n1', 'n2'], {}, withDevice)],
   [
@@ -559,7 +867,14 @@ describe('every guard', () => {
 
   it('has a case that it denies', () => {
     const general = ['hold', 'wakeable', 'executor-online', 'capability', 'simulated', 'epoch'];
-    const elsewhere = [...general, 'journal', 'whereabouts', 'unresolved', 'destination'];
+    const elsewhere = [
+      ...general,
+      'journal',
+      'whereabouts',
+      'unresolved',
+      'destination',
+      'protected',
+    ];
     const tested = new Set([...denied.map(([id]) => id), ...elsewhere, 'power-off-in-flight']);
     expect(guards.map(({ id }) => id).filter((id) => !tested.has(id))).toEqual([]);
   });

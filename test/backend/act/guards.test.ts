@@ -2,13 +2,15 @@ import { describe, expect, it } from 'vitest';
 import { CommandKind } from '../../../broker/contract/command.ts';
 import { denialOf, type GuardFacts, type OtherCommand } from '../../../backend/act/guard.ts';
 import { evaluate, guards } from '../../../backend/act/guards.ts';
-import { facts, home, node } from './guard-samples.ts';
+import { facts, home, node, to } from './guard-samples.ts';
 
 const other: OtherCommand = {
   id: 'c1',
   kind: 'node.shutdown',
   state: 'INDETERMINATE',
   target: 'n9',
+  executor: 'n9',
+  destination: null,
 };
 
 const verdict = (given: GuardFacts): string | undefined =>
@@ -18,7 +20,9 @@ const foreign = node('n1').driver;
 
 describe('the guards', () => {
   it.each(CommandKind.options)('pass %s where nothing stands against it', (kind) => {
-    expect(verdict(facts(kind))).toBeUndefined();
+    // Nothing is ever deleted automatically.
+    const origin = kind === 'guest.delete' ? 'person' : 'engine';
+    expect(verdict(facts(kind, { origin }))).toBeUndefined();
   });
 
   it.each<[string, GuardFacts, string]>([
@@ -90,19 +94,15 @@ describe('the guards', () => {
       'KR_STALE',
     ],
     ['another power-off', facts('node.shutdown', { powerOffs: [other] }), 'KR_POWER_OFF_IN_FLIGHT'],
-    [
-      'the node it is on',
-      facts('guest.migrate', { destination: { id: 'n1', node: node('n1') } }),
-      'KR_SELF_MIGRATION',
-    ],
+    ['the node it is on', facts('guest.migrate', { destination: to('n1') }), 'KR_SELF_MIGRATION'],
     [
       'a target node that is gone',
-      facts('guest.migrate', { destination: { id: 'n2', node: node('n2', { online: false }) } }),
+      facts('guest.migrate', { destination: to('n2', { online: false }) }),
       'KR_TARGET_NODE',
     ],
     [
       'a target node of the other kind',
-      facts('guest.migrate', { destination: { id: 'n2', node: node('n2', blind) } }),
+      facts('guest.migrate', { destination: to('n2', blind) }),
       'KR_TARGET_NODE',
     ],
     ['no target node', facts('guest.migrate'), 'KR_TARGET_NODE'],

@@ -1,0 +1,117 @@
+/**
+ * Gathers what surrounds a command: the windows of the policy, where Kernreaktor itself lives, what
+ * else is under way, and the past hour of a node. It never judges, and what is unknown stays null.
+ */
+import type { CommandKind, CommandState } from '../../broker/contract/command.ts';
+import type { GuestFacts } from '../../broker/contract/facts.ts';
+import type { Window } from '../decide/windows.ts';
+import type { NodeRecord } from '../state/fleet.ts';
+import type { CommandBrief } from '../store/command-store.ts';
+import type { Load, OtherCommand, Phase } from './guard.ts';
+import type { Limits } from './guard-limits.ts';
+import {
+  type House,
+  type HouseAnswer,
+  type Identity,
+  locateHouse,
+  type SeenGuest,
+  type SeenNode,
+} from './house.ts';
+import { activeStates, isPowerOff } from './lifecycle.ts';
+import type { Step } from './step.ts';
+
+/** Where an administrator's answer about the own house is kept. */
+export const houseSetting = 'own-house';
+
+export const otherOf = (
+  row: Pick<CommandBrief, 'id' | 'kind' | 'state' | 'target_id' | 'executor' | 'args'>,
+): OtherCommand => ({
+  id: row.id,
+  kind: row.kind as CommandKind,
+  state: row.state as CommandState,
+  target: row.target_id,
+  executor: row.executor,
+  destination: (JSON.parse(row.args) as { targetNode?: string }).targetNode ?? null,
+});
+
+/** What may be at work now; when planning, what waits for its turn already counts. */
+export async function readUnderWay(
+  step: Step,
+  phase: Phase,
+  self: string,
+): Promise<OtherCommand[]> {
+  const states = phase === 'PLANNED' ? [...activeStates, 'QUEUED', 'OFFERED'] : activeStates;
+  const rows = await step.rows.commandsOf(step.cluster.id, { states });
+  return rows.filter(({ id, kind }) => id !== self && kind !== 'node.wake').map(otherOf);
+}
+
+/** Wakes whose node did not come when it should. */
+export async function readFailingWakes(step: Step): Promise<OtherCommand[]> {
+  const filter = { kinds: ['node.wake'], states: ['INDETERMINATE'] };
+  return (await step.rows.commandsOf(step.cluster.id, filter)).map(otherOf);
+}
+
+/** A cluster without a policy has no windows; one whose policy is not at hand has unknown ones. */
+export function windowsOf({ context, cluster }: Step): readonly Window[] | null {
+  if (cluster.policy_id === null) return [];
+  const record = context.fleet().clusters.get(cluster.id);
+  return record?.policyYaml ? context.windowsOf(record.policyYaml) : null;
+}
+
+const touchesHouse: ReadonlySet<CommandKind> = new Set([
+  'node.drain',
+  'guest.migrate',
+  'guest.stop',
+  'guest.restart',
+  'guest.delete',
+]);
+
+/** Its guests, as far as one of them could be a machine we look for: most are dropped unparsed. */
+function guestsOf(record: NodeRecord, identities: readonly Identity[]): SeenGuest[] {
+  const json = record.guestFactsJson ?? '[]';
+  const marks = identities.flatMap(({ macs, systemUuid }) => [...macs, systemUuid ?? []].flat());
+  if (!marks.some((mark) => json.includes(mark))) return [];
+  return (JSON.parse(json) as GuestFacts[]).map(({ id, macs, systemUuid }) => ({
+    id,
+    macs,
+    systemUuid,
+    addresses: null,
+  }));
+}
+
+function seenNodes({ context }: Step): SeenNode[] {
+  const { clusters, nodes } = context.fleet();
+  return [...nodes.values()]
+    .filter(({ cluster }) => clusters.get(cluster)?.simulated !== true)
+    .map((record) => ({
+      cluster: record.cluster,
+      node: record.node,
+      facts: record.facts,
+      guests: guestsOf(record, context.identities),
+    }));
+}
+
+/** A guest that was named is where it is now, not where it was then. */
+const followed = ({ context }: Step, answer: HouseAnswer): HouseAnswer =>
+  answer.map((place) => {
+    const guest = place.guest && context.fleet().guests.get(`${place.cluster}/${place.guest}`);
+    return guest ? { ...place, node: guest.node } : place;
+  });
+
+export async function readHouse(step: Step): Promise<House> {
+  const text = await step.rows.setting(houseSetting);
+  const answer = text === undefined ? null : (JSON.parse(text) as HouseAnswer);
+  const { identities } = step.context;
+  return locateHouse(seenNodes(step), identities, answer && followed(step, answer));
+}
+
+const emptyHouse: House = { residents: [], unknown: [] };
+
+export const houseFor = async (step: Step, kind: CommandKind): Promise<House> =>
+  isPowerOff(kind) || touchesHouse.has(kind) ? readHouse(step) : emptyHouse;
+
+/** Nothing is asked where the limits look at now alone. */
+export async function readLoad(step: Step, node: string, limits: Limits): Promise<Load | null> {
+  if (limits.loadWindowMs === 0) return null;
+  return step.context.loadOf({ cluster: step.cluster.id, node }, limits.loadWindowMs);
+}
