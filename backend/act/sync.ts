@@ -70,13 +70,26 @@ async function introduce(step: Step, hello: Hello, hasActive: boolean): Promise<
   return isCurrent;
 }
 
+/**
+ * By its own word, in the very journal that claimed, it has not begun: then the boot ended for
+ * another reason, and what the sync says makes it refuse.
+ */
+const isUnstarted = (row: Commands, { node, body }: Hello): boolean =>
+  row.executor === node &&
+  row.started_at_ms === null &&
+  row.claim_journal_id === body.journalId &&
+  !body.openCommands.some(
+    ({ commandId, phase }) => commandId === row.id && (phase === 'started' || phase === 'finished'),
+  );
+
 const bootKinds: ReadonlySet<string> = new Set(['node.wake', 'node.shutdown', 'node.reboot']);
 
 /**
  * Another boot id than at the grant: the old boot is over, so a power-off has happened, and a
  * new one has begun, so a wake has. Counts from the grant on: a lost report changes nothing.
  */
-async function closeByBoot(step: Step, { node, body }: Hello, row: Commands): Promise<Commands> {
+async function closeByBoot(step: Step, hello: Hello, row: Commands): Promise<Commands> {
+  const { node, body } = hello;
   const isAboutNode = row.target_kind === 'node' && row.target_id === node;
   if (!isAboutNode || !bootKinds.has(row.kind) || !provableStates.includes(stateOf(row))) {
     return row;
@@ -86,6 +99,7 @@ async function closeByBoot(step: Step, { node, body }: Hello, row: Commands): Pr
     // Whoever saw it gone was mistaken: here it is, in the boot it had.
     return row.witnesses === '[]' ? row : note(step, row, { witnesses: '[]' });
   }
+  if (isUnstarted(row, hello)) return row;
   const detail = `node ${node} booted anew`;
   return witnessed(step, row, { kind: 'boot', by: node, atMs: step.nowMs, detail });
 }

@@ -5,7 +5,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { Submission } from '../../../backend/act/planned.ts';
 import { checkInvariants, openOf } from './invariants.ts';
 import { guestSample } from '../../support/messages.ts';
-import { createWorld, type Service, type World } from './twin.ts';
+import { createWorld, noFaults, type Service, type World } from './twin.ts';
 
 let folder: string;
 beforeEach(async () => {
@@ -120,6 +120,27 @@ describe('power', () => {
     expect((await world.command(on)).state).toBe('SUCCEEDED');
     expect((await world.command(off)).state).toBe('SUCCEEDED');
     expect((await world.target('node', 'n3'))?.active_command).toBeNull();
+    await checkInvariants(world);
+  });
+
+  it('is no shutdown that has done it when a host that had not begun boots by itself', async () => {
+    const { world, service } = await running();
+    world.setFaults({ loss: 0, duplicate: 0, delayMs: 3_000 });
+    const off = await accepted(service, shutdown);
+    while ((await world.command(off)).state !== 'GRANTED') await world.clock.advance(10);
+    expect(world.effects).toEqual([]);
+    world.twin('n3').crash();
+    world.twin('n3').reboot();
+    // Its tombstone is lost at first, its hello with the new boot is not.
+    world.setFaults({ ...noFaults, loss: 1 });
+    world.twin('n3').start();
+    world.setFaults(noFaults);
+    world.twin('n3').hello();
+    await world.clock.advance(1_000);
+    expect((await world.command(off)).state).toBe('GRANTED');
+    await world.clock.advance(20_000);
+    expect((await world.command(off)).state).toBe('REJECTED');
+    expect(world.effects).toEqual([]);
     await checkInvariants(world);
   });
 

@@ -243,7 +243,12 @@ export function createTwin(node: string, cluster: string, links: Links) {
       driver: { name: 'memory', version: null, simulated: true, capabilities: everyKind },
       facts: factsOf(node),
       guests: null,
-      openCommands: [],
+      openCommands: [...journal].map(([commandId, { phase, n }]) => ({
+        commandId,
+        n,
+        handle: null,
+        phase: phase === 'claiming' || phase === 'granted' ? 'received' : phase,
+      })),
       wakeTableVersion: null,
       localHold: false,
     });
