@@ -84,7 +84,8 @@ function qdeviceOf(status: PvecmStatus): QuorumFacts['qdevice'] {
   const flags = status.members.find(({ isLocal }) => isLocal)?.qdeviceFlags ?? [];
   const alive = flags.includes('A');
   const voting = flags.includes('V');
-  return { votes: status.qdeviceVotes, alive, voting, seenAgeMs: null };
+  // Seen by this very look; an unknown age would make every guard take it for dead.
+  return { votes: status.qdeviceVotes, alive, voting, seenAgeMs: 0 };
 }
 
 /** Who is online comes from the membership, what an absent node would vote from its block. */

@@ -379,7 +379,7 @@ ${table}
       votes: deviceVotes,
       alive,
       voting,
-      seenAgeMs: null,
+      seenAgeMs: 0,
     });
   });
 
