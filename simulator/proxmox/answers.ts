@@ -2,7 +2,9 @@
  * `pvesh get`: what the fake cluster answers to each path, in the shapes of PVE 9. Looks only.
  * Flags are numbers in some places and strings in others because the real ones are.
  */
-import type { WorldGuest, WorldNode } from '../world/model.ts';
+import { wantedRatio } from '../world/load.ts';
+import { type WorldGuest, type WorldNode, worldTimeMs } from '../world/model.ts';
+import { sampleNode } from '../world/sample.ts';
 import { configOf, lockIn } from './config.ts';
 import { haCurrent, haStateOf, managerStatus, without } from './ha-answers.ts';
 import {
@@ -27,6 +29,17 @@ const uptimeOf = (pve: Pve, guest: WorldGuest): number =>
     ? Math.max(0, Math.floor((pve.live.nowMs() - guest.startedAtMs) / 1000))
     : 0;
 
+/** What pvestatd saw: the share of its own cpus that the guest asks for. */
+const demandRatio = (pve: Pve, guest: WorldGuest): number =>
+  guest.forcedRatio ?? wantedRatio(guest.spec.load, worldTimeMs(pve.live.world, pve.live.nowMs()));
+
+/** Counters since the start of the guest, in bytes. */
+function countersOf(pve: Pve, { startedAtMs, cpuCount }: WorldGuest): Record<string, number> {
+  const ranMs = Math.max(0, pve.live.nowMs() - startedAtMs);
+  const of = (bytesPerSecond: number) => Math.round((ranMs / 1000) * bytesPerSecond * cpuCount);
+  return { netin: of(2_000), netout: of(1_000), diskread: of(500), diskwrite: of(4_000) };
+}
+
 const guestRow = (pve: Pve, guest: WorldGuest) =>
   without({
     id: `${typeOf(guest)}/${guest.spec.id}`,
@@ -37,7 +50,8 @@ const guestRow = (pve: Pve, guest: WorldGuest) =>
     name: guest.spec.name,
     tags: guest.spec.tags.join(';'),
     template: 0,
-    cpu: 0.02,
+    cpu: statusOf(guest) === 'running' ? demandRatio(pve, guest) : 0,
+    ...(statusOf(guest) === 'running' ? countersOf(pve, guest) : {}),
     maxcpu: guest.cpuCount,
     mem: statusOf(guest) === 'running' ? guest.memoryBytes / 2 : 0,
     maxmem: guest.memoryBytes,
@@ -46,6 +60,12 @@ const guestRow = (pve: Pve, guest: WorldGuest) =>
     hastate: haStateOf(pve, guest),
   });
 
+function figuresOf(pve: Pve, node: WorldNode): Record<string, number> {
+  const { cpuRatio, memoryUsedBytes } = sampleNode(pve.live.world, node, pve.live.nowMs()).node;
+  const uptime = Math.max(0, Math.floor((pve.live.nowMs() - node.bootedAtMs) / 1000));
+  return { cpu: cpuRatio ?? 0, mem: memoryUsedBytes ?? 0, disk: node.spec.diskBytes / 4, uptime };
+}
+
 const nodeRow = (pve: Pve, node: WorldNode) => ({
   id: `node/${node.spec.node}`,
   type: 'node',
@@ -53,6 +73,8 @@ const nodeRow = (pve: Pve, node: WorldNode) => ({
   status: isUp(node) ? 'online' : 'offline',
   maxcpu: node.spec.cpuCount,
   maxmem: node.spec.memoryBytes,
+  maxdisk: node.spec.diskBytes,
+  ...(isUp(node) ? figuresOf(pve, node) : {}),
   level: '',
   'cgroup-mode': 2,
   ...(pve.maintenance.has(node.spec.node) ? { hastate: 'maintenance' } : {}),

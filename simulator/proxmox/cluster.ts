@@ -14,7 +14,7 @@ import { createPve, nodesOf, type Pve } from './pve.ts';
 import { type ProxmoxServer, serveProxmox } from './server.ts';
 import { nodeTree, type Tree } from './tree.ts';
 
-export type LoggedEffect = Effect & { tool: ToolName; argv: string[] };
+export type LoggedEffect = Effect & { tool: ToolName | 'api'; argv: string[] };
 
 export type FakeCluster = {
   id: string;

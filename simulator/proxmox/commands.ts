@@ -126,7 +126,7 @@ function jobOf(asked: Asked, guest: WorldGuest, tool: 'qm' | 'pct'): Job | undef
   }
 }
 
-async function guestTool(asked: Asked, tool: 'qm' | 'pct'): Promise<void> {
+export async function guestTool(asked: Asked, tool: 'qm' | 'pct'): Promise<void> {
   const { pve, here, words } = asked;
   const [command = '', vmid = ''] = words;
   const guest = guestOn(here, tool === 'qm' ? 'qemu' : 'lxc', vmid);
@@ -138,7 +138,7 @@ async function guestTool(asked: Asked, tool: 'qm' | 'pct'): Promise<void> {
   return runTask(asked, job);
 }
 
-async function shutNodeDown({ pve, here, voice, words }: Asked): Promise<void> {
+export async function shutNodeDown({ pve, here, voice, words }: Asked): Promise<void> {
   const name = /^\/nodes\/([^/]+)\/status$/.exec(words[1] ?? '')?.[1] ?? '';
   const node = nodeOf(pve, name);
   requireReachable(here, node);

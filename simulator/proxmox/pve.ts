@@ -47,6 +47,8 @@ export type Pve = {
   /** What `ethtool` says of a node's link: `g`, or `d` for disabled. */
   wakeOn: (node: string) => string;
   faultOf: (call: Call) => Fault | undefined;
+  /** `line`: method and path; of `fail` the exit code is the HTTP status. */
+  apiFaultOf: (request: { node: string; line: string }) => Fault | undefined;
   /** Something that the files of a node show has changed. */
   onChange: () => void;
 };
@@ -65,6 +67,7 @@ export const createPve = (live: LiveWorld, clusterId: string, clock: Clock): Pve
   qdevice: null,
   wakeOn: () => 'g',
   faultOf: () => undefined,
+  apiFaultOf: () => undefined,
   onChange: () => undefined,
 });
 

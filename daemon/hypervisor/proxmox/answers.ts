@@ -19,6 +19,14 @@ const ResourceGuest = z.object({
   lock: optional(text),
   hastate: optional(text),
   uptime: optional(Amount),
+  cpu: optional(Numeric),
+  maxcpu: optional(Numeric),
+  mem: optional(Amount),
+  maxmem: optional(Amount),
+  diskread: optional(Amount),
+  diskwrite: optional(Amount),
+  netin: optional(Amount),
+  netout: optional(Amount),
   tags: text.optional().transform(tagsOf),
 });
 const ResourceNode = z.object({
@@ -26,6 +34,13 @@ const ResourceNode = z.object({
   node: text,
   status: text,
   hastate: optional(text),
+  uptime: optional(Amount),
+  cpu: optional(Numeric),
+  maxcpu: optional(Numeric),
+  mem: optional(Amount),
+  maxmem: optional(Amount),
+  disk: optional(Amount),
+  maxdisk: optional(Amount),
 });
 const ResourceStorage = z.object({
   type: z.literal('storage'),

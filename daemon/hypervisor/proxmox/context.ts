@@ -30,7 +30,11 @@ export type Context = {
 
 const runsMax = 64;
 
-export function remember({ runs }: Context, commandId: string, startedAtMs: number): Run {
+export function remember(
+  { runs }: Pick<Context, 'runs'>,
+  commandId: string,
+  startedAtMs: number,
+): Run {
   const run: Run = { startedAtMs, hasEnded: false };
   runs.set(commandId, run);
   const [oldest] = runs.keys();

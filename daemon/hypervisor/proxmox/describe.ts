@@ -57,7 +57,7 @@ async function quorum({ toolbox, host }: Context): Promise<NodeFacts['quorum']> 
 const calm = (bytes: number | null): number | null =>
   bytes === null ? null : Math.round(bytes / 2 ** 30) * 2 ** 30;
 
-const storagesOf = (resources: Resources | null, pveNode: string): NodeFacts['storages'] =>
+export const storagesOf = (resources: Resources | null, pveNode: string): NodeFacts['storages'] =>
   resources &&
   resources.storages
     .filter(({ node }) => node === pveNode)
@@ -105,7 +105,7 @@ async function withWake(
 }
 
 /** Members that see every storage of the guest; whether it may really go there is asked then. */
-function allowedNodes(
+export function allowedNodes(
   { disks }: GuestFacts,
   resources: Resources | null,
   pveNode: string,

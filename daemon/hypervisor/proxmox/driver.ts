@@ -15,7 +15,7 @@ import { attach, perform } from './effects.ts';
 import { type GuestReading, sampleGuest } from './guest-sampling.ts';
 import { createHostFiles, type LocalGuest } from './host-files.ts';
 import { endMaintenance } from './maintenance.ts';
-import { observe } from './observe.ts';
+import { type Looking, observe } from './observe.ts';
 import type { Members } from './pmxcfs.ts';
 import { createSlowAnswers, type Slow } from './slow-answers.ts';
 import { createToolbox, hostTools, type ToolPaths } from './toolbox.ts';
@@ -177,6 +177,12 @@ export function createProxmoxHypervisor(options: ProxmoxOptions): Hypervisor {
     runs: new Map(),
   };
   const kept: Kept = { readings: new Map(), bornAtMs: new Map(), hasSampled: false };
+  const looking: Looking = {
+    placement: () => context.host.placement(),
+    get: (...question) => toolbox.get(...question),
+    runs: context.runs,
+    clock,
+  };
   return {
     nodes: () => [node],
     describe: () => describe(context),
@@ -184,7 +190,7 @@ export function createProxmoxHypervisor(options: ProxmoxOptions): Hypervisor {
     perform: (work, workContext) => perform(context, work, workContext),
     attach: (work, handle, workContext) => attach(context, work, { handle, workContext }),
     undo: (_work, handle, workContext) => endMaintenance(context, handle, workContext.signal),
-    observe: (work) => observe(context, work),
+    observe: (work) => observe(looking, work),
     close: async () => toolbox.close(),
   };
 }

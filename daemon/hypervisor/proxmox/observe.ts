@@ -6,9 +6,11 @@
 import type { CommandArgs } from '../../../broker/contract/command.ts';
 import type { Observation, Work } from '../port.ts';
 import { CurrentStatus, Pending } from './answers.ts';
-import { type Context, nodeIdOf, type Run } from './context.ts';
+import type { Clock } from '../../../broker/contract/ports.ts';
+import { nodeIdOf, type Run } from './context.ts';
 import { cpuCountMax, mebibyte } from './guest-config.ts';
 import type { GuestType } from './pmxcfs.ts';
+import type { Toolbox } from './toolbox.ts';
 import { propertiesOf } from './scalars.ts';
 
 const seen = (detail: string): Observation => ({ postcondition: true, detail });
@@ -16,6 +18,15 @@ const unseen = (detail: string): Observation => ({ postcondition: null, detail }
 const denied = (detail: string): Observation => ({ postcondition: false, detail });
 const judged = (holds: boolean, detail: string): Observation =>
   holds ? seen(detail) : denied(detail);
+
+/** What is needed to look, by whatever way the hypervisor is asked. */
+export type Looking = {
+  /** Where each guest is; null when nobody could tell. */
+  placement(): Promise<ReadonlyMap<string, { node: string; type: GuestType }> | null>;
+  get: Toolbox['get'];
+  runs: ReadonlyMap<string, Run>;
+  clock: Clock;
+};
 
 type Found = { type: GuestType; pveNode: string; status: CurrentStatus };
 
@@ -72,39 +83,39 @@ function judgeScale(rows: Pending, type: GuestType, args: CommandArgs<'guest.sca
   return hidden ? unseen(`${hidden[0]} cannot be seen`) : seen('the guest has the wanted size');
 }
 
-async function judge(context: Context, work: Work, found: Found): Promise<Observation> {
+async function judge(looking: Looking, work: Work, found: Found): Promise<Observation> {
   const { action, target } = work;
   const { type, pveNode, status } = found;
-  const run = context.runs.get(work.commandId);
+  const run = looking.runs.get(work.commandId);
   const where = `guest ${target.id} is ${stateOf(status)} on ${pveNode}`;
   if (status.lock !== null) return unseen(`${where}, locked (${status.lock})`);
   if (action.kind === 'guest.start') return judged(stateOf(status) === 'running', where);
   if (action.kind === 'guest.stop') return judged(status.status === 'stopped', where);
   if (action.kind === 'guest.restart') {
-    return judgeRestart(status, run, context.clock.monotonicMs());
+    return judgeRestart(status, run, looking.clock.monotonicMs());
   }
   if (action.kind === 'guest.migrate') {
     return judged(nodeIdOf(pveNode) === action.args.targetNode, where);
   }
   if (action.kind !== 'guest.scale') return unseen(`this driver cannot observe ${action.kind}`);
   const path = `/nodes/${pveNode}/${type}/${target.id}/pending`;
-  const rows = await context.toolbox.get(Pending, path);
+  const rows = await looking.get(Pending, path);
   return rows === null
     ? unseen('the pending changes gave no usable answer')
     : judgeScale(rows, type, action.args);
 }
 
-export async function observe(context: Context, work: Work): Promise<Observation> {
+export async function observe(looking: Looking, work: Work): Promise<Observation> {
   const { target, commandId } = work;
   if (target.kind === 'node') return unseen(`${work.node} still answers`);
-  const place = (await context.host.placement())?.get(target.id);
+  const place = (await looking.placement())?.get(target.id);
   if (place === undefined) return unseen(`guest ${target.id} is not in the list of guests`);
   const { node: pveNode, type } = place;
   const path = `/nodes/${pveNode}/${type}/${target.id}/status/current`;
-  const status = await context.toolbox.get(CurrentStatus, path);
+  const status = await looking.get(CurrentStatus, path);
   if (status === null) return unseen(`${pveNode} said nothing of guest ${target.id}`);
-  const observation = await judge(context, work, { type, pveNode, status });
-  if (observation.postcondition !== false || context.runs.get(commandId)?.hasEnded) {
+  const observation = await judge(looking, work, { type, pveNode, status });
+  if (observation.postcondition !== false || looking.runs.get(commandId)?.hasEnded) {
     return observation;
   }
   return unseen(`${observation.detail}, but its task may still be at work`);

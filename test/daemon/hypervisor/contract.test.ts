@@ -3,13 +3,14 @@ import { join } from 'node:path';
 import { LocalPolicy } from '../../../daemon/command/local-policy.ts';
 import { createScriptRunner } from '../../../daemon/command/script-trust.ts';
 import { memoryHypervisor } from '../../../daemon/hypervisor/memory.ts';
+import { createProxmoxApiHypervisor } from '../../../daemon/hypervisor/proxmox-api/driver.ts';
 import { createProxmoxHypervisor } from '../../../daemon/hypervisor/proxmox/driver.ts';
 import { createScriptHypervisor } from '../../../daemon/hypervisor/script.ts';
 import { createSampler } from '../../../daemon/sample/sampler.ts';
 import { liveWorld } from '../../../simulator/live-world.ts';
 import { buildFleetWorld } from '../../../simulator/world/build.ts';
 import { realClock } from '../../broker/wire.ts';
-import { proxmoxRig } from '../../simulator/proxmox/rig.ts';
+import { apiOf, proxmoxRig } from '../../simulator/proxmox/rig.ts';
 import { memoryLog } from '../../support/log.ts';
 import { trustedFolder } from '../../support/trusted-folder.ts';
 import { hypervisorContract } from './contract.ts';
@@ -82,10 +83,9 @@ hypervisorContract('the programs of an administrator', async () => {
   };
 });
 
-hypervisorContract('the host driver of Proxmox VE, with fake tools', async () => {
+/** The contract knows one running and one stopped guest. */
+async function smallRig() {
   const rig = await proxmoxRig();
-  // The contract knows one running and one stopped guest.
-  const { alpha: tree } = rig.trees;
   rig.live.change((world) => {
     const spare = world.guests.get('lab/101');
     const beta = world.nodes.get('lab/beta');
@@ -95,6 +95,12 @@ hypervisorContract('the host driver of Proxmox VE, with fake tools', async () =>
     beta.guests.push(spare);
   });
   rig.pve.onChange();
+  return rig;
+}
+
+hypervisorContract('the host driver of Proxmox VE, with fake tools', async () => {
+  const rig = await smallRig();
+  const { alpha: tree } = rig.trees;
   const { alpha: tools } = rig.tools;
   if (!tools || !tree) throw new Error('the rig lacks its tools');
   const { root } = tree;
@@ -107,5 +113,22 @@ hypervisorContract('the host driver of Proxmox VE, with fake tools', async () =>
     stopped: '102',
     begun: async () => (await rig.effects()).length,
     close: () => rig.close(),
+  };
+});
+
+hypervisorContract('the API driver of Proxmox VE, with a fake API', async () => {
+  const rig = await smallRig();
+  const { api, endpoint } = await apiOf(rig);
+  const own = { nodes: ['alpha', 'beta', 'gamma'], endpoint, daemonVersion: '1', simulated: true };
+  return {
+    driver: createProxmoxApiHypervisor({ ...own, clock: realClock, log: memoryLog() }),
+    node: 'alpha',
+    running: '100',
+    stopped: '102',
+    begun: async () => (await rig.effects()).length,
+    async close() {
+      await api.close();
+      await rig.close();
+    },
   };
 });

@@ -5,6 +5,8 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { ApiEndpoint } from '../../../daemon/hypervisor/proxmox-api/client.ts';
+import { type FakeApi, serveApi } from '../../../simulator/proxmox/api/server.ts';
 import { type FakeCluster, openFakeCluster } from '../../../simulator/proxmox/cluster.ts';
 import type { ToolName } from '../../../simulator/proxmox/frames.ts';
 import { type LiveWorld, liveWorld } from '../../../simulator/live-world.ts';
@@ -90,6 +92,27 @@ export async function proxmoxRig({ votes = 1, timeScale = 100 } = {}): Promise<R
       live.stop();
       await fake.close();
       await rm(folder, { recursive: true, force: true });
+    },
+  };
+}
+
+export const apiSecret = '0f0f0f0f-1111-2222-3333-444444444444';
+
+/** The API of the rig's cluster and what a driver needs to reach it: all members, each pinned. */
+export async function apiOf(rig: Rig): Promise<{ api: FakeApi; endpoint: ApiEndpoint }> {
+  const fake = { ...rig, effects: () => [] };
+  const api = await serveApi(fake, apiSecret);
+  const names = Object.keys(api.urls);
+  return {
+    api,
+    endpoint: {
+      urls: names.map((name) => api.urls[name] ?? ''),
+      tokenId: 'kr@pve!kernreaktor',
+      tokenSecret: apiSecret,
+      fingerprints: names.map((name) =>
+        (api.certificates[name]?.fingerprint ?? '').replaceAll(':', '').toLowerCase(),
+      ),
+      ca: null,
     },
   };
 }

@@ -43,10 +43,24 @@ async function open(options: Parameters<typeof openHouse>[0]) {
   });
   await untilHeard(home, (method, path) => api.send(method, path));
   const command = (id: string): Promise<Command> => api.get(`commands/${id}`);
+  /** Once the guards know enough of a house that has just begun; the last refusal is told. */
   const submit = async (wish: object): Promise<string> => {
-    const answer = await api.post<Command>('commands', { cluster: 'pve-1', args: {}, ...wish });
-    expect(answer.body).toMatchObject({ id: expect.any(String) });
-    return answer.body.id;
+    let last = '';
+    let id = '';
+    await until(
+      async () => {
+        const answer = await api.post<Command>('commands', { cluster: 'pve-1', args: {}, ...wish });
+        expect(answer.body).toMatchObject({ id: expect.any(String) });
+        const { state, stateReason } = await command(answer.body.id);
+        last = stateReason ?? '';
+        id = answer.body.id;
+        return state !== 'REJECTED';
+      },
+      { withinMs: 60_000 },
+    ).catch((error: unknown) => {
+      throw new Error(`${String(error)}: ${last}`);
+    });
+    return id;
   };
   const outcome = async (id: string): Promise<Command> => {
     const open = new Set(['PLANNED', 'QUEUED', 'OFFERED', 'GRANTED', 'RUNNING', 'VERIFYING']);

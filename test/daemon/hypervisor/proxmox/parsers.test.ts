@@ -81,7 +81,7 @@ describe('cluster/resources', () => {
       },
     ]);
     expect(guests).toEqual([]);
-    expect(nodes).toEqual([
+    expect(nodes).toMatchObject([
       { type: 'node', node: 'alpha', status: 'online', hastate: 'maintenance' },
     ]);
     expect(storages[0]).toMatchObject({ shared: true, disk: 5, maxdisk: 10, plugintype: null });

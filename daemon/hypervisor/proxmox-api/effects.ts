@@ -1,0 +1,196 @@
+/**
+ * Carries one command on a guest out and follows its worker to the end. The API names the worker
+ * at once, so it is handed over before anything else; a request that HA only queues is followed to
+ * the real one. Nothing here is ever begun twice, and `attach` begins nothing at all.
+ */
+import type { Performed, Work, WorkContext } from '../port.ts';
+import { TaskList, TaskStatus } from '../proxmox/answers.ts';
+import { nodeIdOf, pause, remember, type Run } from '../proxmox/context.ts';
+import { isOwnedByBalancer, serviceOf } from '../proxmox/ha.ts';
+import { MigrateCheck, obstacleTo } from '../proxmox/migrate-check.ts';
+import { type Call, planGuest } from '../proxmox/plan.ts';
+import { ConfigAnswer } from '../proxmox/pmxcfs.ts';
+import { notStarted } from '../proxmox/power-off.ts';
+import { endOf, parseUpid, realTypesOf, type Upid } from '../proxmox/tasks.ts';
+import { type Params, PveApiError, type Question } from './client.ts';
+import { type Context, guestRowOf, rowOf } from './context.ts';
+
+const lookEveryMs = 500;
+const queuedMaxMs = 180_000;
+
+/** The tool call of a plan as a request: the same words, since the tools are made of the API. */
+export function requestOf({ argv }: Call, path: string): Question {
+  const [command = '', , ...rest] = argv;
+  const params: Record<string, string> = {};
+  if (command === 'migrate') params['target'] = rest.shift() ?? '';
+  for (let at = 0; at < rest.length; at += 2) {
+    const value = rest[at + 1];
+    if (value !== undefined) params[(rest[at] ?? '').slice(2)] = value;
+  }
+  if (command === 'set') return { method: 'PUT', path: `${path}/config`, params };
+  const what = command === 'migrate' ? 'migrate' : `status/${command}`;
+  return { method: 'POST', path: `${path}/${what}`, params };
+}
+
+type Ready = { ok: true; question: Question; pveNode: string } | { ok: false; why: string };
+
+async function precheck(
+  { api }: Context,
+  { action }: Work,
+  { path, target }: { path: string; target: string },
+): Promise<string | undefined> {
+  if (action.kind !== 'guest.migrate') return undefined;
+  const params: Params = { target };
+  const check = await api.get(MigrateCheck, `${path}/migrate`, { params });
+  const { withLocalDisks } = action.args;
+  return obstacleTo(check, { target, withLocalDisks });
+}
+
+async function plan(context: Context, work: Work): Promise<Ready> {
+  const { api, cluster, migrationBytesPerSecond } = context;
+  const { action, target, node } = work;
+  cluster.expire();
+  const look = await cluster.look(0);
+  const row = guestRowOf(look, target.id);
+  if (!row || nodeIdOf(row.node) !== node) {
+    return { ok: false, why: `guest ${target.id} is not on this node` };
+  }
+  const path = `/nodes/${row.node}/${row.type}/${row.vmid}`;
+  const config = await api.get(ConfigAnswer, `${path}/config`);
+  const lock = config.get('lock') ?? row.lock;
+  if (lock) return { ok: false, why: `guest ${target.id} is locked (${lock})` };
+  const wanted = action.kind === 'guest.migrate' ? action.args.targetNode : node;
+  const targetName = rowOf(look, wanted)?.node ?? wanted;
+  const isRunning = row.status !== 'stopped';
+  const guest = { vmid: row.vmid, type: row.type, config, isRunning };
+  const planned = planGuest(guest, action, { targetName, migrationBytesPerSecond });
+  if (!planned.ok) return planned;
+  if (action.kind === 'guest.migrate') {
+    if (look.ha === null) return { ok: false, why: 'nobody can tell who moves the guest' };
+    if (isOwnedByBalancer(look.ha.options, serviceOf(look.ha.services, row.vmid))) {
+      const why = 'the balancer of the HA scheduler itself moves this guest';
+      return { ok: false, why: `${why} (crs: ha-auto-rebalance)` };
+    }
+  }
+  const why = await precheck(context, work, { path, target: targetName });
+  if (why !== undefined) return { ok: false, why };
+  return { ok: true, question: requestOf(planned.call, path), pveNode: row.node };
+}
+
+type Sought = { upid: Upid; signal: AbortSignal };
+
+/** The real worker of a request that HA has queued; null when none came. */
+async function awaitReal(context: Context, { upid, signal }: Sought): Promise<Upid | null> {
+  const { api, clock } = context;
+  const types = realTypesOf(upid.type) ?? [];
+  const untilMs = clock.monotonicMs() + queuedMaxMs;
+  const params = { vmid: upid.id, since: String(upid.startedAtSeconds), source: 'all' };
+  while (!signal.aborted && clock.monotonicMs() < untilMs) {
+    const listed = api.get(TaskList, `/nodes/${upid.node}/tasks`, { params });
+    const tasks = await listed.catch(() => []);
+    const real = tasks.find(({ type }) => types.includes(type));
+    const parsed = real && parseUpid(real.upid);
+    if (parsed) return parsed;
+    await pause(clock, lookEveryMs, signal);
+  }
+  return null;
+}
+
+async function follow(
+  context: Context,
+  { upid, run }: { upid: Upid; run: Run },
+  workContext: WorkContext,
+): Promise<Performed> {
+  const { signal } = workContext;
+  const { api, clock } = context;
+  let real = upid;
+  if (realTypesOf(upid.type) !== undefined) {
+    const found = await awaitReal(context, { upid, signal });
+    if (found === null) {
+      return { exitCode: null, detail: 'HA queued it; no task of it was seen', output: '' };
+    }
+    real = found;
+    await workContext.onHandle(real.upid);
+  }
+  const path = `/nodes/${real.node}/tasks/${real.upid}/status`;
+  while (!signal.aborted) {
+    // A member that is away for a moment says nothing of the worker.
+    const status = await api.get(TaskStatus, path).catch(() => null);
+    const end = status ? endOf(status) : undefined;
+    if (end !== undefined) {
+      run.hasEnded = true;
+      const detail = `${real.type}: ${end.detail}`;
+      return { exitCode: end.isOk ? 0 : 1, detail, output: '' };
+    }
+    await pause(clock, lookEveryMs, signal);
+  }
+  return { exitCode: null, detail: 'given up before its task ended', output: '' };
+}
+
+/** Whether an error says that nothing began. */
+const isRefusal = (error: unknown): error is PveApiError =>
+  error instanceof PveApiError && error.code !== 'KR_PVE_UNCLEAR';
+
+async function start(
+  context: Context,
+  { ready, run }: { ready: Ready & { ok: true }; run: Run },
+  workContext: WorkContext,
+): Promise<Performed> {
+  const { signal } = workContext;
+  let name: string | null;
+  try {
+    name = await context.api.send({ ...ready.question, signal });
+  } catch (error) {
+    if (isRefusal(error)) {
+      run.hasEnded = true;
+      return { exitCode: 1, detail: error.message, output: '' };
+    }
+    const why = error instanceof Error ? error.message : String(error);
+    return { exitCode: null, detail: `no answer to its start: ${why}`, output: '' };
+  }
+  const upid = name === null ? null : parseUpid(name);
+  if (upid === null) {
+    run.hasEnded = true;
+    return { exitCode: 0, detail: `${ready.question.method} done`, output: name ?? '' };
+  }
+  await workContext.onHandle(upid.upid);
+  return follow(context, { upid, run }, workContext);
+}
+
+export async function perform(
+  context: Context,
+  work: Work,
+  workContext: WorkContext,
+): Promise<Performed> {
+  const run = remember(context, work.commandId, context.clock.monotonicMs());
+  const ready = await plan(context, work).catch((error: unknown): Ready => {
+    return { ok: false, why: error instanceof Error ? error.message : String(error) };
+  });
+  if (!ready.ok || workContext.signal.aborted) {
+    run.hasEnded = true;
+    return notStarted(ready.ok ? 'it was given up before' : ready.why);
+  }
+  try {
+    return await start(context, { ready, run }, workContext);
+  } finally {
+    context.cluster.expire();
+  }
+}
+
+/** Joins a worker that began before a restart of this process. */
+export async function attach(
+  context: Context,
+  work: Work,
+  { handle, workContext }: { handle: string; workContext: WorkContext },
+): Promise<Performed> {
+  const upid = parseUpid(handle);
+  if (upid === null) return { exitCode: null, detail: `${handle} names no task`, output: '' };
+  const { clock, cluster } = context;
+  const ageMs = Math.max(0, clock.wallMs() - upid.startedAtSeconds * 1000);
+  const run = remember(context, work.commandId, clock.monotonicMs() - ageMs);
+  try {
+    return await follow(context, { upid, run }, workContext);
+  } finally {
+    cluster.expire();
+  }
+}
