@@ -6,6 +6,9 @@ import { type Database, openDatabase, StoreUnavailable } from '../../backend/sto
 import { mariadbBacking } from '../../backend/store/sql/mariadb.ts';
 import { memoryLog } from '../support/log.ts';
 import { type Server, startMariadb, until } from '../support/servers.ts';
+import { commandStoreContract } from './command-store.contract.ts';
+import { controlRowsContract } from './control-rows.contract.ts';
+import { sqlBench } from './sql-bench.ts';
 import { sqlContract } from './sql.contract.ts';
 
 const openUrl = (url: string): Promise<Database> =>
@@ -250,3 +253,9 @@ async function forward(target: number) {
     },
   };
 }
+
+describe('the command store on MariaDB', () => {
+  const open = async () => sqlBench(await openUrl(server.url), await openUrl(server.url));
+  commandStoreContract(open);
+  controlRowsContract(open);
+});

@@ -6,6 +6,9 @@ import { sql } from 'kysely';
 import { afterAll, describe, expect, it } from 'vitest';
 import { type Database, openDatabase, StoreUnavailable } from '../../backend/store/sql/database.ts';
 import { memoryLog } from '../support/log.ts';
+import { commandStoreContract } from './command-store.contract.ts';
+import { controlRowsContract } from './control-rows.contract.ts';
+import { sqlBench } from './sql-bench.ts';
 import { sqlContract } from './sql.contract.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'kr-sqlite-'));
@@ -17,6 +20,17 @@ const openFile = (file: string): Promise<Database> =>
 describe('SQL on node:sqlite', () => {
   const file = join(folder, 'store', 'kernreaktor.db');
   sqlContract(async () => ({ database: await openFile(file), reopen: () => openFile(file) }));
+});
+
+describe('the command store on node:sqlite', () => {
+  const file = join(folder, 'commands', 'kernreaktor.db');
+  // One process has one connection to it; a second one would be a backup tool's.
+  const open = async () => {
+    const database = await openFile(file);
+    return sqlBench(database, database);
+  };
+  commandStoreContract(open);
+  controlRowsContract(open);
 });
 
 describe('the embedded store', () => {

@@ -1,0 +1,56 @@
+/** Tried wakes, campaigns, the watch over the engine and settings of the command store, in memory. */
+import type { ControlReads, ControlRows } from '../../backend/store/control-rows.ts';
+import type { Memory } from './memory-store-rows.ts';
+
+const proofsMax = 64;
+
+/** Newest first; of the same moment the later id. */
+const newest =
+  <T extends { id: string }>(atMs: (row: T) => number) =>
+  (a: T, b: T): number =>
+    atMs(b) - atMs(a) || (a.id < b.id ? 1 : -1);
+
+export const controlReads = ({ tables }: Memory): ControlReads => ({
+  runningCampaigns: async () =>
+    [...tables.campaigns.rows.values()]
+      .filter(({ state }) => state === 'running')
+      .sort((a, b) => a.started_at_ms - b.started_at_ms)
+      .map(({ id, cluster, node }) => ({ id, cluster, node })),
+  newestCampaign: async (key) =>
+    [...tables.campaigns.rows.values()]
+      .filter(({ cluster, node }) => cluster === key.cluster && node === key.id)
+      .sort(newest(({ started_at_ms }) => started_at_ms))[0],
+  wakeProofs: async (key) =>
+    [...tables.proofs.rows.values()]
+      .filter(({ cluster, node }) => cluster === key.cluster && node === key.id)
+      .sort(newest(({ created_at_ms }) => created_at_ms))
+      .slice(0, proofsMax),
+  setting: async (name) => tables.settings.get(name)?.value,
+});
+
+export const controlRows = (memory: Memory): ControlRows => {
+  const { proofs, campaigns, shadows, settings } = memory.tables;
+  return {
+    ...controlReads(memory),
+    insertWakeProof: async (row) => proofs.insert(row),
+    campaign: async (id) => campaigns.get(id),
+    insertCampaign: async (row) => campaigns.insert(row),
+    async updateCampaign({ id, ver }, patch) {
+      const was = campaigns.get(id);
+      if (was?.ver !== ver) return false;
+      campaigns.update(was, { ...patch, ver: ver + 1 });
+      return true;
+    },
+    shadowRun: async (cluster, kind) => shadows.get(`${cluster} ${kind}`),
+    async putShadowRun(row) {
+      const was = shadows.get(`${row.cluster} ${row.kind}`);
+      if (was) shadows.update(was, { ...row, ver: was.ver + 1 });
+      else shadows.insert({ ...row, ver: 1 });
+    },
+    async putSetting(name, value) {
+      const was = settings.get(name);
+      if (was) settings.update(was, { value, ver: was.ver + 1 });
+      else settings.insert({ name, value, ver: 1 });
+    },
+  };
+};
