@@ -10,8 +10,8 @@ import { verifyChain } from '../../backend/audit/chain.ts';
 import { type Database, openDatabase } from '../../backend/store/sql/database.ts';
 import type { CommandHistory, Commands, Schema } from '../../backend/store/sql/schema.ts';
 import { type CommandState, isTerminal } from '../../broker/contract/command.ts';
+import { pauseMs } from './experiment.ts';
 import { memoryLog } from './log.ts';
-import { until } from './servers.ts';
 
 /** One line of an effect log that is about a command. */
 export type Began = { commandId: string | null; effect: string };
@@ -79,21 +79,25 @@ async function judgeChains(db: Kysely<Schema>): Promise<string[]> {
 const isDecided = ({ state, alarmed_at_ms }: Pick<Commands, 'state' | 'alarmed_at_ms'>): boolean =>
   isTerminal(state as CommandState) || (state === 'INDETERMINATE' && alarmed_at_ms !== null);
 
-/** Waits until nothing is under way; INDETERMINATE counts, since its alarm comes after 5 min. */
+/**
+ * Waits until nothing is under way; INDETERMINATE counts, since its alarm comes after 5 min. What
+ * has not ended by then is the judge's to find. A store that does not answer now is asked again.
+ */
 export async function settled(
   { db }: Pick<Database, 'db'>,
   withinMs: number,
 ): Promise<{ settledMs: number }> {
   const startMs = performance.now();
-  await until(
-    async () => {
-      const rows = await db.selectFrom('commands').select('state').distinct().execute();
-      return rows.every(
-        ({ state }) => isTerminal(state as CommandState) || state === 'INDETERMINATE',
-      );
-    },
-    { withinMs, what: 'the end of every command' },
-  ).catch(() => undefined);
+  const isOver = async (): Promise<boolean> => {
+    const rows = await db.selectFrom('commands').select('state').distinct().execute();
+    return rows.every(
+      ({ state }) => isTerminal(state as CommandState) || state === 'INDETERMINATE',
+    );
+  };
+  while (performance.now() - startMs < withinMs) {
+    if (await isOver().catch(() => false)) break;
+    await pauseMs(50);
+  }
   return { settledMs: Math.round(performance.now() - startMs) };
 }
 

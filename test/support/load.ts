@@ -7,7 +7,14 @@ import { randomUUID } from 'node:crypto';
 import { chance, pauseMs } from './experiment.ts';
 import type { Stack } from './stack.ts';
 
-type Guest = { cluster: string; id: string; node: string; state: string; cpuCount: number | null };
+type Guest = {
+  cluster: string;
+  id: string;
+  kind: string;
+  node: string;
+  state: string;
+  cpuCount: number | null;
+};
 type Node = { cluster: string; id: string; online: boolean };
 
 export type Load = {
@@ -65,7 +72,7 @@ export function startLoad(stack: Stack, options: LoadOptions): Load {
     if (kind === 'guest.migrate' && !target) return undefined;
     const args =
       kind === 'guest.migrate'
-        ? { targetNode: target?.id }
+        ? { targetNode: target?.id, ...(guest.kind === 'container' && { online: false }) }
         : kind === 'guest.scale'
           ? { cpuCount: (guest.cpuCount ?? 1) === 1 ? 2 : 1 }
           : {};
