@@ -26,9 +26,17 @@ import {
   type StateAnswer,
   type Statement,
 } from './orders.ts';
+import {
+  endProving,
+  type NodeAt,
+  type ProveOrder,
+  proveWake,
+  type Stood,
+  wakeStanding,
+} from './prove-orders.ts';
 import { createReach } from './reach.ts';
 import { answer, type Refused } from './refusal.ts';
-import { relayOnce, sweepOnce } from './rounds.ts';
+import { proveOnce, relayOnce, sweepOnce } from './rounds.ts';
 import type { Signer } from './signer.ts';
 import type { CommandEvent, Context, Counters } from './step.ts';
 import type { Submission } from './planned.ts';
@@ -61,6 +69,10 @@ export type Commands = {
   approve(id: string, actor: string): Promise<StateAnswer>;
   resolve(id: string, statement: Statement): Promise<StateAnswer>;
   confirmJournal(at: { cluster: string; node: string }, actor: string): Promise<Confirmed>;
+  /** Begins to show, with a person at hand, that a node comes back when it is woken. */
+  proveWake(order: ProveOrder): Promise<({ ok: true } & Stood) | Refused>;
+  wakeStanding(at: NodeAt): Promise<({ ok: true } & Stood) | Refused>;
+  endProving(at: NodeAt, actor: string): Promise<({ ok: true } & Stood) | Refused>;
   setHold(order: HoldOrder): Promise<{ ok: true } | Refused>;
   /** HOLD of everything, as last read. */
   isHeld(): boolean;
@@ -150,6 +162,7 @@ function createLoops(context: Context, holds: HoldView) {
       if (link.isConnected() && !wasConnected) publishServer(context, holds.now);
       wasConnected = link.isConnected();
       await sweepOnce(context, holds.now);
+      await proveOnce(context);
     },
   });
   const renewal = createLoop({
@@ -189,6 +202,13 @@ export function createCommands(deps: CommandsDeps): Commands {
     },
     resolve: (id, statement) => resolve(context, id, statement),
     confirmJournal: (at, actor) => confirmJournal(context, at, actor),
+    async proveWake(order) {
+      const begun = await proveWake(context, order);
+      sweep.wake();
+      return begun;
+    },
+    wakeStanding: (at) => wakeStanding(context, at),
+    endProving: (at, actor) => endProving(context, at, actor),
     setHold: (order) =>
       answer(async () => {
         holds.now = await setHold(context, order);

@@ -105,8 +105,8 @@ const spent = ({ name, slots, windowMs, rule }: Bucket): Denial => ({
   wayOut: 'wait, and send it again; the limits of the cluster may be changed within their bounds',
 });
 
-/** Takes every token the command needs, or none and says why. */
-export async function takeTokens(step: Step, row: Taker): Promise<Denial | null> {
+/** A free token of every kind the command needs, or what there is none of. */
+async function freeTokens(step: Step, row: Taker): Promise<Slot[] | Denial> {
   if (isPowerOff(row.kind)) {
     const inFlight = await powerOffsInFlight(step, row);
     const max = powerOffsMax(step);
@@ -118,6 +118,19 @@ export async function takeTokens(step: Step, row: Taker): Promise<Denial | null>
     if (!slot) return spent(bucket);
     slots.push(slot);
   }
+  return slots;
+}
+
+/** What would be said of the command now; nothing is taken. */
+export async function lookAtTokens(step: Step, row: Taker): Promise<Denial | null> {
+  const found = await freeTokens(step, row);
+  return Array.isArray(found) ? null : found;
+}
+
+/** Takes every token the command needs, or none and says why. */
+export async function takeTokens(step: Step, row: Taker): Promise<Denial | null> {
+  const slots = await freeTokens(step, row);
+  if (!Array.isArray(slots)) return slots;
   for (const slot of slots) await take(step, slot);
   if (slots.length > 0) await forget(step);
   return null;

@@ -4,6 +4,7 @@
  */
 import type { Holds } from './hold.ts';
 import { isPassing } from './loop.ts';
+import { proveCluster } from './proving.ts';
 import { readDue as readOffers, relayCluster } from './relay.ts';
 import type { Context } from './step.ts';
 import { readDue, sweepCluster } from './sweep.ts';
@@ -47,6 +48,16 @@ export async function sweepOnce(context: Context, holds: Holds): Promise<void> {
     ),
   );
 }
+
+/** Every campaign is looked at in each round: what it waits for may be over. */
+export const proveOnce = async (context: Context): Promise<void> =>
+  forLed(context, await context.store.reads.runningCampaigns(), (cluster, rows) =>
+    proveCluster(
+      context,
+      cluster,
+      rows.map(({ id }) => id),
+    ),
+  );
 
 export const relayOnce = async (context: Context): Promise<void> =>
   forLed(context, await readOffers(context), (cluster, due) => relayCluster(context, cluster, due));

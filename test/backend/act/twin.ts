@@ -316,6 +316,7 @@ const factsOf = (node: string): NodeFacts =>
   NodeFacts.parse({
     links: [{ name: 'eth0', mac: macOf(node), broadcast: '192.168.1.255', wakeOnMagic: true }],
     cpuVendor: 'GenuineIntel',
+    kernel: '6.14.0-twin',
     hypervisorVersion: 'memory 1',
     roles: [],
     busy: [],
