@@ -21,7 +21,8 @@ import {
 import { asyncapiYaml } from './broker/asyncapi.ts';
 import { readBrokerConfig } from './broker/config.ts';
 import { startBrokerProcess } from './broker/main.ts';
-import { detectHypervisor, type DaemonConfig, type Role, roles } from './daemon/config.ts';
+import { type DaemonConfig, type Role, roles } from './daemon/config.ts';
+import { detectHypervisor } from './daemon/hypervisor/choice.ts';
 import { credentialPath, readCredential } from './daemon/link/credential.ts';
 import { type RunningDaemon, startDaemon } from './daemon/main.ts';
 import {

@@ -3,7 +3,7 @@
  * once; every problem is listed at once with its field and the way out. Each KR_X may come as
  * KR_X_FILE. Secrets are never printed.
  */
-import { existsSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { isAbsolute, join, resolve } from 'node:path';
 import { LineCounter, parseDocument } from 'yaml';
@@ -15,10 +15,13 @@ import {
   sampleIntervalMaxMs,
   sampleIntervalMinMs,
 } from '../broker/contract/limits.ts';
-import type { LxdEndpoint } from './hypervisor/lxd/api.ts';
-import { findLxd, LxdSettings } from './hypervisor/lxd/settings.ts';
-import { hostTools } from './hypervisor/proxmox/toolbox.ts';
-import { type ScriptConfig, scriptActions } from './hypervisor/script.ts';
+import {
+  chooseDriver,
+  type DriverChoice,
+  driverEnvironment,
+  driverFile,
+  type DriverSources,
+} from './hypervisor/choice.ts';
 import { readSecret } from './waker/secret.ts';
 import { secretFilesOf, WakersByNode } from './waker/settings.ts';
 
@@ -33,6 +36,7 @@ const Token = z
   );
 
 const Settings = z.object({
+  ...driverEnvironment,
   KR_MQTT_URL: z.url({
     protocol: /^(mqtts?|wss?)$/,
     error: 'name the broker, for example mqtts://server.example:8883',
@@ -61,31 +65,14 @@ const Settings = z.object({
 /** Stands where an executor has no server to name; nothing ever connects to it. */
 const noServer = 'mqtt://localhost';
 
-const program = z.string().refine(isAbsolute, 'write the absolute path of a program');
-
-const HypervisorName = z.enum(['proxmox', 'lxd', 'script', 'host'], {
-  error: 'use proxmox, lxd, script or host',
-});
-type HypervisorName = z.infer<typeof HypervisorName>;
-
-const DaemonFile = z.strictObject({
-  hypervisor: HypervisorName.optional(),
-  script: z
-    .strictObject({
-      guests: program,
-      probe: program.optional(),
-      actions: z.partialRecord(z.enum(scriptActions), program).default({}),
-      queryTimeoutMs: z.int().min(100).max(60_000).default(10_000),
-    })
-    .optional(),
-  lxd: LxdSettings.optional(),
-  wakers: WakersByNode.default({}),
-});
+const DaemonFile = z.strictObject({ ...driverFile, wakers: WakersByNode.default({}) });
 type DaemonFile = z.infer<typeof DaemonFile>;
 
 export type Enrolment = { secret: string; caSha256: string | null };
 
-export type DaemonConfig = {
+/** Without `hypervisor`: `script` where programs are named, else `host`, only observed. */
+export type DaemonConfig = Partial<DriverChoice> & {
+  script: DriverChoice['script'];
   mqttUrl: string;
   cluster: string;
   node: string;
@@ -94,12 +81,6 @@ export type DaemonConfig = {
   dataDir: string;
   intervalMs: number;
   logLevel: 'debug' | 'info' | 'warn' | 'error' | 'silent';
-  /** Left out: `script` where programs are named, else `host`, which is only observed. */
-  hypervisor?: HypervisorName;
-  /** The administrator's programs; null where none are named. */
-  script: ScriptConfig | null;
-  /** Where LXD is, when it drives this host. */
-  lxd?: LxdEndpoint;
   /** Nodes that are not listed are woken by Wake on LAN. */
   wakers?: WakersByNode;
   /** Where agent and executor meet when they are two processes. */
@@ -125,16 +106,12 @@ export class DaemonConfigError extends Error {
   }
 }
 
-export type DaemonSources = {
+export type DaemonSources = DriverSources & {
   environment?: Environment;
   role?: Role;
   hostName?: string;
   /** Where daemon.yaml is looked for after the data folder. */
   systemFolder?: string;
-  /** Whose presence tells a host of Proxmox VE. */
-  pvesh?: string;
-  /** Where LXD's socket is looked for when nothing names it. */
-  lxdSockets?: readonly string[];
 };
 
 const whyOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
@@ -197,29 +174,6 @@ function checkSecrets(role: Role, wakers: WakersByNode, problems: Problem[]): vo
   }
 }
 
-/** What drives this host when nobody says it. */
-export const detectHypervisor = (pvesh = hostTools.pvesh): HypervisorName =>
-  existsSync(pvesh) ? 'proxmox' : 'host';
-
-function hypervisorOf(
-  file: DaemonFile | null,
-  { pvesh }: DaemonSources,
-  problems: Problem[],
-): HypervisorName {
-  const { script, lxd } = file ?? {};
-  const name = file?.hypervisor ?? (script ? 'script' : lxd ? 'lxd' : detectHypervisor(pvesh));
-  if (name === 'script' && !script) {
-    problems.push({ field: 'hypervisor', hint: 'name the programs under script, too' });
-  }
-  if (name !== 'script' && script) {
-    problems.push({ field: 'hypervisor', hint: 'set it to script, or remove the script block' });
-  }
-  if (name !== 'lxd' && lxd) {
-    problems.push({ field: 'hypervisor', hint: 'set it to lxd, or remove the lxd block' });
-  }
-  return name;
-}
-
 /** `PVE1.example.lan` -> `pve1`: only what an id may hold. */
 const nodeOf = (hostName: string): string =>
   (hostName.toLowerCase().split('.')[0] ?? '').replaceAll(/[^a-z0-9-]+/g, '-').replace(/^-+/, '');
@@ -252,13 +206,10 @@ export function readDaemonConfig(
   );
   const file = found ? checkDaemonFile(found.path, found.text, problems) : null;
   if (file) checkSecrets(role, file.wakers, problems);
-  const hypervisor = hypervisorOf(file, sources, problems);
-  const lxd = hypervisor === 'lxd' ? (file?.lxd ?? findLxd(sources.lxdSockets)) : null;
-  if (hypervisor === 'lxd' && lxd === null) {
-    problems.push({
-      field: 'lxd.socket',
-      hint: 'name the unix socket: none is where packages put it',
-    });
+  const choice = chooseDriver({ file, given: parsed.data ?? {} }, sources, problems);
+  if (choice.pveApi && role !== 'whole') {
+    const hint = 'proxmox-api needs the network: run it as one process, `kernreaktor daemon`';
+    problems.push({ field: 'hypervisor', hint });
   }
   if (problems.length > 0 || !parsed.success) throw new DaemonConfigError(problems);
   const settings = parsed.data;
@@ -270,9 +221,7 @@ export function readDaemonConfig(
     dataDir,
     intervalMs: settings.KR_SAMPLE_INTERVAL_MS,
     logLevel: settings.KR_LOG_LEVEL,
-    hypervisor,
-    script: file?.script ?? null,
-    ...(lxd && { lxd }),
+    ...choice,
     ...(file && { wakers: file.wakers }),
     executorSocket: settings.KR_EXECUTOR_SOCKET,
   };

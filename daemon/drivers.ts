@@ -2,35 +2,64 @@
  * Which driver moves this host, and where its administrator's word stands. Kept apart from the
  * network, so that the executor's own process loads nothing that speaks to one.
  */
+import { networkInterfaces } from 'node:os';
 import { join } from 'node:path';
 import type { Clock, Log } from '../broker/contract/ports.ts';
 import { policyFile } from './command/local-policy.ts';
 import { createScriptRunner, type ScriptRunner } from './command/script-trust.ts';
 import type { DaemonConfig } from './config.ts';
+import { type DriverChoice, hostRoot } from './hypervisor/choice.ts';
 import { createHostHypervisor } from './hypervisor/host.ts';
 import { createLxdApi } from './hypervisor/lxd/api.ts';
 import { createLxdHypervisor } from './hypervisor/lxd/driver.ts';
 import type { Hypervisor } from './hypervisor/port.ts';
+import { createProxmoxApiHypervisor } from './hypervisor/proxmox-api/driver.ts';
 import { createProxmoxHypervisor } from './hypervisor/proxmox/driver.ts';
 import { createScriptHypervisor } from './hypervisor/script.ts';
-import type { Sampler } from './sample/sampler.ts';
+import { createSampler, type Sampler } from './sample/sampler.ts';
 
 /** The administrator's word on this machine, above whatever the server says. */
 export const policyPath = '/etc/kernreaktor/policy.yaml';
 export const holdPath = '/etc/kernreaktor/HOLD';
 
-export type DriverConfig = Pick<DaemonConfig, 'node' | 'dataDir' | 'hypervisor' | 'script' | 'lxd'>;
+export type DriverConfig = Pick<DaemonConfig, 'node' | 'dataDir' | keyof DriverChoice> & {
+  /** All that this daemon was enrolled for; one, unless it speaks for a cluster by its API. */
+  nodes?: readonly string[];
+};
 
 type DriverDeps = { clock: Clock; log: Log; version: string };
 
 export const scriptsOf = ({ dataDir }: Pick<DriverConfig, 'dataDir'>): ScriptRunner =>
   createScriptRunner({ folder: join(dataDir, 'run'), readPolicy: policyFile(policyPath) });
 
+const nsenter = '/usr/bin/nsenter';
+
+function proxmoxOf(config: DriverConfig, deps: DriverDeps, sampler: Sampler): Hypervisor {
+  const { clock, log, version: daemonVersion } = deps;
+  const { node, proxmox, isInContainer = false } = config;
+  const migrationBytesPerSecond = proxmox?.migrationBytesPerSecond ?? null;
+  const own = { node, daemonVersion, clock, log, migrationBytesPerSecond };
+  if (!isInContainer) return createProxmoxHypervisor({ ...own, sampler });
+  // Its files and tools are those of the host, whatever this container's own root holds.
+  const outside = createSampler({ clock, addresses: networkInterfaces, root: hostRoot });
+  return createProxmoxHypervisor({ ...own, sampler: outside, root: hostRoot, nsenter });
+}
+
 export function driverOf(config: DriverConfig, deps: DriverDeps, sampler: Sampler): Hypervisor {
   const { clock, log, version: daemonVersion } = deps;
-  const { node, script, hypervisor, lxd } = config;
-  if (hypervisor === 'proxmox') {
-    return createProxmoxHypervisor({ node, sampler, daemonVersion, clock, log });
+  const { node, script, hypervisor, lxd, pveApi } = config;
+  if (hypervisor === 'proxmox') return proxmoxOf(config, deps, sampler);
+  if (pveApi) {
+    const { nodes = [node], proxmox } = config;
+    return createProxmoxApiHypervisor({
+      nodes,
+      endpoint: pveApi,
+      daemonVersion,
+      clock,
+      log,
+      declared: proxmox?.nodes ?? {},
+      migrationBytesPerSecond: proxmox?.migrationBytesPerSecond ?? null,
+    });
   }
   if (lxd) {
     // Over the network it is another machine, whose /proc cannot be read from here.

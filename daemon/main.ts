@@ -152,8 +152,12 @@ export async function startDaemon(config: DaemonConfig, deps: DaemonDeps): Promi
   const { clock, random, newId, log, usage, openClient = openDaemonClient } = deps;
   const sampler = createSampler({ clock, addresses: networkInterfaces });
   const credential = await credentialOf(config, deps, sampler);
-  const hypervisor = deps.hypervisor ?? driverOf(config, deps, sampler);
-  const wakers = deps.wakers ?? wakersOf(config, deps, sampler);
+  const { nodes } = credential;
+  const hypervisor = deps.hypervisor ?? driverOf({ ...config, nodes }, deps, sampler);
+  const wakers = deps.wakers ?? [
+    ...(hypervisor.waker ? [hypervisor.waker] : []),
+    ...wakersOf(config, deps, sampler),
+  ];
   const executor = await executorOf(config, deps, { credential, hypervisor, wakers });
   const disk = await diskOf(config, deps);
   const link = await startLink(settingsOf(config, deps, credential), {

@@ -4,6 +4,7 @@
  */
 import type { Action, Target } from '../../broker/contract/command.ts';
 import type { Driver, GuestFacts, NodeFacts } from '../../broker/contract/facts.ts';
+import type { Waker } from '../waker/port.ts';
 import type { GuestSample, NodeValues } from '../../broker/contract/telemetry.ts';
 
 /** What the host itself measures; `host` sampler and drivers both produce parts of it. */
@@ -71,5 +72,7 @@ export type Hypervisor = {
   undo?(work: Work, handle: string, context: WorkContext): Promise<string | null>;
   /** Looks at the world for the command's post-condition; starts nothing. */
   observe(work: Work): Promise<Observation>;
+  /** A way to wake that only this driver has; it goes before all others. */
+  readonly waker?: Waker;
   close(): Promise<void>;
 };

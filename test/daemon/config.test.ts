@@ -175,7 +175,7 @@ describe('daemon.yaml', () => {
     ['wakers:\n  a: [{kind: ipmi, host: -x, user: u, passwordFile: /p}]\n', '0.host', 'host name'],
     ['wakers:\n  a: [{kind: plug, url: mqtt://b, topic: "x/#"}]\n', '0.topic', 'without + and #'],
     ['wakers:\n  a: [{kind: fax}]\n', 'wakers.a.0', 'use wol, ipmi, redfish, plug or script'],
-    ['hypervisor: xen\n', 'daemon.yaml:1:13 hypervisor', 'use proxmox, lxd, script or host'],
+    ['hypervisor: xen\n', 'daemon.yaml:1:13 hypervisor', 'use proxmox, proxmox-api, lxd, script or host'],
     ['script: [unclosed\n', 'daemon.yaml:2:1', ''],
     ['script:\n  guests: /g\n  queryTimeoutMs: 1\n', 'daemon.yaml:3:19', '100'],
   ])('points at the place of a problem in %j', async (text, field, hint) => {
@@ -218,5 +218,68 @@ describe('the two halves', () => {
     const agent = { ...sources, environment: { ...given, KR_MQTT_URL: 'mqtt://b' } };
     const problems = problemsOf(() => readDaemonConfig({ ...agent, role: 'agent' }));
     expect(problems['wakers.n2']).toContain(`${folder}/redfish`);
+  });
+});
+
+describe('Proxmox VE by its API', () => {
+  const token = {
+    KR_PVE_TOKEN_ID: 'kr@pve!kernreaktor',
+    KR_PVE_TOKEN_SECRET: '0f0f0f0f-1111-2222-3333-444444444444',
+  };
+  const urls = 'https://pve1.lan:8006/, https://pve2.lan:8006';
+
+  it('is chosen by its URLs, with a pin for each or an authority', () => {
+    const pins = ['AB', 'cd'].map((pair) => Array.from({ length: 32 }, () => pair).join(':'));
+    const pinned = read({ ...token, KR_PVE_URLS: urls, KR_PVE_FINGERPRINT: pins.join(',') });
+    expect(pinned).toMatchObject({
+      hypervisor: 'proxmox-api',
+      pveApi: {
+        urls: ['https://pve1.lan:8006', 'https://pve2.lan:8006'],
+        tokenId: 'kr@pve!kernreaktor',
+        fingerprints: ['ab'.repeat(32), 'cd'.repeat(32)],
+        ca: null,
+      },
+    });
+    const ca = '-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----';
+    expect(read({ ...token, KR_PVE_URLS: urls, KR_PVE_CA: ca }).pveApi).toMatchObject({ ca });
+  });
+
+  it('reads the secret from a file, and what the administrator declares of nodes', async () => {
+    const path = join(folder, 'token');
+    await writeFile(path, `${token.KR_PVE_TOKEN_SECRET}\n`);
+    const yaml = 'proxmox:\n  nodes:\n    tower: {roles: [], wakeOnMagic: true}\n';
+    await writeFile(join(folder, 'daemon.yaml'), yaml);
+    const { KR_PVE_TOKEN_ID } = token;
+    const file = { KR_PVE_TOKEN_ID, KR_PVE_URLS: urls, KR_PVE_TOKEN_SECRET_FILE: path };
+    expect(read(file)).toMatchObject({
+      pveApi: { tokenSecret: token.KR_PVE_TOKEN_SECRET },
+      proxmox: { nodes: { tower: { roles: [], wakeOnMagic: true, nothingElseAtWork: false } } },
+    });
+  });
+
+  it.each([
+    ['KR_PVE_URLS', { KR_PVE_URLS: 'http://pve1.lan:8006' }, 'https://pve1.lan:8006'],
+    ['KR_PVE_TOKEN_ID', { KR_PVE_TOKEN_ID: 'root@pam' }, 'user@realm!token'],
+    ['KR_PVE_TOKEN_SECRET', { KR_PVE_TOKEN_SECRET: 'secret' }, 'pveum user token add'],
+    ['KR_PVE_TOKEN_SECRET', { KR_PVE_TOKEN_SECRET: '' }, 'KR_PVE_TOKEN_SECRET_FILE'],
+    ['KR_PVE_FINGERPRINT', { KR_PVE_FINGERPRINT: 'ab'.repeat(32) }, 'each of the 2 URLs'],
+    ['KR_PVE_FINGERPRINT', { KR_PVE_FINGERPRINT: 'ab' }, 'pvenode cert info'],
+    ['KR_PVE_CA', { KR_PVE_CA: '/etc/pve/pve-root-ca.pem' }, 'KR_PVE_CA_FILE'],
+  ])('names %s and the way out', (field, wrong, hint) => {
+    const problems = problemsOf(() => read({ ...token, KR_PVE_URLS: urls, ...wrong }));
+    expect(problems[field]).toContain(hint);
+  });
+
+  it('runs as one process, since an executor of its own has no network', () => {
+    const environment = { KR_CLUSTER: 'home', KR_DATA_DIR: folder, ...token, KR_PVE_URLS: urls };
+    const problems = problemsOf(() => readExecutorConfig({ environment, systemFolder: folder }));
+    expect(problems).toMatchObject({ hypervisor: expect.stringContaining('one process') });
+  });
+
+  it('enters the host from a container when told to, and only for its own tools', async () => {
+    expect(read({ KR_PVE_NSENTER: '1' })).not.toHaveProperty('isInContainer');
+    await writeFile(join(folder, 'daemon.yaml'), 'hypervisor: proxmox\n');
+    expect(read({ KR_PVE_NSENTER: '1' })).toMatchObject({ isInContainer: true });
+    expect(read()).not.toHaveProperty('isInContainer');
   });
 });
