@@ -3,9 +3,10 @@
  * agent's place. Its effects are lines that its hypervisor appends to a file. It may be told to
  * kill itself (SIGKILL) at the k-th passing of a named point: before or after any file operation
  * of the journal, in the middle of an append, before an effect begins, or right after.
+ * `<effect log>.hold` is its HOLD file.
  * Arguments: folder of the journal, effect log, server key as JSON, fuse as JSON or `null`.
  */
-import { appendFileSync, readFileSync } from 'node:fs';
+import { appendFileSync, existsSync, readFileSync } from 'node:fs';
 import { randomUUID } from 'node:crypto';
 import { createExecutor } from '../../daemon/command/executor.ts';
 import type { FromExecutor, ToExecutor } from '../../daemon/command/executor-port.ts';
@@ -132,7 +133,7 @@ async function main([folder = '', effectLog = '', key = '{}', fuseText = 'null']
     files: mortalFiles(nodeFiles(folder), burns),
     serverKeys: () => [JSON.parse(key) as ServerKey],
     readPolicy: async () => ({ ok: true, policy: LocalPolicy.parse({}) }),
-    isHeld: async () => false,
+    isHeld: async () => existsSync(`${effectLog}.hold`),
     observeOnly: false,
     hypervisor: hypervisorOf(effectLog, burns),
     wakers: [],

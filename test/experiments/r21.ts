@@ -1,0 +1,153 @@
+/**
+ * R21: HOLD with many commands in flight, in each of its layers: of everything through the API,
+ * by the HOLD file of a host, and by the loss of the backend (fail static). From 1 s after it
+ * nothing is granted and nothing begins; no state is lost; a restart still holds.
+ */
+import { rm, writeFile } from 'node:fs/promises';
+import { judge, settled } from '../support/checker.ts';
+import {
+  experiment,
+  type Figures,
+  pauseMs,
+  type Scope,
+  upperBound,
+} from '../support/experiment.ts';
+import { judgeExecutor, startExecutorServer } from '../support/executor-server.ts';
+import { type Loaded, startLoaded } from '../support/loaded.ts';
+import { until } from '../support/servers.ts';
+
+const allowedMs = 1_000;
+
+type Guest = { cluster: string; id: string; node: string; state: string };
+
+/** One restart of each running guest, as many as are wanted, all asked for at once. */
+async function askMany({ stack, load }: Loaded, n: number): Promise<number> {
+  const { items } = await stack.api.get<{ items: Guest[] }>('guests?limit=5000');
+  const wishes = items.filter(({ state }) => state === 'running').slice(0, n);
+  const answers = await Promise.all(
+    wishes.map(({ cluster, id, node }) =>
+      stack.api.post('commands', { cluster, kind: 'guest.restart', node, guest: id, args: {} }),
+    ),
+  );
+  for (const { status, body } of answers) if (status === 202) load.accepted.add(String(body['id']));
+  return answers.filter(({ status }) => status === 202).length;
+}
+
+async function grantsAfter({ store }: Loaded, atMs: number): Promise<number> {
+  const rows = await store.db
+    .selectFrom('commands')
+    .select('id')
+    .where('granted_at_ms', '>', atMs + allowedMs)
+    .execute();
+  return rows.length;
+}
+
+const begunAfter = ({ simulation }: Loaded, atMs: number): number =>
+  simulation.effects().filter(({ commandId, effect, atMs: at }) => {
+    return commandId !== null && effect === 'start' && at > atMs + allowedMs;
+  }).length;
+
+/** K1, first layer. */
+async function byApi(n: number, seed: number) {
+  const load = { clients: 0, pauseBetweenMs: 1_000 };
+  const guests = Math.ceil((n * 1.2) / 16);
+  const loaded = await startLoaded({ seed, guests, load });
+  const violations: string[] = [];
+  try {
+    const { stack, simulation, store } = loaded;
+    const inFlight = await askMany(loaded, n);
+    await until(() => simulation.effects().length > 4, { what: 'some effects' });
+    const body = { hold: true, reason: 'experiment' };
+    const answer = await stack.api.send('PUT', '/api/v1/hold', { body });
+    const heldAtMs = Date.now();
+    if (answer.status >= 300) throw new Error(`HOLD: ${JSON.stringify(answer)}`);
+    await pauseMs(4_000);
+    const { items } = await stack.api.get<{ items: Guest[] }>('guests?limit=1');
+    const { cluster, id, node } = items[0] as Guest;
+    const wish = { cluster, kind: 'guest.restart', node, guest: id, args: {} };
+    const refused = await stack.api.post('commands', wish);
+    if (refused.body['code'] !== 'KR_HOLD') violations.push(`not held: ${JSON.stringify(refused)}`);
+    await stack.kill9();
+    await stack.start();
+    const stillHeld = await stack.api.post('commands', wish);
+    if (stillHeld.body['code'] !== 'KR_HOLD') violations.push('not held after a restart');
+    await settled(store, 120_000);
+    const grants = await grantsAfter(loaded, heldAtMs);
+    const begun = begunAfter(loaded, heldAtMs);
+    if (grants > 0) violations.push(`${grants} grants more than 1 s after HOLD`);
+    if (begun > 0) violations.push(`${begun} effects began more than 1 s after HOLD`);
+    const free = { hold: false, reason: 'experiment over' };
+    await stack.api.send('PUT', '/api/v1/hold', { body: free });
+    await until(async () => (await stack.api.post('commands', wish)).status === 202, {
+      what: 'a command after HOLD',
+    });
+    await settled(store, 60_000);
+    const evidence = { accepted: loaded.load.accepted, effects: simulation.effects() };
+    const judged = await judge(store, evidence);
+    violations.push(...judged.violations);
+    return { inFlight, grantsAfter: grants, begunAfter: begun, ...judged.figures, violations };
+  } finally {
+    await loaded.remove();
+  }
+}
+
+/** K1, second layer: the file of one host, while its executor is offered one command after another. */
+async function byFile(n: number) {
+  const server = await startExecutorServer();
+  try {
+    await server.start();
+    for (let index = 0; index < n; index += 1) server.ask();
+    await until(() => server.effects().length > n / 20, { what: 'some effects' });
+    await writeFile(`${server.effectLog}.hold`, '');
+    await pauseMs(allowedMs);
+    const atHold = server.effects().length;
+    await pauseMs(4_000);
+    const begun = server.effects().length - atHold;
+    await server.kill9();
+    await server.start();
+    await pauseMs(2_000);
+    const afterRestart = server.effects().length - atHold - begun;
+    await rm(`${server.effectLog}.hold`);
+    server.ask();
+    await until(() => server.open() === 0, { what: 'the end of every command', withinMs: 120_000 });
+    const violations = judgeExecutor(server);
+    if (begun + afterRestart > 0) violations.push(`${begun + afterRestart} began under the file`);
+    return { inFlight: n, begunBefore: atHold, begunAfter: begun, afterRestart, violations };
+  } finally {
+    await server.close();
+  }
+}
+
+/** K1, third layer: nobody grants, so nothing begins. */
+async function byLoss(n: number, seed: number) {
+  const load = { clients: 0, pauseBetweenMs: 1_000 };
+  const loaded = await startLoaded({ seed, guests: Math.ceil((n * 1.2) / 16), load });
+  try {
+    const { stack, simulation } = loaded;
+    const inFlight = await askMany(loaded, n);
+    await until(() => simulation.effects().length > 4, { what: 'some effects' });
+    await stack.kill9();
+    const lostAtMs = Date.now();
+    await pauseMs(6_000);
+    const begun = begunAfter(loaded, lostAtMs);
+    await stack.start();
+    const { violations, figures } = await loaded.conclude({ withinMs: 600_000 });
+    if (begun > 0) violations.push(`${begun} effects began without a backend`);
+    return { inFlight, begunAfter: begun, ...figures, violations };
+  } finally {
+    await loaded.remove();
+  }
+}
+
+async function run({ n, seed, say }: Scope): Promise<Figures> {
+  const api = await byApi(n, seed);
+  say(`by the API: ${JSON.stringify(api)}`);
+  const file = await byFile(n);
+  say(`by the file: ${JSON.stringify(file)}`);
+  const loss = await byLoss(n, seed);
+  say(`by loss of the backend: ${JSON.stringify(loss)}`);
+  const violations = [...api.violations, ...file.violations, ...loss.violations];
+  return { api, file, loss, upperBound: upperBound(3 * n), violations };
+}
+
+export const r21 = experiment(import.meta, { name: 'R21', short: 100, long: 1_000, run });
