@@ -10,6 +10,7 @@ import { type Evaluation, type Guard, type GuardFacts, judged, type Phase } from
 import { clusterGuards } from './guards-cluster.ts';
 import { guestGuards } from './guards-guest.ts';
 import { houseGuards, timeGuards } from './guards-house.ts';
+import { leaving } from './guards-leaving.ts';
 import { memoryGuards } from './guards-memory.ts';
 import { powerGuards, protectedNode } from './guards-power.ts';
 import { quorumGuards } from './guards-quorum.ts';
@@ -228,6 +229,7 @@ export const guards: readonly Guard[] = [
   journal,
   whereabouts,
   unresolved,
+  leaving,
   ...timeGuards,
   ...clusterGuards,
   ...storageGuards,

@@ -83,6 +83,14 @@ const going: OtherCommand = {
   executor: 'n2',
   destination: 'n1',
 };
+const leaving = (node: string): OtherCommand => ({
+  id: 'c8',
+  kind: 'node.reboot',
+  state: 'GRANTED',
+  target: node,
+  executor: node,
+  destination: null,
+});
 const resident = (id: string | null) =>
   ({ cluster: 'home', node: 'n1', guest: id, part: 'backend', by: 'machine' }) as const;
 const lived = (id: string | null) => ({ residents: [resident(id)], unknown: [] });
@@ -158,6 +166,9 @@ const denied: Case[] = [
   ],
   ['idle', 'W4', 'KR_KEPT_AWAKE', /yourself/, is({ keepAwakeUntilMs: 1_000_001 })],
   ['empty-node', 'V1', 'KR_GUESTS_MOVING', /resolve/, off({ underWay: [going] })],
+  ['node-leaving', 'V1', 'KR_NODE_LEAVING', /wait/, move({ underWay: [leaving('n1')] })],
+  ['node-leaving', 'V1', 'KR_NODE_LEAVING', /resolve/, move({ underWay: [leaving('n2')] })],
+  ['node-leaving', 'V1', 'KR_NODE_LEAVING', /wait/, scale({}, { underWay: [leaving('n1')] })],
   [
     'wake-quarantine',
     'W3',
@@ -839,6 +850,7 @@ const passed: [what: string, id: string, given: GuardFacts][] = [
     'ha-services',
     says({ ha: { ...noHa, services: [{ sid: 'vm:1', state: 'stopped', node: 'n1' }] } }),
   ],
+  ['a power-off of another node', 'node-leaving', scale({}, { underWay: [leaving('n3')] })],
   ['one lost node of four', 'stale-nodes', off({ awake: { expected: 4, stale: 1 } })],
   ['a shrink with a margin', 'scale-memory', scale({ memoryBytes: 1.5 * gib })],
   ['a step of twice', 'scale-step', scale({ cpuCount: 4 })],
