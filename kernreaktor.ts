@@ -10,6 +10,7 @@ import { join } from 'node:path';
 import { Command, Option } from 'commander';
 import { mosquittoFilesOf, writeMosquittoFiles } from './backend/broker-acl.ts';
 import { type Backend, startBackend } from './backend/main.ts';
+import { addClientCommands } from './backend/cli/commands.ts';
 import { checkConfigFile, configSchema } from './backend/config-file.ts';
 import {
   configPath,
@@ -23,6 +24,12 @@ import { readBrokerConfig } from './broker/config.ts';
 import { startBrokerProcess } from './broker/main.ts';
 import { type DaemonConfig, type Role, roles } from './daemon/config.ts';
 import { detectHypervisor } from './daemon/hypervisor/choice.ts';
+import { readPveConfig } from './daemon/hypervisor/proxmox-api/config.ts';
+import {
+  examinationText,
+  examine,
+  settingsExamination,
+} from './daemon/hypervisor/proxmox-api/doctor.ts';
 import { credentialPath, readCredential } from './daemon/link/credential.ts';
 import { type RunningDaemon, startDaemon } from './daemon/main.ts';
 import {
@@ -188,6 +195,13 @@ function checkConfig(file: string | undefined): void {
   process.exitCode = 1;
 }
 
+async function examinePve({ json }: { json?: boolean }): Promise<void> {
+  const config = readPveConfig();
+  const found = config.ok ? await examine(config.endpoint) : settingsExamination(config.problems);
+  out(json ? JSON.stringify(found) : examinationText(found));
+  if (!found.isFine) process.exitCode = 1;
+}
+
 function programOf(): Command {
   const program = new Command('kernreaktor')
     .description('observes clusters of hosts, balances them, and explains every decision')
@@ -215,9 +229,23 @@ function programOf(): Command {
   config.command('check').argument('[file]').action(checkConfig);
   config.command('schema').action(() => out(JSON.stringify(configSchema(), null, 2)));
   program
+    .command('doctor')
+    .description('what is missing, and the lines that mend it')
+    .command('pve')
+    .description('the API of Proxmox VE, by the KR_PVE_ settings of the daemon')
+    .option('--json', 'as one JSON object')
+    .action(examinePve);
+  program
     .command('docs')
     .description('write the generated pages of docs/')
     .action(() => writeFile(join(import.meta.dirname, 'docs', 'asyncapi.yaml'), asyncapiYaml()));
+  addClientCommands(program, () => ({
+    clock: partsOf('warn').clock,
+    input: process.stdin,
+    output: process.stdout,
+    signal: stopping.signal,
+    setExitCode: (code) => void (process.exitCode = code),
+  }));
   addSimulateCommand(program, () => ({
     ...partsOf('warn'),
     version,

@@ -6,6 +6,7 @@ import { readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join, resolve } from 'node:path';
 import { z } from 'zod';
+import { parseHouseAnswer } from './act/house.ts';
 import { type Environment, gatherSettings, type Problem } from '../broker/contract/environment.ts';
 
 const portHint = 'use a port from 0 (any free one) to 65535';
@@ -59,6 +60,15 @@ export const Settings = z.object({
   KR_TRUSTED_PROXIES: cidrs,
   KR_ALLOW: cidrs,
   KR_DENY: cidrs,
+  KR_OWN_HOUSE: z
+    .string()
+    .transform((text, problems) => {
+      const answer = parseHouseAnswer(text);
+      if (!('problem' in answer)) return answer;
+      problems.addIssue(answer.problem);
+      return z.NEVER;
+    })
+    .optional(),
   KR_METRICS_RETENTION_DAYS: z.coerce.number().int().min(1).max(3_650).default(7),
 });
 

@@ -94,6 +94,8 @@ async function listen(composition: Composition) {
   ingest.start();
   undo.add('ingest', () => ingest.stop());
   await commands.start();
+  const { KR_OWN_HOUSE: house } = settings;
+  if (house !== undefined) await commands.answerHouse(house, 'KR_OWN_HOUSE');
   undo.add('commands', () => commands.stop());
   pipeline.start();
   undo.add('pipeline', () => pipeline.stop());

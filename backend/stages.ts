@@ -11,7 +11,9 @@ import type { Signer } from './act/signer.ts';
 import { createDecider } from './decider.ts';
 import { createEnrolmentAnswer } from './enrolment-answer.ts';
 import { createIngest, type Ingest } from './ingest/ingest.ts';
+import { createLoadReader } from './load.ts';
 import { createObservation, type Observation } from './observe/metrics.ts';
+import { readIdentities } from './own-house.ts';
 import { createPipeline } from './pipeline.ts';
 import type { Decision } from './round.ts';
 import { emptyFleet, type Fleet } from './state/fleet.ts';
@@ -109,6 +111,8 @@ export async function createStages(settings: Settings, deps: StageDeps) {
     fleet: () => fleet,
     watermark: (cluster, node) => ingest.watermark(cluster, node),
     intervalMs: () => settings.KR_SAMPLE_INTERVAL_MS,
+    identities: await readIdentities(settings),
+    loadOf: createLoadReader(metrics, parts.clock),
   });
   const { lease } = commands;
   const decisions = new Set<(decision: Decision) => void>();

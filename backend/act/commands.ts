@@ -13,7 +13,8 @@ import type { Window } from '../decide/windows.ts';
 import type { Fleet } from '../state/fleet.ts';
 import type { CommandStore } from '../store/command-store.ts';
 import { announce, type HoldOrder, type Holds, publishServer, readHolds, setHold } from './hold.ts';
-import type { Identity } from './house.ts';
+import type { House, HouseAnswer, Identity } from './house.ts';
+import { answerHouse, houseNow } from './house-orders.ts';
 import { createLease, type Lease, renewEveryMs } from './lease.ts';
 import { createInbox } from './inbox.ts';
 import { createLoop } from './loop.ts';
@@ -73,6 +74,9 @@ export type Commands = {
   proveWake(order: ProveOrder): Promise<({ ok: true } & Stood) | Refused>;
   wakeStanding(at: NodeAt): Promise<({ ok: true } & Stood) | Refused>;
   endProving(at: NodeAt, actor: string): Promise<({ ok: true } & Stood) | Refused>;
+  /** Where our own parts run, and which of them nobody could find. */
+  houseNow(): Promise<House>;
+  answerHouse(answer: HouseAnswer, actor: string): Promise<void>;
   setHold(order: HoldOrder): Promise<{ ok: true } | Refused>;
   /** HOLD of everything, as last read. */
   isHeld(): boolean;
@@ -209,6 +213,8 @@ export function createCommands(deps: CommandsDeps): Commands {
     },
     wakeStanding: (at) => wakeStanding(context, at),
     endProving: (at, actor) => endProving(context, at, actor),
+    houseNow: () => houseNow(context),
+    answerHouse: (places, actor) => answerHouse(context, places, actor),
     setHold: (order) =>
       answer(async () => {
         holds.now = await setHold(context, order);

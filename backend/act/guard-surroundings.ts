@@ -12,16 +12,14 @@ import type { Limits } from './guard-limits.ts';
 import {
   type House,
   type HouseAnswer,
+  houseSetting,
   type Identity,
   locateHouse,
   type SeenGuest,
   type SeenNode,
 } from './house.ts';
 import { activeStates, isPowerOff } from './lifecycle.ts';
-import type { Step } from './step.ts';
-
-/** Where an administrator's answer about the own house is kept. */
-export const houseSetting = 'own-house';
+import type { Context, Step } from './step.ts';
 
 export const otherOf = (
   row: Pick<CommandBrief, 'id' | 'kind' | 'state' | 'target_id' | 'executor' | 'args'>,
@@ -79,7 +77,7 @@ function guestsOf(record: NodeRecord, identities: readonly Identity[]): SeenGues
   }));
 }
 
-function seenNodes({ context }: Step): SeenNode[] {
+function seenNodes(context: Context): SeenNode[] {
   const { clusters, nodes } = context.fleet();
   return [...nodes.values()]
     .filter(({ cluster }) => clusters.get(cluster)?.simulated !== true)
@@ -92,23 +90,23 @@ function seenNodes({ context }: Step): SeenNode[] {
 }
 
 /** A guest that was named is where it is now, not where it was then. */
-const followed = ({ context }: Step, answer: HouseAnswer): HouseAnswer =>
+const followed = (context: Context, answer: HouseAnswer): HouseAnswer =>
   answer.map((place) => {
     const guest = place.guest && context.fleet().guests.get(`${place.cluster}/${place.guest}`);
     return guest ? { ...place, node: guest.node } : place;
   });
 
-export async function readHouse(step: Step): Promise<House> {
-  const text = await step.rows.setting(houseSetting);
-  const answer = text === undefined ? null : (JSON.parse(text) as HouseAnswer);
-  const { identities } = step.context;
-  return locateHouse(seenNodes(step), identities, answer && followed(step, answer));
+export function readHouse(context: Context, setting: string | undefined): House {
+  const answer = setting === undefined ? null : (JSON.parse(setting) as HouseAnswer);
+  return locateHouse(seenNodes(context), context.identities, answer && followed(context, answer));
 }
 
 const emptyHouse: House = { residents: [], unknown: [] };
 
 export const houseFor = async (step: Step, kind: CommandKind): Promise<House> =>
-  isPowerOff(kind) || touchesHouse.has(kind) ? readHouse(step) : emptyHouse;
+  isPowerOff(kind) || touchesHouse.has(kind)
+    ? readHouse(step.context, await step.rows.setting(houseSetting))
+    : emptyHouse;
 
 /** Nothing is asked where the limits look at now alone. */
 export async function readLoad(step: Step, node: string, limits: Limits): Promise<Load | null> {

@@ -19,6 +19,9 @@ export type Identity = {
   addresses: readonly string[];
 };
 
+/** Where an administrator's answer about the own house is kept. */
+export const houseSetting = 'own-house';
+
 export type Place = { cluster: string; node: string; guest: string | null };
 export type Resident = Place & { part: HousePart; by: string };
 

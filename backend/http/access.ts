@@ -28,6 +28,8 @@ export const permissions = {
   'hold:cluster': { role: 'operator', everyCluster: false },
   'hold:all': { role: 'operator', everyCluster: true },
   'journal:confirm': { role: 'admin', everyCluster: false },
+  'wake:prove': { role: 'admin', everyCluster: false },
+  'house:answer': { role: 'admin', everyCluster: true },
   'clusters:change': { role: 'admin', everyCluster: false },
   'users:manage': { role: 'admin', everyCluster: true },
   'enrolments:create': { role: 'admin', everyCluster: false },

@@ -5,11 +5,16 @@
 import type { CommandKind, CommandState } from '../../broker/contract/command.ts';
 import type { Clock, Log, NewId, Random } from '../../broker/contract/ports.ts';
 import type { ServerKey } from '../../broker/contract/server.ts';
+import type { House, HouseAnswer } from '../act/house.ts';
+import type { WakeStanding } from '../act/prove-orders.ts';
+import type { WakerKind } from '../act/wake-ways.ts';
 import type { Observation } from '../observe/metrics.ts';
 import type { Fleet } from '../state/fleet.ts';
 import type { MetricsStore } from '../store/ports.ts';
 import type { Database } from '../store/sql/database.ts';
 import type { Refusal } from './errors.ts';
+
+export type { WakeStanding };
 
 export type HttpConfig = {
   host: string;
@@ -70,6 +75,23 @@ export type CommandsFace = {
     at: { cluster: string; node: string },
     actor: string,
   ): Promise<{ ok: true } | Refused>;
+  proveWake(order: {
+    cluster: string;
+    node: string;
+    cycles: number;
+    waker: WakerKind;
+    actor: string;
+  }): Promise<{ ok: true; standing: WakeStanding } | Refused>;
+  wakeStanding(at: {
+    cluster: string;
+    node: string;
+  }): Promise<{ ok: true; standing: WakeStanding } | Refused>;
+  endProving(
+    at: { cluster: string; node: string },
+    actor: string,
+  ): Promise<{ ok: true; standing: WakeStanding } | Refused>;
+  houseNow(): Promise<House>;
+  answerHouse(answer: HouseAnswer, actor: string): Promise<void>;
   /** `cluster` null = everything. */
   setHold(order: {
     cluster: string | null;
@@ -82,10 +104,12 @@ export type CommandsFace = {
 };
 
 export type EnrolmentsFace = {
-  /** One-use token for one node, valid 15 minutes. */
+  /** One-use token for one daemon, valid 15 minutes. */
   createToken(order: {
     cluster: string;
     node: string;
+    /** More nodes for which the same daemon speaks. */
+    others?: readonly string[];
     actor: string;
   }): Promise<{ ok: true; token: string; expiresAtMs: number } | Refused>;
   /** Final credentials for many simulated nodes in one transaction. */

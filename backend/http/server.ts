@@ -35,6 +35,7 @@ import { streamRoutes } from './routes/stream.ts';
 import { telemetryRoutes } from './routes/telemetry.ts';
 import { tokenRoutes } from './routes/tokens.ts';
 import { userRoutes } from './routes/users.ts';
+import { wakeProofRoutes } from './routes/wake-proofs.ts';
 import { newSecret } from './secrets.ts';
 import { createStream, type Stream } from './stream.ts';
 
@@ -103,6 +104,7 @@ function installRoutes(app: App, context: Context, stream: Stream): void {
   sessionRoutes(app, context);
   clusterRoutes(app, context);
   fleetRoutes(app, context);
+  wakeProofRoutes(app, context);
   telemetryRoutes(app, context);
   commandRoutes(app, context);
   decisionRoutes(app, context);

@@ -56,6 +56,21 @@ const samples: Record<string, Sample> = {
     payload: {},
     status: 204,
   },
+  'GET /api/v1/clusters/:cluster/nodes/:node/wake-proofs': {
+    url: '/api/v1/clusters/home/nodes/n1/wake-proofs',
+    status: 200,
+  },
+  'POST /api/v1/clusters/:cluster/nodes/:node/wake-proofs': {
+    url: '/api/v1/clusters/home/nodes/n1/wake-proofs',
+    payload: { confirm: 'n1' },
+    status: 202,
+  },
+  'DELETE /api/v1/clusters/:cluster/nodes/:node/wake-proofs': {
+    url: '/api/v1/clusters/home/nodes/n1/wake-proofs',
+    status: 200,
+  },
+  'GET /api/v1/own-house': { status: 200 },
+  'PUT /api/v1/own-house': { payload: { places: [] }, status: 204 },
   'GET /api/v1/guests': { status: 200, foreign: 200 },
   'GET /api/v1/clusters/:cluster/guests/:guest': {
     url: '/api/v1/clusters/home/guests/100',

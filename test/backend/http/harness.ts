@@ -17,6 +17,7 @@ import type {
   HttpDeps,
   Readiness,
   Submission,
+  WakeStanding,
 } from '../../../backend/http/deps.ts';
 import { createPasswords } from '../../../backend/http/passwords.ts';
 import { hashOf, newSecret } from '../../../backend/http/secrets.ts';
@@ -111,6 +112,42 @@ export async function addCluster(database: Database, fleet: Fleet, id: string): 
     policyYaml: null,
   });
 }
+
+const standingOf = (
+  at: { cluster: string; node: string },
+  campaign: WakeStanding['campaign'],
+): WakeStanding => ({
+  ...at,
+  isProven: false,
+  proofs: [{ waker: 'wol', succeeded: 1, youngestAgeMs: 60_000, bootMs: 90_000 }],
+  ways: [{ executor: 'n2', by: 'wol', isNear: true }],
+  campaign,
+});
+
+const campaignOf = (n: number): NonNullable<WakeStanding['campaign']> => ({
+  id: `01890000-0000-7000-8000-${String(n).padStart(12, '0')}`,
+  cluster: 'home',
+  node: 'n1',
+  waker: 'wol',
+  actor: 'account:ada',
+  cycles: 3,
+  done: 1,
+  proven: 1,
+  attempts: 1,
+  phase: 'wake',
+  state: 'running',
+  command_id: null,
+  binding_hash: null,
+  binding: null,
+  why: 'the node is off',
+  is_cancelled: 0,
+  off_at_ms: null,
+  started_at_ms: 1_800_000_000_000,
+  next_at_ms: 0,
+  deadline_at_ms: 1_800_000_000_000,
+  finished_at_ms: null,
+  ver: 1,
+});
 
 /** Writes what act/ would write as far as reads see it; guards and lifecycle are act's tests. */
 function commandsTwin(database: Database, newId: () => string, nowMs: () => number) {
@@ -212,12 +249,22 @@ function commandsTwin(database: Database, newId: () => string, nowMs: () => numb
       holds.push(order);
       return { ok: true };
     },
+    async proveWake({ cluster, node, cycles, waker, actor }) {
+      proving.push({ cluster, node, cycles, waker, actor });
+      return { ok: true, standing: standingOf({ cluster, node }, campaignOf(proving.length)) };
+    },
+    wakeStanding: async (at) => ({ ok: true, standing: standingOf(at, null) }),
+    endProving: async (at) => ({ ok: true, standing: standingOf(at, null) }),
+    houseNow: async () => ({ residents: [], unknown: ['backend'] }),
+    answerHouse: async (answer, actor) => void answers.push({ answer, actor }),
     isHeld: () => false,
     onEvent: (listener) => void listeners.push(listener),
   };
   const ids: string[] = [];
+  const proving: object[] = [];
+  const answers: object[] = [];
   const emit = (event: CommandEvent) => listeners.forEach((listener) => listener(event));
-  return { face, submitted, holds, emit };
+  return { face, submitted, holds, proving, answers, emit };
 }
 
 export type Harness = Awaited<ReturnType<typeof startHarness>>;

@@ -1,0 +1,71 @@
+/**
+ * The public API as client commands use it, over the local socket or the network. What the server
+ * refuses keeps its code, field and way out.
+ */
+import { Agent, type Dispatcher, request } from 'undici';
+import { z } from 'zod';
+import type { ServerAddress } from './config.ts';
+
+const requestTimeoutMs = 30_000;
+
+const Problem = z.object({
+  code: z.string().catch('KR_UNEXPECTED'),
+  detail: z.string().catch('the server gave no reason'),
+  field: z.string().optional().catch(undefined),
+  wayOut: z.string().optional().catch(undefined),
+});
+
+/** The server's own words, or what kept it from answering. */
+export class ApiRefused extends Error {
+  override readonly name = 'ApiRefused';
+  readonly code: string;
+  constructor(problem: z.infer<typeof Problem>) {
+    const field = problem.field === undefined ? '' : `${problem.field}: `;
+    super([`${problem.code}: ${field}${problem.detail}`, problem.wayOut].filter(Boolean).join(' '));
+    this.code = problem.code;
+  }
+}
+
+export type Call = { method: 'GET' | 'POST' | 'DELETE'; path: string; body?: object };
+
+export type ClientApi = {
+  /** @throws ApiRefused */
+  ask<T>(schema: z.ZodType<T>, call: Call): Promise<T>;
+  close(): Promise<void>;
+};
+
+const parsedOr = (text: string): unknown => {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return {};
+  }
+};
+
+export function createClientApi({ url, token, socketPath }: ServerAddress): ClientApi {
+  const timeouts = { headersTimeout: requestTimeoutMs, bodyTimeout: requestTimeoutMs };
+  const dispatcher: Dispatcher = new Agent({
+    ...timeouts,
+    ...(socketPath !== null && { connect: { socketPath } }),
+  });
+  return {
+    async ask(schema, { method, path, body }) {
+      const answer = await request(`${url}${path}`, {
+        dispatcher,
+        method,
+        headers: {
+          ...(body !== undefined && { 'content-type': 'application/json' }),
+          ...(token !== null && { authorization: `Bearer ${token}` }),
+        },
+        ...(body !== undefined && { body: JSON.stringify(body) }),
+      }).catch((error: unknown) => {
+        const detail = `the server does not answer: ${(error as Error).message}`;
+        throw new ApiRefused({ code: 'KR_UNREACHABLE', detail });
+      });
+      const told = parsedOr(await answer.body.text());
+      if (answer.statusCode >= 300) throw new ApiRefused(Problem.parse(told));
+      return schema.parse(told);
+    },
+    close: () => dispatcher.close(),
+  };
+}
