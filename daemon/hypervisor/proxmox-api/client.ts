@@ -73,9 +73,9 @@ class NotConnected extends Error {
 }
 
 const isCertificate = (error: Error): boolean =>
-  /CERT|TLS|SELF_SIGNED|UNABLE_TO_|certificate/i.test(
-    `${(error as NodeJS.ErrnoException).code ?? ''} ${error.message}`,
-  );
+  /^(CERT_|DEPTH_ZERO_|SELF_SIGNED_|UNABLE_TO_|ERR_TLS_CERT_)/.test(
+    (error as NodeJS.ErrnoException).code ?? '',
+  ) || error.message.includes('another is pinned');
 
 function connectorOf({ fingerprints, ca }: ApiEndpoint, index: number): buildConnector.connector {
   const options = { ...freshTls, timeout: connectMs };
