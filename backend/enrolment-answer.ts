@@ -27,7 +27,8 @@ export const createEnrolmentAnswer =
       deps.log.warn({ cluster, node, code: redeemed.refusal.code }, 'enrolment refused');
       return;
     }
-    const { daemon, secret, simulated } = redeemed;
+    const { daemon, secret, simulated, nodes } = redeemed;
+    const others = nodes.length > 1 ? { nodes } : {};
     const { serverId, serverKeys } = deps.identity;
     await deps.link.publish(
       encode('enrolled', {
@@ -38,7 +39,7 @@ export const createEnrolmentAnswer =
         session,
         seq: 0,
         sentAtMs: deps.clock.wallMs(),
-        body: { daemon, secret, serverId, serverKeys: [...serverKeys], simulated },
+        body: { daemon, secret, serverId, serverKeys: [...serverKeys], simulated, ...others },
       }),
     );
     deps.log.info({ cluster, node, daemonVersion: body.daemonVersion }, 'daemon enrolled');

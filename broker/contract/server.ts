@@ -7,7 +7,12 @@ import { z } from 'zod';
 import { CommandKind, CommandState } from './command.ts';
 import { MacAddress } from './facts.ts';
 import { ClusterId, NodeId, Uuid } from './ids.ts';
-import { openCommandsMax, sampleIntervalMaxMs, sampleIntervalMinMs } from './limits.ts';
+import {
+  nodesPerDaemonMax,
+  openCommandsMax,
+  sampleIntervalMaxMs,
+  sampleIntervalMinMs,
+} from './limits.ts';
 
 /** First 16 hex digits of the SHA-256 of the raw 32-byte public key. */
 export const KeyId = z.string().regex(/^[0-9a-f]{16}$/, 'use 16 lower-case hex digits');
@@ -87,6 +92,8 @@ export const Enrolled = z.strictObject({
   serverId: Uuid,
   serverKeys: z.array(ServerKey).min(1).max(2),
   simulated: z.boolean(),
+  /** Only for a daemon that speaks for more nodes than the one that was enrolled. */
+  nodes: z.array(NodeId).min(2).max(nodesPerDaemonMax).optional(),
 });
 
 export type Signed = z.infer<typeof Signed>;

@@ -37,7 +37,8 @@ const askAgainMs = 5_000;
 function credentialOf(options: EnrolmentOptions, enrolled: Enrolled): Credential {
   const { cluster, node, caSha256 } = options;
   const { daemon, secret, serverId, serverKeys, simulated } = enrolled;
-  return { cluster, daemon, nodes: [node], secret, serverId, serverKeys, simulated, caSha256 };
+  const { nodes = [node] } = enrolled;
+  return { cluster, daemon, nodes, secret, serverId, serverKeys, simulated, caSha256 };
 }
 
 /** The server's answer. Waits as long as it takes: a refusal is logged with its way out. */

@@ -504,6 +504,16 @@ export function sqlContract(open: () => Promise<Opened>): void {
     const order = { cluster: 'home', node: 'pve1', actor: 'ada' };
     const first = { cluster: 'home', daemon: 'pve1' };
 
+    it('let one daemon speak for several nodes when its token says so', async () => {
+      const { directory, enrolments } = await make();
+      await enrolments.createToken({ ...order, others: ['pve2', 'pve3', 'pve1'] });
+      const redeemed = await enrolments.redeem(first);
+      if (!redeemed.ok) throw new Error(redeemed.refusal.detail);
+      expect(redeemed.nodes).toEqual(['pve1', 'pve2', 'pve3']);
+      const owner = await directory.authenticate('home/pve1', bytes(redeemed.secret));
+      expect([...(owner?.nodes ?? [])].sort()).toEqual(['pve1', 'pve2', 'pve3']);
+    });
+
     it('come by a token that opens nothing but an enrolment, until they first connect', async () => {
       const { directory, enrolments } = await make();
       const made = await enrolments.createToken(order);

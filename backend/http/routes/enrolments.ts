@@ -4,7 +4,7 @@
  */
 import { z } from 'zod';
 import { ClusterId, NodeId } from '../../../broker/contract/ids.ts';
-import { nodesPerEnrolmentMax } from '../../../broker/contract/limits.ts';
+import { nodesPerDaemonMax, nodesPerEnrolmentMax } from '../../../broker/contract/limits.ts';
 import { ServerKey } from '../../../broker/contract/server.ts';
 import type { App } from '../app.ts';
 import type { Context } from '../context.ts';
@@ -24,11 +24,11 @@ const EnrolBody = z
   })
   .refine(({ node, nodes }) => (node === undefined) !== (nodes === undefined), {
     path: ['node'],
-    message: 'give node for one, or nodes with simulated: true for many',
+    message: 'give node, or nodes for a daemon that speaks for many, or with simulated: true',
   })
-  .refine(({ nodes, simulated }) => nodes === undefined || simulated, {
-    path: ['simulated'],
-    message: 'must be true with nodes; a real node is enrolled alone, with its own token',
+  .refine(({ nodes = [], simulated }) => simulated || nodes.length <= nodesPerDaemonMax, {
+    path: ['nodes'],
+    message: `one daemon speaks for at most ${nodesPerDaemonMax} nodes`,
   })
   .refine(({ node, simulated }) => node === undefined || !simulated, {
     path: ['simulated'],
@@ -41,6 +41,7 @@ const EnrolBody = z
   .meta({
     examples: [
       { cluster: 'home', node: 'pve1' },
+      { cluster: 'lab', nodes: ['pve1', 'pve2', 'pve3'] },
       { cluster: 'sim-1', nodes: ['node-1', 'node-2'], simulated: true },
     ],
   });
@@ -61,22 +62,28 @@ export function enrolmentRoutes(app: App, context: Context): void {
     bodyLimit: bodyBytesMax,
     schema: {
       tags: ['enrolments'],
-      summary: 'A one-use token (15 minutes) for a node, or credentials for simulated nodes',
+      summary: 'A one-use token (15 minutes) for a daemon, or credentials for simulated nodes',
       body: EnrolBody,
       response: { 201: Answer, ...problems },
     },
     handler: async (request, reply) => {
-      const { cluster, node, nodes } = request.body;
+      const { cluster, nodes, simulated } = request.body;
+      const [node, ...others] = nodes ?? [request.body.node];
       const { actor } = principalOfRequest(request);
       void reply.code(201);
-      if (nodes !== undefined) {
+      if (nodes !== undefined && simulated) {
         const answer = await enrolments.createCredentials({ cluster, nodes, actor });
         if (!answer.ok) throw refusalError(answer.refusal);
         const { serverId, serverKeys } = identity;
         return { credentials: answer.credentials, serverId, serverKeys: [...serverKeys] };
       }
       if (node === undefined) throw httpError('KR_BODY', 'node is missing.', { field: 'node' });
-      const answer = await enrolments.createToken({ cluster, node, actor });
+      const answer = await enrolments.createToken({
+        cluster,
+        node,
+        others: others.flatMap((other) => other ?? []),
+        actor,
+      });
       if (!answer.ok) throw refusalError(answer.refusal);
       return { token: answer.token, expiresAt: isoOf(answer.expiresAtMs) };
     },

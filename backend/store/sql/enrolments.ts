@@ -28,12 +28,21 @@ export type Refused = { ok: false; refusal: Refusal };
 type DaemonKey = { cluster: string; daemon: string };
 type Hashes = Pick<NewCredential, 'secretHash' | 'mqttHash'>;
 export type Credential = { node: string; daemon: string; secret: string };
-export type Redeemed = { ok: true; daemon: string; secret: string; simulated: boolean };
+export type Redeemed = {
+  ok: true;
+  daemon: string;
+  secret: string;
+  simulated: boolean;
+  /** All that the daemon may speak for. */
+  nodes: string[];
+};
 
 export type Enrolments = {
   createToken(order: {
     cluster: string;
     node: string;
+    /** More nodes for which the same daemon speaks, as by the API of their cluster. */
+    others?: readonly string[];
     actor: string;
   }): Promise<{ ok: true; token: string; expiresAtMs: number } | Refused>;
   createCredentials(order: {
@@ -106,7 +115,7 @@ async function isSimulated(trx: Transaction<Schema>, cluster: string): Promise<b
 /** A new token makes an older one of the same daemon void. */
 async function writeToken(
   trx: Transaction<Schema>,
-  order: { id: string; cluster: string; node: string; actor: string },
+  order: { id: string; cluster: string; node: string; nodes: readonly string[]; actor: string },
   { hashes, nowMs }: { hashes: Hashes; nowMs: number },
 ): Promise<void> {
   const { id, cluster, node, actor } = order;
@@ -121,7 +130,7 @@ async function writeToken(
     .values({
       id,
       cluster,
-      nodes: JSON.stringify([node]),
+      nodes: JSON.stringify(order.nodes),
       daemon: node,
       token_hash: hashes.secretHash,
       mqtt_hash: hashes.mqttHash,
@@ -138,7 +147,7 @@ async function writeToken(
     action: 'enrolment.create',
     subject: `node:${node}`,
     phase: 'done',
-    detail: { enrolment: id, expiresAtMs: nowMs + tokenLifeMs },
+    detail: { enrolment: id, nodes: order.nodes, expiresAtMs: nowMs + tokenLifeMs },
     atMs: nowMs,
   });
 }
@@ -167,7 +176,7 @@ async function redeemToken(
   trx: Transaction<Schema>,
   { cluster, daemon }: DaemonKey,
   { hashesOf, nowMs }: Redeeming,
-): Promise<{ enrolment: string; simulated: boolean } | undefined> {
+): Promise<{ enrolment: string; simulated: boolean; nodes: string[] } | undefined> {
   const token = await trx
     .selectFrom('enrolments')
     .select(['id', 'nodes', 'used_at_ms', 'ver'])
@@ -179,9 +188,10 @@ async function redeemToken(
   const { id: enrolment, ver } = token;
   const hashes = hashesOf(enrolment);
   const simulated = await isSimulated(trx, cluster);
+  const nodes = JSON.parse(token.nodes) as string[];
   if (token.used_at_ms !== null) {
     const isOurs = await hasCredential(trx, { cluster, daemon }, hashes.secretHash);
-    return isOurs ? { enrolment, simulated } : undefined;
+    return isOurs ? { enrolment, simulated, nodes } : undefined;
   }
   const isFirst = await changed(
     trx
@@ -191,7 +201,6 @@ async function redeemToken(
       .where('ver', '=', ver),
   );
   if (!isFirst) throw new ConflictError(`enrolment ${enrolment} is being redeemed`);
-  const nodes = JSON.parse(token.nodes) as string[];
   await ensureNodes(trx, { cluster, nodes, nowMs });
   const credentials = [{ daemon, nodes, ...hashes }];
   await replaceCredentials(trx, { cluster, simulated, credentials, nowMs });
@@ -204,7 +213,7 @@ async function redeemToken(
     detail: { enrolment, nodes },
     atMs: nowMs,
   });
-  return { enrolment, simulated };
+  return { enrolment, simulated, nodes };
 }
 
 type Simulated = { cluster: string; actor: string; credentials: NewCredential[]; nowMs: number };
@@ -239,10 +248,11 @@ export function createEnrolments(deps: EnrolmentDeps): Enrolments {
   });
 
   return {
-    async createToken({ cluster, node, actor }) {
+    async createToken({ cluster, node, others = [], actor }) {
       const nowMs = deps.nowMs();
       const secret = newSecret();
-      const order = { id: deps.newId(), cluster, node, actor };
+      const nodes = [...new Set([node, ...others])];
+      const order = { id: deps.newId(), cluster, node, nodes, actor };
       await database.transaction((trx) =>
         writeToken(trx, order, { hashes: hashesOf(secret), nowMs }),
       );
@@ -281,8 +291,8 @@ export function createEnrolments(deps: EnrolmentDeps): Enrolments {
       );
       if (!done) return isVoid(cluster, daemon);
       await directory.reload();
-      const { enrolment, simulated } = done;
-      return { ok: true, daemon, secret: deps.secretOf(enrolment), simulated };
+      const { enrolment, simulated, nodes } = done;
+      return { ok: true, daemon, secret: deps.secretOf(enrolment), simulated, nodes };
     },
 
     async revoke(order) {

@@ -217,6 +217,22 @@ it('explains a decision in one sentence and verifies the audit chain', async () 
   expect(await get('audit/verify', 'admin')).toMatchObject({ chain: 'system', ok: true });
 });
 
+it('gives one token for a daemon that speaks for several real nodes', async () => {
+  const answer = await h.app.inject({
+    method: 'POST',
+    url: '/api/v1/enrolments',
+    payload: { cluster: 'rack', nodes: ['pve1', 'pve2', 'pve3'] },
+    headers: bearer(who.admin),
+  });
+  expect(answer.statusCode).toBe(201);
+  const { token } = answer.json<{ token: string }>();
+  const secret = Buffer.from(token.split('.')[0] ?? '', 'utf8');
+  expect(await h.directory.authenticate('rack/pve1', secret)).toMatchObject({
+    enrolling: true,
+    nodes: new Set(['pve1', 'pve2', 'pve3']),
+  });
+});
+
 it('enrols 2,048 simulated nodes at once, with credentials that work', async () => {
   const nodes = Array.from({ length: 2_048 }, (_, index) => `node-${index}`);
   const answer = await h.app.inject({
