@@ -5,11 +5,12 @@
  */
 import type { GuestFacts } from '../../broker/contract/facts.ts';
 import { nodeKey } from '../../broker/contract/ids.ts';
+import type { GuestRecord, NodeRecord } from '../state/fleet.ts';
 import type { CommandBrief, CommandFilter } from '../store/command-store.ts';
 import type { Commands } from '../store/sql/schema.ts';
 import type { GuardFacts, GuestFact, Move, NodeFact, PowerFacts } from './guard.ts';
 import type { Limits } from './guard-limits.ts';
-import { nodeFact, parseFacts } from './guard-node.ts';
+import { freshMsOf, nodeFact, parseFacts } from './guard-node.ts';
 import { readFailingWakes, readLoad } from './guard-surroundings.ts';
 import { activeStates } from './lifecycle.ts';
 import type { Step } from './step.ts';
@@ -124,6 +125,17 @@ function describedElsewhere({ context, cluster }: Step, guest: string): GuestFac
   return null;
 }
 
+/** A guest that two nodes claim to run is known to run on neither. */
+function alsoOn({ context, cluster }: Step, { id, node: home }: GuestRecord): string[] {
+  const nowMs = context.clock.monotonicMs();
+  const isHeard = ({ online, sampleAtMs, intervalMs }: NodeRecord): boolean =>
+    online && sampleAtMs !== null && nowMs - sampleAtMs <= freshMsOf(intervalMs);
+  return [...(context.fleet().nodesByCluster.get(cluster.id)?.values() ?? [])]
+    .filter((record) => record.node !== home && isHeard(record))
+    .filter(({ guests }) => guests?.some((one) => one.id === id && one.state === 'running'))
+    .map(({ node }) => node);
+}
+
 export async function readGuest(step: Step, guest: string): Promise<GuestFact | null> {
   const { context, cluster } = step;
   const sample = context.fleet().guests.get(`${cluster.id}/${guest}`);
@@ -131,7 +143,15 @@ export async function readGuest(step: Step, guest: string): Promise<GuestFact | 
   const node = context.fleet().nodes.get(nodeKey(cluster.id, sample.node));
   const known = JSON.parse(node?.guestFactsJson ?? '[]') as GuestFacts[];
   const facts = known.find(({ id }) => id === guest) ?? describedElsewhere(step, guest);
-  return { sample, facts, moves: await readMoves(step, guest) };
+  return {
+    sample,
+    facts,
+    alsoOn: alsoOn(step, sample),
+    // No policy names sizes of guests, so automation has nothing it could be judged by.
+    memoryP99Bytes: null,
+    sizes: null,
+    moves: await readMoves(step, guest),
+  };
 }
 
 export async function readMigrations(
@@ -141,8 +161,12 @@ export async function readMigrations(
 ): Promise<NonNullable<GuardFacts['migrations']>> {
   const rows = await open(step, ['guest.migrate'], self);
   const targets = rows.map(({ args }) => (JSON.parse(args) as { targetNode: string }).targetNode);
+  const { context, cluster } = step;
+  const guests = context.fleet().nodes.get(nodeKey(cluster.id, from))?.guests ?? [];
+  // What people and the hypervisor itself move shows only as a lock of the guest at its source.
+  const locked = guests.filter(({ lock }) => lock === 'migrate').length;
   return {
-    outgoing: rows.filter(({ executor }) => executor === from).length,
+    outgoing: Math.max(locked, rows.filter(({ executor }) => executor === from).length),
     incoming: targets.filter((target) => target === to).length,
   };
 }

@@ -74,9 +74,23 @@ export type PowerFacts = {
   guestBytes: number | null;
 };
 
+/** Between which sizes automation may change a guest. */
+export type GuestSizes = {
+  cpuMin: number;
+  cpuMax: number;
+  memoryMinBytes: number;
+  memoryMaxBytes: number;
+};
+
 export type GuestFact = {
   sample: GuestRecord;
   facts: GuestFacts | null;
+  /** Other nodes that are heard and say that it runs there too. */
+  alsoOn: readonly string[];
+  /** What it used over the stored past, p99; null where nobody asked the store. */
+  memoryP99Bytes: number | null;
+  /** null: no policy names its sizes, so automation leaves them alone. */
+  sizes: GuestSizes | null;
   /** Its automatic moves of the last day, newest first. */
   moves: readonly Move[];
 };

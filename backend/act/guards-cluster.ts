@@ -4,7 +4,7 @@
  * starting stay possible. Pure.
  */
 import type { CommandKind } from '../../broker/contract/command.ts';
-import { type Guard, type GuardFacts, judged, type Says } from './guard.ts';
+import { type Guard, type GuardFacts, isFresh, judged, type Says } from './guard.ts';
 import { isDestructive, isPowerOff } from './lifecycle.ts';
 
 const clockOffsetMaxMs = 2_000;
@@ -69,6 +69,29 @@ const frozen: Guard = {
   },
 };
 
+/** What is decided by a sample needs one of now; power-offs have a row of their own for it. */
+const fresh: Guard = {
+  id: 'fresh',
+  appliesTo: (kind) => isDestructive(kind) && kind !== 'guest.create' && !isPowerOff(kind),
+  verdict({ executor }) {
+    const ageMs = executor?.sampleAgeMs ?? null;
+    return judged(
+      'T1',
+      [
+        { name: 'sampleAgeMs', value: ageMs, unit: 'ms' },
+        { name: 'freshMs', value: executor?.freshMs ?? null, unit: 'ms' },
+      ],
+      executor && isFresh(executor)
+        ? null
+        : {
+            code: 'KR_STALE',
+            reason: `the newest sample of node ${executor?.id ?? 'unknown'} is ${ageMs === null ? 'missing' : `${Math.round(ageMs)} ms old`}`,
+            wayOut: 'wait for a fresh sample; see the log of its daemon',
+          },
+    );
+  },
+};
+
 function clockDenial({ executor }: GuardFacts): Says | null {
   const offset = executor?.clockOffsetMs ?? null;
   if (offset !== null && Math.abs(offset) <= clockOffsetMaxMs) return null;
@@ -115,7 +138,8 @@ const startup: Guard = {
 
 const paused: Guard = {
   id: 'manual-pause',
-  appliesTo: notWake,
+  // Wakes too: who switched a node off by hand may have a hand in it.
+  appliesTo: () => true,
   verdict: ({ pausedUntilMs, origin, nowMs, target }) =>
     judged(
       'A1',
@@ -153,6 +177,7 @@ const neverAutomatic: Guard = {
 export const clusterGuards: readonly Guard[] = [
   frozen,
   stale,
+  fresh,
   startup,
   clock,
   paused,

@@ -115,6 +115,19 @@ function isOlder(one: readonly number[], other: readonly number[]): boolean {
   return false;
 }
 
+/**
+ * Types whose features nearly every host of a vendor has; where one has not, the guest does not
+ * start there and goes on where it is. All others name features of one generation of hosts.
+ */
+const everywhere: ReadonlySet<string> = new Set([
+  'kvm64',
+  'qemu64',
+  'x86-64-v1',
+  'x86-64-v2',
+  'x86-64-v2-AES',
+  'x86-64-v3',
+]);
+
 function cpuDenial({ executor, destination, guest }: GuardFacts): Says | null {
   const [from, to] = [executor?.facts, destination?.node?.facts];
   const cpuType = guest?.facts?.cpuType ?? null;
@@ -134,11 +147,14 @@ function cpuDenial({ executor, destination, guest }: GuardFacts): Says | null {
     };
   }
   const isSame =
-    from.cpuModel !== null && from.cpuModel === to.cpuModel && from.microcode === to.microcode;
-  if (/^(host|max)\b/.test(cpuType) && !isSame) {
+    from.cpuModel !== null &&
+    from.cpuModel === to.cpuModel &&
+    from.microcode !== null &&
+    from.microcode === to.microcode;
+  if (!everywhere.has(cpuType) && !isSame) {
     return {
       code: 'KR_CPU_TYPE',
-      reason: `cpu type ${cpuType} moves only between identical cpus and microcode`,
+      reason: `cpu type ${cpuType} moves only between identical cpus and known microcode`,
       wayOut: 'give the guest a type such as x86-64-v2-AES, or stop it first',
     };
   }
@@ -173,8 +189,9 @@ const cpus: Guard = {
 const consent: Guard = {
   id: 'restart-consent',
   appliesTo: isMigrate,
-  verdict({ guest }) {
-    const restarts = guest?.sample.kind === 'container' && guest.sample.state !== 'stopped';
+  verdict({ guest, args }) {
+    const isOffline = guest?.sample.kind !== 'vm' || args.online === false;
+    const restarts = isOffline && guest?.sample.state !== 'stopped';
     const mayRestart = guest?.facts?.mayRestart ?? null;
     return judged(
       'V6',
@@ -185,7 +202,7 @@ const consent: Guard = {
       restarts && mayRestart !== true
         ? {
             code: 'KR_NO_CONSENT',
-            reason: 'a running container moves only by a restart, and nobody agreed to that',
+            reason: 'it would be restarted on the way, and nobody agreed to that',
             wayOut: 'tag it as one that may restart, or stop it first',
           }
         : null,

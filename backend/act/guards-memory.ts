@@ -3,7 +3,7 @@
  * guests when one more node fails (SAFETY V8). A migration changes nothing about the latter. Pure.
  */
 import type { Fact } from '../decide/plan.ts';
-import { type Guard, type GuardFacts, judged, type Says } from './guard.ts';
+import { type Guard, type GuardFacts, isFresh, judged, type Says } from './guard.ts';
 import { isPowerOff } from './lifecycle.ts';
 
 /** The worse of now and of the last hour; null while the past is asked for and not known. */
@@ -103,7 +103,12 @@ const reserve: Guard = {
     const mode = limits.reserve ?? (others.length + 1 < 4 ? 'wakeable' : 'awake');
     const spareOnes = mode === 'wakeable' && targetNode ? [...others, targetNode] : others;
     const sizes = spareOnes
-      .filter(({ online, id }) => mode === 'wakeable' || (online && !power?.inDoubt.includes(id)))
+      .filter((node) => {
+        if (node === targetNode) return true;
+        if (isFresh(node) && !power?.inDoubt.includes(node.id)) return true;
+        // What fell silent by itself is no reserve, only what sleeps as it was told to.
+        return mode === 'wakeable' && node.desired === 'asleep';
+      })
       .map(({ memoryTotalBytes, facts }) => memoryTotalBytes ?? facts?.memoryBytes ?? 0);
     const left = sizes.reduce((total, one) => total + one, 0) - Math.max(0, ...sizes);
     const needed = power?.guestBytes ?? null;

@@ -23,6 +23,12 @@ const noHotplug = (what: string): Says => ({
   wayOut: `add ${what} to the guest's hotplug setting and restart it, or stop it first`,
 });
 
+const virtiofs: Says = {
+  code: 'KR_VIRTIOFS',
+  reason: 'the guest shares a folder by virtiofs, or it is not known whether it does',
+  wayOut: 'stop the guest first',
+};
+
 function dimmDenial(wanted: number): Says | null {
   const isStep = wanted % dimmBytes === 0;
   return isStep && wanted >= staticBytes && wanted <= memoryMaxBytes
@@ -36,20 +42,29 @@ function dimmDenial(wanted: number): Says | null {
 
 function memoryDenial(facts: GuardFacts, wanted: number): Says | null {
   const { guest, executor } = facts;
-  const used = guest?.sample.memoryUsedBytes ?? null;
-  const total = guest?.sample.memoryTotalBytes ?? null;
   if (guest?.sample.kind === 'vm') {
     if (!guest.facts?.hotplug?.includes('memory')) return noHotplug('memory');
     const denial = executor?.driver?.name.startsWith('proxmox') ? dimmDenial(wanted) : null;
     if (denial) return denial;
+    const bound = guest.facts.localResources;
+    if (!bound || bound.some((name) => name.includes('virtiofs'))) return virtiofs;
   }
+  return shrinkDenial(facts, wanted);
+}
+
+/** Automation must know what the guest ever used; a person answers for what it uses now. */
+function shrinkDenial({ guest, origin }: GuardFacts, wanted: number): Says | null {
+  const now = guest?.sample.memoryUsedBytes ?? null;
+  const total = guest?.sample.memoryTotalBytes ?? null;
+  const past = origin === 'engine' ? (guest?.memoryP99Bytes ?? null) : now;
+  const used = now === null || past === null ? null : Math.max(now, past);
   if (total !== null && wanted >= total) return null;
   return used !== null && wanted >= used * shrinkMargin
     ? null
     : {
         code: 'KR_MEMORY_IN_USE',
-        reason: `the guest uses ${used ?? 'an unknown number of'} bytes of memory now`,
-        wayOut: 'shrink to at least 1.25 times what it uses, or use a balloon',
+        reason: `the guest uses ${used ?? 'an unknown number of'} bytes of memory`,
+        wayOut: 'shrink to at least 1.25 times what it uses',
       };
 }
 
@@ -57,15 +72,18 @@ const memory: Guard = {
   id: 'scale-memory',
   appliesTo: isScale,
   verdict(facts) {
-    const wanted = argsOf(facts).memoryBytes;
+    const { memoryBytes: wanted, balloonBytes } = argsOf(facts);
     const inputs: Fact[] = [
       { name: 'memoryBytes', value: wanted ?? null, unit: 'bytes' },
+      { name: 'balloonBytes', value: balloonBytes ?? null, unit: 'bytes' },
       { name: 'usedBytes', value: facts.guest?.sample.memoryUsedBytes ?? null, unit: 'bytes' },
       { name: 'hotplug', value: facts.guest?.facts?.hotplug?.join(', ') ?? null },
     ];
-    const isOpen = wanted !== undefined && runs(facts);
     const rule = facts.guest?.sample.kind === 'vm' ? 'S1' : 'S2';
-    return judged(rule, inputs, isOpen ? memoryDenial(facts, wanted) : null);
+    if (!runs(facts)) return judged(rule, inputs, null);
+    const denial = wanted === undefined ? null : memoryDenial(facts, wanted);
+    const balloon = balloonBytes === undefined ? null : shrinkDenial(facts, balloonBytes);
+    return judged(rule, inputs, denial ?? balloon);
   },
 };
 
@@ -121,4 +139,40 @@ const step: Guard = {
   },
 };
 
-export const scaleGuards: readonly Guard[] = [memory, cpus, step];
+const isWithin = (value: number | undefined, low: number, high: number): boolean =>
+  value === undefined || (value >= low && value <= high);
+
+/** Without a policy of the guest, automation only observes its size. */
+const sizes: Guard = {
+  id: 'scale-policy',
+  appliesTo: isScale,
+  verdict(facts) {
+    const { origin, guest } = facts;
+    const { cpuCount, cpuLimit, memoryBytes, balloonBytes } = argsOf(facts);
+    const known = guest?.sizes ?? null;
+    const isInside =
+      known !== null &&
+      isWithin(cpuCount, known.cpuMin, known.cpuMax) &&
+      isWithin(cpuLimit, known.cpuMin, known.cpuMax) &&
+      isWithin(memoryBytes, known.memoryMinBytes, known.memoryMaxBytes) &&
+      isWithin(balloonBytes, known.memoryMinBytes, known.memoryMaxBytes);
+    return judged(
+      'S3',
+      [
+        { name: 'origin', value: origin },
+        { name: 'sizes', value: known && JSON.stringify(known) },
+      ],
+      origin !== 'engine' || isInside
+        ? null
+        : {
+            code: 'KR_SCALE_POLICY',
+            reason: known
+              ? 'the size is outside of what the policy of the guest allows'
+              : 'no policy names the sizes of this guest, so automation only observes it',
+            wayOut: 'a person changes its size',
+          },
+    );
+  },
+};
+
+export const scaleGuards: readonly Guard[] = [memory, cpus, step, sizes];

@@ -3,6 +3,7 @@
  * and what a wake itself needs. Pure.
  */
 import type { CommandKind } from '../../broker/contract/command.ts';
+import type { NodeFacts } from '../../broker/contract/facts.ts';
 import type { Fact } from '../decide/plan.ts';
 import { type Guard, type GuardFacts, isFresh, judged, type Says } from './guard.ts';
 import { isPowerOff } from './lifecycle.ts';
@@ -41,6 +42,12 @@ export const wakeable: Guard = {
   },
 };
 
+/** A packet reaches only the networks of those cards that listen for it. */
+const armedOnly = (facts: NodeFacts | null): NodeFacts | null =>
+  facts?.links
+    ? { ...facts, links: facts.links.filter(({ wakeOnMagic }) => wakeOnMagic === true) }
+    : facts;
+
 /** By whom and how the target could be woken, among those who are surely there to do it. */
 function waysOf({ targetNode, power }: GuardFacts): Way[] {
   if (!targetNode || !power) return [];
@@ -51,7 +58,7 @@ function waysOf({ targetNode, power }: GuardFacts): Way[] {
       canWake: driver?.capabilities.includes('node.wake') ?? false,
       facts,
     }));
-  return waysTo(targetNode, candidates);
+  return waysTo({ id: targetNode.id, facts: armedOnly(targetNode.facts) }, candidates);
 }
 
 /** A person's typed word that nobody need wake it; no token, engine or system may say it. */

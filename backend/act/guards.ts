@@ -6,7 +6,14 @@
  * A row never repairs and never chooses; it passes or denies with the way out.
  */
 import type { Fact } from '../decide/plan.ts';
-import { type Evaluation, type Guard, type GuardFacts, judged, type Phase } from './guard.ts';
+import {
+  type Evaluation,
+  type Guard,
+  type GuardFacts,
+  isFresh,
+  judged,
+  type Phase,
+} from './guard.ts';
 import { clusterGuards } from './guards-cluster.ts';
 import { guestGuards } from './guards-guest.ts';
 import { houseGuards, timeGuards } from './guards-house.ts';
@@ -188,6 +195,39 @@ const whereabouts: Guard = {
     ),
 };
 
+/** What depends on whether the guest runs, and where, is not done while that is contradicted. */
+const certain: Guard = {
+  id: 'certain-guest',
+  appliesTo: (kind) => kind.startsWith('guest.') && kind !== 'guest.create',
+  verdict({ guest, kind, target }) {
+    const state = guest?.sample.state ?? null;
+    const alsoOn = guest?.alsoOn ?? [];
+    const inputs: Fact[] = [
+      { name: 'guestState', value: state },
+      { name: 'alsoOn', value: alsoOn.join(', ') || null },
+    ];
+    if (alsoOn.length > 0) {
+      return judged('T1', inputs, {
+        code: 'KR_GUEST_TWICE',
+        reason: `guest ${target.id} runs on node ${alsoOn.join(', ')} too, as that one says`,
+        wayOut: 'find out where it really runs; two of one guest destroy its disks',
+      });
+    }
+    const isByState = kind === 'guest.migrate' || kind === 'guest.scale';
+    return judged(
+      'T1',
+      inputs,
+      isByState && (state === null || state === 'unknown')
+        ? {
+            code: 'KR_GUEST_STATE',
+            reason: `it is not known whether guest ${target.id} runs`,
+            wayOut: 'wait for a sample that says so; see the log of the daemon',
+          }
+        : null,
+    );
+  },
+};
+
 const destination: Guard = {
   id: 'destination',
   appliesTo: (kind) => kind === 'guest.migrate',
@@ -195,6 +235,7 @@ const destination: Guard = {
     const facts: Fact[] = [
       { name: 'targetNode', value: to?.id ?? null },
       { name: 'targetNodeOnline', value: to?.node?.online ?? null },
+      { name: 'targetSampleAgeMs', value: to?.node?.sampleAgeMs ?? null, unit: 'ms' },
       { name: 'targetNodeSimulated', value: to?.node?.driver?.simulated ?? null },
     ];
     if (to && to.id === executor?.id) {
@@ -204,10 +245,10 @@ const destination: Guard = {
         wayOut: 'name another target node',
       });
     }
-    if (!to?.node?.online || to.node.driver?.simulated !== cluster.simulated) {
+    if (!to?.node || !isFresh(to.node) || to.node.driver?.simulated !== cluster.simulated) {
       return judged('V3', facts, {
         code: 'KR_TARGET_NODE',
-        reason: `target node ${to?.id ?? 'unknown'} is not an online node of this cluster`,
+        reason: `target node ${to?.id ?? 'unknown'} is not a node of this cluster that is heard`,
         wayOut: 'name an awake node of the same cluster',
       });
     }
@@ -228,6 +269,7 @@ export const guards: readonly Guard[] = [
   epoch,
   journal,
   whereabouts,
+  certain,
   unresolved,
   leaving,
   ...timeGuards,

@@ -119,6 +119,9 @@ export const guestFacts = (change: Partial<GuestFacts> = {}): GuestFacts => ({
 export const guest = (change: Partial<GuestFact> = {}): GuestFact => ({
   sample: { ...guestSample('100'), cluster: 'home', node: 'n1', sampleAtMs: 0 },
   facts: guestFacts(),
+  alsoOn: [],
+  memoryP99Bytes: 2 ** 20,
+  sizes: { cpuMin: 1, cpuMax: 64, memoryMinBytes: 2 ** 20, memoryMaxBytes: 2 ** 42 },
   moves: [],
   ...change,
 });

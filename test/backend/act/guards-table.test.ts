@@ -455,6 +455,27 @@ const denied: Case[] = [
     off({ origin: 'person', cluster: { ...home, frozenUntilMs: 1_000_001 } }),
   ],
   ['stale-nodes', 'T1', 'KR_STALE', /maintenance/, off({ awake: { expected: 4, stale: 2 } })],
+  [
+    'fresh',
+    'T1',
+    'KR_STALE',
+    /fresh sample/,
+    move({ executor: node('n1', { sampleAgeMs: 30_001 }) }),
+  ],
+  [
+    'certain-guest',
+    'T1',
+    'KR_GUEST_TWICE',
+    /where it really runs/,
+    move({ guest: guest({ alsoOn: ['n3'] }) }),
+  ],
+  [
+    'certain-guest',
+    'T1',
+    'KR_GUEST_STATE',
+    /sample/,
+    move({ guest: guest({ sample: { ...guest().sample, state: 'unknown' } }) }),
+  ],
   ['stale-nodes', 'T1', 'KR_STALE', /maintenance/, move({ awake: { expected: 20, stale: 4 } })],
   ['startup', 'T3', 'KR_STARTING', /1 s from now/, move({ listeningForMs: 299_500 })],
   [
@@ -657,6 +678,31 @@ const denied: Case[] = [
     scale({ cpuCount: 3 }, { guest: guest({ facts: guestFacts({ hotplug: null }) }) }),
   ],
   ['scale-step', 'S3', 'KR_SCALE_STEP', /twice/, scale({ cpuCount: 5 })],
+  [
+    'scale-memory',
+    'S1',
+    'KR_VIRTIOFS',
+    /stop the guest/,
+    scale(
+      { memoryBytes: 4 * gib },
+      { guest: guest({ facts: guestFacts({ localResources: ['virtiofs0'] }) }) },
+    ),
+  ],
+  ['scale-memory', 'S1', 'KR_MEMORY_IN_USE', /1.25/, scale({ balloonBytes: gib })],
+  [
+    'scale-memory',
+    'S1',
+    'KR_MEMORY_IN_USE',
+    /1.25/,
+    scale({ memoryBytes: 1.5 * gib }, { guest: guest({ memoryP99Bytes: null }) }),
+  ],
+  [
+    'scale-policy',
+    'S3',
+    'KR_SCALE_POLICY',
+    /a person/,
+    scale({ cpuCount: 3 }, { guest: guest({ sizes: null }) }),
+  ],
 ];
 
 const passed: [what: string, id: string, given: GuardFacts][] = [
