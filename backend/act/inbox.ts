@@ -27,10 +27,14 @@ const gatherMs = 20;
 type Sent = Message<'claim' | 'report' | 'hello'>;
 export type Inbox = { take(message: Sent): void; close(): Promise<void> };
 
+/** False when another backend leads, which costs the store nothing to find out. */
 async function handle(context: Context, cluster: string, messages: readonly Sent[]) {
+  const { lease } = context;
+  const isLed = (): boolean => lease.epochOf(cluster) !== undefined;
   // A cluster made a moment ago has no lease yet; commands for its nodes need what they say now.
-  const isNew = messages[0]?.name === 'hello' && context.lease.epochOf(cluster) === undefined;
-  if (isNew) await context.lease.refresh(cluster);
+  const isNew = messages[0]?.name === 'hello' && !isLed() && lease.mayTake(cluster);
+  if (isNew) await lease.refresh(cluster);
+  if (!isLed()) return false;
   await inStep(context, cluster, async (step) => {
     for (const message of messages) {
       if (message.name === 'claim') await onClaim(step, message);
@@ -38,6 +42,7 @@ async function handle(context: Context, cluster: string, messages: readonly Sent
       else await onHello(step, message);
     }
   });
+  return true;
 }
 
 export function createInbox(context: Context): Inbox {
@@ -57,13 +62,15 @@ export function createInbox(context: Context): Inbox {
 
   function push(cluster: string, messages: readonly Sent[], attempt: number): void {
     const isTaken = mailbox.push(cluster, async () => {
+      let isDone = false;
       try {
-        await handle(context, cluster, messages);
+        isDone = await handle(context, cluster, messages);
       } catch (error) {
         if (!isPassing(error)) throw error;
         log.debug({ cluster, err: error, count: messages.length }, 'messages not taken');
-        for (const message of messages) putOff(message, attempt);
       }
+      if (isDone) return;
+      for (const message of messages) putOff(message, attempt);
     });
     if (!isTaken) counters.droppedMessages += messages.length;
   }

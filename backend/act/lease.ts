@@ -34,6 +34,10 @@ export type Lease = {
   owner: string;
   /** The epoch under which this backend may act now, or undefined. */
   epochOf(cluster: string): number | undefined;
+  /** Whether there is any cluster for which this backend may act now. */
+  leadsAny(): boolean;
+  /** False while another backend is known to hold it, so that a refresh could bring nothing. */
+  mayTake(cluster: string): boolean;
   /** Renews what is held and takes what is free, one cluster or all. */
   refresh(cluster?: string): Promise<void>;
   /** Called when the fence refused: somebody else raised the epoch. */
@@ -43,15 +47,21 @@ export type Lease = {
 };
 
 type Held = { epoch: number; untilMs: number };
+/** What is ours now, and for how long the rest is others'. */
+type Seen = { mine: Map<string, number>; foreign: Map<string, number> };
 
 export function createLease(options: LeaseOptions): Lease {
   const { store, clock, owner, onTaken } = options;
   const held = new Map<string, Held>();
+  /** Until when others hold theirs, by our clock, as last seen. */
+  const foreignUntilMs = new Map<string, number>();
+  const isNow = ({ untilMs }: Held): boolean => clock.monotonicMs() < untilMs;
 
-  async function refreshIn(rows: CommandRows, only: string | undefined) {
+  async function refreshIn(rows: CommandRows, only: string | undefined): Promise<Seen> {
     await rows.renewLeases(owner, leaseMs, only);
     const candidates = await rows.leaseCandidates(only);
     const mine = new Map<string, number>();
+    const foreign = new Map<string, number>();
     const taken: string[] = [];
     for (const candidate of candidates) {
       const { cluster, epoch, expires_at_ms, now_ms } = candidate;
@@ -60,7 +70,10 @@ export function createLease(options: LeaseOptions): Lease {
         mine.set(cluster, epoch ?? 0);
         continue;
       }
-      if (!isOurs && (expires_at_ms ?? 0) >= now_ms) continue;
+      if (!isOurs && (expires_at_ms ?? 0) >= now_ms) {
+        foreign.set(cluster, (expires_at_ms ?? 0) - now_ms);
+        continue;
+      }
       if (!(await rows.takeLease(candidate, owner, leaseMs))) {
         throw new ConflictError(`lease of ${cluster} moved`);
       }
@@ -68,22 +81,25 @@ export function createLease(options: LeaseOptions): Lease {
       taken.push(cluster);
     }
     if (taken.length > 0) await onTaken(rows, taken, candidates[0]?.now_ms ?? 0);
-    return mine;
+    return { mine, foreign };
   }
 
   return {
     owner,
     epochOf(cluster) {
       const lease = held.get(cluster);
-      return lease && clock.monotonicMs() < lease.untilMs ? lease.epoch : undefined;
+      return lease && isNow(lease) ? lease.epoch : undefined;
     },
+    leadsAny: () => [...held.values()].some(isNow),
+    mayTake: (cluster) => (foreignUntilMs.get(cluster) ?? 0) <= clock.monotonicMs(),
     async refresh(cluster) {
       const startedMs = clock.monotonicMs();
-      const mine = await store.transaction((rows) => refreshIn(rows, cluster));
+      const { mine, foreign } = await store.transaction((rows) => refreshIn(rows, cluster));
       if (cluster === undefined) held.clear();
       for (const [id, epoch] of mine) {
         held.set(id, { epoch, untilMs: startedMs + leaseMs - marginMs });
       }
+      for (const [id, forMs] of foreign) foreignUntilMs.set(id, startedMs + forMs);
     },
     drop: (cluster) => void held.delete(cluster),
     async release() {

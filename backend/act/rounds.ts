@@ -1,6 +1,7 @@
 /**
  * The rounds of the loops: each reads what is due and works it off cluster by cluster, where this
- * backend leads. One cluster's trouble never keeps another's commands waiting.
+ * backend leads; one that leads nowhere asks the store nothing. One cluster's trouble never keeps
+ * another's commands waiting.
  */
 import type { Holds } from './hold.ts';
 import { isPassing } from './loop.ts';
@@ -38,6 +39,7 @@ async function forLed<T extends { cluster: string }>(
 }
 
 export async function sweepOnce(context: Context, holds: Holds): Promise<void> {
+  if (!context.lease.leadsAny()) return;
   const everything = holds.all ? await context.store.reads.clusterIds() : holds.clusters;
   const due = await readDue(context, everything);
   await forLed(context, due, (cluster, rows) =>
@@ -50,14 +52,19 @@ export async function sweepOnce(context: Context, holds: Holds): Promise<void> {
 }
 
 /** Every campaign is looked at in each round: what it waits for may be over. */
-export const proveOnce = async (context: Context): Promise<void> =>
-  forLed(context, await context.store.reads.runningCampaigns(), (cluster, rows) =>
+export async function proveOnce(context: Context): Promise<void> {
+  if (!context.lease.leadsAny()) return;
+  await forLed(context, await context.store.reads.runningCampaigns(), (cluster, rows) =>
     proveCluster(
       context,
       cluster,
       rows.map(({ id }) => id),
     ),
   );
+}
 
-export const relayOnce = async (context: Context): Promise<void> =>
-  forLed(context, await readOffers(context), (cluster, due) => relayCluster(context, cluster, due));
+export async function relayOnce(context: Context): Promise<void> {
+  if (!context.lease.leadsAny()) return;
+  const due = await readOffers(context);
+  await forLed(context, due, (cluster, some) => relayCluster(context, cluster, some));
+}

@@ -96,10 +96,15 @@ export const parseHold = (value: string | null): HoldAll =>
     ? { all: false, reason: null, by: null, atMs: null }
     : HoldAll.parse(JSON.parse(value));
 
+function demandEpoch({ lease }: Context, cluster: string): number {
+  const epoch = lease.epochOf(cluster);
+  if (epoch === undefined) throw new NotLeader(`the lease of cluster ${cluster} is not held`);
+  return epoch;
+}
+
 async function openStep(context: Context, rows: CommandRows, id: string): Promise<Step> {
   const { lease } = context;
-  const epoch = lease.epochOf(id);
-  if (epoch === undefined) throw new NotLeader(`the lease of cluster ${id} is not held`);
+  const epoch = demandEpoch(context, id);
   // Nobody takes over, and no other step of this cluster begins, before this one has ended.
   if (!(await rows.passFence({ cluster: id, owner: lease.owner, epoch }))) {
     lease.drop(id);
@@ -135,6 +140,8 @@ export async function inStep<T>(
   cluster: string,
   work: (step: Step) => Promise<T>,
 ): Promise<T> {
+  // Spares the store a transaction that could only find this out.
+  demandEpoch(context, cluster);
   const { step, result } = await context.store.transaction(async (rows) => {
     const step = await openStep(context, rows, cluster);
     return { step, result: await work(step) };

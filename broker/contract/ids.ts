@@ -35,29 +35,22 @@ export const nodeKey = (cluster: string, node: string): NodeKey => `${cluster}/$
 /** 128 random bits of a claim, repeated in the grant that answers it. */
 export const Nonce = z.string().regex(/^[0-9a-f]{32}$/, 'use 32 lower-case hex digits');
 
-const hex = (bytes: Uint8Array): string =>
-  Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
+const hexOf = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, '0'));
 
 /**
  * UUID version 7 (RFC 9562, 5.7) from a wall-clock time in ms and at least 10 random bytes, both
  * passed in, so that a simulation's ids are its seed's.
  */
 export function uuidv7(nowMs: number, random: Uint8Array): string {
-  const bytes = new Uint8Array(16);
-  bytes.set(random.subarray(0, 10), 6);
-  let time = Math.trunc(nowMs);
-  for (let index = 5; index >= 0; index -= 1) {
-    bytes[index] = time % 256;
-    time = Math.trunc(time / 256);
-  }
-  bytes[6] = 0x70 | ((bytes[6] ?? 0) & 0x0f);
-  bytes[8] = 0x80 | ((bytes[8] ?? 0) & 0x3f);
-  const text = hex(bytes);
+  const time = Math.trunc(nowMs).toString(16).padStart(12, '0').slice(-12);
+  let text = '';
+  for (const byte of random.subarray(0, 10)) text += hexOf[byte];
+  const variant = hexOf[0x80 | ((random[2] ?? 0) & 0x3f)];
   return [
-    text.slice(0, 8),
-    text.slice(8, 12),
-    text.slice(12, 16),
-    text.slice(16, 20),
-    text.slice(20),
+    time.slice(0, 8),
+    time.slice(8),
+    `7${text.slice(1, 4)}`,
+    `${variant}${text.slice(6, 8)}`,
+    text.slice(8),
   ].join('-');
 }

@@ -52,7 +52,11 @@ export function seededRandom(seed: number): Random {
   };
   return {
     ratio,
-    bytes: (count) => Uint8Array.from({ length: count }, () => Math.floor(ratio() * 256)),
+    bytes(count) {
+      const bytes = new Uint8Array(count);
+      for (let index = 0; index < count; index += 1) bytes[index] = Math.floor(ratio() * 256);
+      return bytes;
+    },
   };
 }
 
