@@ -70,6 +70,8 @@ export type NodeState = {
   earlier: { confirmedBySeq: number; incarnation: number; seq: number }[];
   /** The description in the last hello, to tell when it changed. */
   described: string;
+  /** Who is here, in which state and lock, by the newest sample; null before one could tell. */
+  guestsSeen: string | null;
   helloAtMs: number;
   aliveAtMs: number;
 };

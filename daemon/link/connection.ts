@@ -42,6 +42,7 @@ async function firstState({ settings, deps }: Start, node: string): Promise<Node
     replay: newReplay(),
     earlier: [],
     described: '',
+    guestsSeen: null,
     helloAtMs: 0,
     aliveAtMs: 0,
   };

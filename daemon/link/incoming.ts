@@ -116,4 +116,9 @@ export async function onOutgoing(agent: Agent, said: FromExecutor): Promise<void
       ? encode('claim', envelope(agent, node, said.body))
       : encode('report', envelope(agent, node, said.body));
   await publish(agent, outgoing);
+  // What a command changed is a fact that the next command is judged by.
+  const state = agent.nodes.get(node);
+  if (said.name === 'report' && said.body.step === 'finished' && state) {
+    await sayHello(agent, state, 'changed');
+  }
 }

@@ -10,6 +10,8 @@ import { topicOf } from '../../broker/contract/topics.ts';
 import type { HostSample } from '../hypervisor/port.ts';
 import { type Agent, envelope, isOnline, type NodeState, publish } from './agent.ts';
 import type { Sample } from './outbox.ts';
+import { isAsleep } from './presence.ts';
+import { sayHello } from './presence.ts';
 import { repeatStuck } from './replaying.ts';
 
 export function startSampling(agent: Agent, state: NodeState): void {
@@ -46,13 +48,31 @@ async function take(agent: Agent, state: NodeState, dueAtMs: number): Promise<vo
   state.isSampling = true;
   try {
     const sample = await hypervisor.sample(state.node);
-    if (!agent.isStopped) record(agent, state, { sample, dueAtMs });
+    if (agent.isStopped) return;
+    record(agent, state, { sample, dueAtMs });
+    notice(agent, state, sample);
   } catch (error) {
     agent.counters.failedSamples += 1;
-    log.warn({ node: state.node, err: error }, 'the driver gave no sample');
+    const level = isAsleep(error) ? 'debug' : 'warn';
+    log[level]({ node: state.node, err: error }, 'the driver gave no sample');
   } finally {
     state.isSampling = false;
   }
+}
+
+/**
+ * A guest came, went, or changed its state or lock: the server's guards judge guests by the
+ * description in the last hello, and must not wait a minute for the next one.
+ */
+function notice(agent: Agent, state: NodeState, { guests }: HostSample): void {
+  if (guests === null) return;
+  const seen = guests.map(({ id, state: is, lock, haState, tags }) =>
+    JSON.stringify([id, is, lock, haState, tags]),
+  );
+  const before = state.guestsSeen;
+  state.guestsSeen = seen.sort().join();
+  if (before === null || before === state.guestsSeen || !isOnline(agent)) return;
+  void sayHello(agent, state, 'changed');
 }
 
 function encodeSample(agent: Agent, state: NodeState, body: Telemetry): string {

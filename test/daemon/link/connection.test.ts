@@ -3,7 +3,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { openDiskOutbox } from '../../../daemon/link/disk-outbox.ts';
-import type { GuestSample } from '../../../broker/contract/telemetry.ts';
+import type { Report } from '../../../broker/contract/report.ts';
+import { GuestFacts } from '../../../broker/contract/facts.ts';
+import {
+  type GuestSample,
+  GuestSample as GuestSampleSchema,
+} from '../../../broker/contract/telemetry.ts';
 import { live, settle, startWorld, watermark, type World } from './twin.ts';
 
 const seqsOf = ({ server }: World, key = 'pve1 1'): number[] =>
@@ -83,6 +88,50 @@ describe('a session', () => {
     await live(world, 100_000);
     expect(world.server.of('hello')).toHaveLength(2);
     expect(world.server.of('hello')[1]?.body.facts.maintenance).toBe(true);
+  });
+
+  it('says hello at once when a guest came, went or changed its lock, and not otherwise', async () => {
+    const world = await startWorld();
+    const guest = (id: string, lock: string | null = null): GuestSample =>
+      GuestSampleSchema.parse({ id, kind: 'vm', name: id, state: 'running', lock }) as GuestSample;
+    let count = 1;
+    const change = async (guests: GuestSample[], facts: GuestFacts[]) => {
+      world.fleet.guests = guests;
+      world.fleet.guestFacts = facts;
+      await live(world, 5_000);
+      return world.server.of('hello').slice(count).length;
+    };
+    const facts = (id: string, lock: string | null = null) =>
+      GuestFacts.parse({ id, kind: 'vm', name: id, lock });
+    await live(world, 5_000);
+    expect(await change([guest('100')], [facts('100')])).toBe(1);
+    count += 1;
+    expect(world.server.of('hello').at(-1)?.body.guests).toMatchObject([{ id: '100' }]);
+    expect(await change([guest('100', 'migrate')], [facts('100', 'migrate')])).toBe(1);
+    count += 1;
+    expect(await change([guest('100', 'migrate')], [facts('100', 'migrate')])).toBe(0);
+    expect(await change([], [])).toBe(1);
+    expect(world.server.of('hello').at(-1)?.body.guests).toEqual([]);
+  });
+
+  it('says hello at once after a command has ended, if that changed a fact', async () => {
+    const world = await startWorld();
+    const body: Report = {
+      commandId: world.newId(),
+      n: 2,
+      journalId: world.newId(),
+      incarnation: 1,
+      step: 'finished',
+      exitCode: 0,
+      postcondition: true,
+      detail: '',
+      output: '',
+    };
+    await world.relay.say({ name: 'report', node: 'pve1', body });
+    expect(world.server.of('hello')).toHaveLength(1);
+    world.fleet.guestFacts = [GuestFacts.parse({ id: '100', kind: 'vm', name: 'a' })];
+    await world.relay.say({ name: 'report', node: 'pve1', body });
+    expect(world.server.of('hello')).toHaveLength(2);
   });
 
   it('says hello again when the server repeats itself, as one behind a broker does', async () => {

@@ -209,6 +209,7 @@ export type Fleet = Hypervisor & {
   /** Replaces the next samples, for a driver that is slow or broken. */
   sampleHook: (() => Promise<void>) | undefined;
   guests: HostSample['guests'];
+  guestFacts: Description['guests'];
 };
 
 export function fleetOf(nodes: readonly string[]): Fleet {
@@ -217,12 +218,13 @@ export function fleetOf(nodes: readonly string[]): Fleet {
     facts: new Map(),
     sampleHook: undefined,
     guests: [],
+    guestFacts: null,
     nodes: () => nodes,
     describe: async (node) => ({
       driver: { name: 'memory', version: null, simulated: true, capabilities: [] },
       bootId: null,
       facts: NodeFacts.parse({ ...fleet.facts.get(node) }),
-      guests: null,
+      guests: fleet.guestFacts,
     }),
     async sample() {
       await fleet.sampleHook?.();
