@@ -85,6 +85,10 @@ function encodeHello(agent: Agent, node: string, hello: Hello): Outgoing {
   return encode('hello', envelope(agent, node, { ...hello, guests: null }));
 }
 
+/** Told by a driver that may speak for a node that is off. */
+export const isAsleep = (error: unknown): boolean =>
+  (error as { code?: unknown } | null)?.code === 'KR_NODE_ASLEEP';
+
 /** With `onlyIf: 'changed'` it stays silent while the last hello still holds. */
 export async function sayHello(agent: Agent, state: NodeState, onlyIf?: 'changed'): Promise<void> {
   const { clock, log } = agent.deps;
@@ -96,11 +100,23 @@ export async function sayHello(agent: Agent, state: NodeState, onlyIf?: 'changed
     state.helloAtMs = clock.monotonicMs();
     if (await publish(agent, encodeHello(agent, state.node, hello))) state.described = key;
   } catch (error) {
+    if (isAsleep(error)) return sayAsleep(agent, state);
     log.error(
       { node: state.node, err: error },
       'the node could not be described; hello is repeated',
     );
   }
+}
+
+/** One that speaks for many nodes is online although one of them sleeps: nobody may count on it. */
+async function sayAsleep(agent: Agent, state: NodeState): Promise<void> {
+  state.helloAtMs = agent.deps.clock.monotonicMs();
+  // Every session begins with a birth, which this takes back.
+  const asleep = `asleep in ${agent.session}`;
+  if (state.described === asleep) return;
+  state.described = asleep;
+  agent.deps.log.info({ node: state.node }, 'the node sleeps; it says hello when it is awake');
+  await sayGoodbye(agent, [state.node], 'goodbye');
 }
 
 export function startUpkeep(agent: Agent): void {

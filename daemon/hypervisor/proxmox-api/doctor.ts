@@ -65,12 +65,13 @@ const connectMs = 5_000;
 const shownBy = (url: string): Promise<string | null> =>
   new Promise((resolve) => {
     const { hostname: host, port } = new URL(url);
-    const socket = connect({ host, port: Number(port || 443), rejectUnauthorized: false });
+    const to = { host, port: Number(port || 443), timeout: connectMs };
+    const socket = connect({ ...to, rejectUnauthorized: false });
     const end = (found: string | null): void => {
       socket.destroy();
       resolve(found);
     };
-    socket.setTimeout(connectMs, () => end(null));
+    socket.once('timeout', () => end(null));
     socket.once('error', () => end(null));
     socket.once('secureConnect', () => {
       const { raw } = socket.getPeerCertificate();

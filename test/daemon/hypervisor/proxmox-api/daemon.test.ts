@@ -1,0 +1,89 @@
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterEach, expect, it } from 'vitest';
+import type { FakeApi } from '../../../../simulator/proxmox/api/server.ts';
+import { apiOf, apiSecret, proxmoxRig, type Rig } from '../../../simulator/proxmox/rig.ts';
+import { until } from '../../../support/servers.ts';
+import { type Run, runProgram, type Stack, startStack } from '../../../support/stack.ts';
+
+type Open = { stack?: Stack; rig?: Rig; api?: FakeApi; daemon?: Run };
+const open: Open = {};
+afterEach(async () => {
+  await open.daemon?.stop();
+  await open.stack?.remove();
+  await open.api?.close();
+  await open.rig?.close();
+  for (const key of Object.keys(open) as (keyof Open)[]) delete open[key];
+});
+
+type Command = { id: string; state: string; stateReason: string | null };
+
+/** The product as an administrator sets it up: one token of ours, one of theirs, one daemon. */
+async function setUp() {
+  const stack = (open.stack = await startStack());
+  const rig = (open.rig = await proxmoxRig());
+  const { api, endpoint } = await apiOf(rig);
+  open.api = api;
+  const nodes = ['alpha', 'beta', 'gamma'];
+  const made = await stack.api.post<{ token: string }>('enrolments', { cluster: 'lab', nodes });
+  const dataDir = join(stack.folder, 'daemon');
+  await mkdir(dataDir);
+  open.daemon = runProgram(['daemon'], {
+    KR_MQTT_URL: stack.runtime().mqttUrl,
+    KR_CLUSTER: 'lab',
+    KR_NODE: 'alpha',
+    KR_ENROL_TOKEN: made.body.token,
+    KR_DATA_DIR: dataDir,
+    KR_SAMPLE_INTERVAL_MS: '1000',
+    KR_PVE_URLS: endpoint.urls.join(','),
+    KR_PVE_FINGERPRINT: endpoint.fingerprints.join(','),
+    KR_PVE_TOKEN_ID: 'kr@pve!kernreaktor',
+    KR_PVE_TOKEN_SECRET: apiSecret,
+  });
+  const isDescribed = async (node: string): Promise<boolean> => {
+    const { status, body } = await stack.api.send('GET', `/api/v1/clusters/lab/nodes/${node}`);
+    return status === 200 && Boolean(body['facts']) && body['state'] === 'awake';
+  };
+  await until(async () => (await Promise.all(nodes.map(isDescribed))).every((is) => is), {
+    withinMs: 60_000,
+    what: `three nodes; ${open.daemon.stderr().slice(-2_000)}`,
+  });
+  const submit = async (wish: object): Promise<Command> => {
+    const answer = await stack.api.post<Command>('commands', { cluster: 'lab', args: {}, ...wish });
+    const ended = new Set(['SUCCEEDED', 'FAILED', 'REJECTED', 'INDETERMINATE', 'EXPIRED']);
+    let last = answer.body;
+    await until(
+      async () => {
+        last = await stack.api.get<Command>(`commands/${answer.body.id}`);
+        return ended.has(last.state);
+      },
+      { withinMs: 60_000, what: `the end of ${JSON.stringify(wish)}` },
+    );
+    return last;
+  };
+  return { rig, submit, get: stack.api.get };
+}
+
+it('speaks for a whole cluster by one enrolment, and acts on its guests once each', async () => {
+  const { rig, submit, get } = await setUp();
+  const guests = await get<{ items: { id: string; node: string }[] }>('guests?cluster=lab');
+  expect(guests.items.map(({ id, node }) => [id, node]).sort()).toEqual([
+    ['100', 'alpha'],
+    ['101', 'alpha'],
+    ['102', 'alpha'],
+  ]);
+  const started = await submit({ kind: 'guest.start', node: 'alpha', guest: '102' });
+  expect(started).toMatchObject({ state: 'SUCCEEDED' });
+  expect((await rig.effects()).map(({ kind, id }) => [kind, id])).toEqual([['qmstart', '102']]);
+  expect(rig.live.world.guests.get('lab/102')?.state).toBe('running');
+});
+
+it('is refused at PLANNED what only the daemon on a host can do, with the reason', async () => {
+  const { rig, submit } = await setUp();
+  const refused = await submit({ kind: 'node.shutdown', node: 'beta' });
+  expect(refused).toMatchObject({
+    state: 'REJECTED',
+    stateReason: expect.stringMatching(/^KR_CAPABILITY: driver proxmox-api of node beta does not perform node\.shutdown/),
+  });
+  expect(await rig.effects()).toEqual([]);
+});
