@@ -151,5 +151,7 @@ export function effortOf(step: Step, row: Commands): Effort {
   const bytesPerSecond = record?.facts?.migrationBytesPerSecond ?? null;
   const migrateEstimateMs =
     bytes === null || bytesPerSecond === null ? null : Math.ceil((bytes / bytesPerSecond) * 1_000);
-  return { stopTimeoutMs, migrateEstimateMs };
+  const target = step.context.fleet().nodes.get(nodeKey(row.cluster, row.target_id));
+  const bootEstimateMs = target?.facts?.bootMs ?? null;
+  return { stopTimeoutMs, migrateEstimateMs, bootEstimateMs };
 }

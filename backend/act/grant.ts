@@ -16,13 +16,18 @@ import { appendEntry } from '../audit/entry.ts';
 import type { Commands } from '../store/sql/schema.ts';
 import { effortOf, gatherFacts, readNode } from './facts.ts';
 import { denialOf, type Evaluation } from './guard.ts';
+import { limitsOf } from './guard-limits.ts';
+import { readUnderWay } from './guard-surroundings.ts';
 import { evaluate } from './guards.ts';
 import { kindOf, move, readCommand, sha256, stateOf, subjectOf, targetOf } from './ledger.ts';
-import { effectTimeoutMs, isPowerOff } from './lifecycle.ts';
+import { effectTimeoutMs, isPowerOff, occupiesPlace } from './lifecycle.ts';
 import { say, type Step } from './step.ts';
 import { sentenceOf } from './planned.ts';
 
 type Claim = Message<'claim'>;
+
+/** Only a simulated cluster may have so many at once; it is not counted there. */
+const unlimited = 1_000;
 
 /** Verdicts name the report they settle; for a claim, which has no number, it is the first. */
 function end(step: Step, claim: Claim, state: CommandState, reason: string | null): void {
@@ -164,6 +169,17 @@ async function regrant(step: Step, row: Commands, claim: Claim): Promise<void> {
   sendGrant(step, claim, signed);
 }
 
+/**
+ * Whether the cluster has as much at work as it may; what people asked for waits for its turn,
+ * a wake never does.
+ */
+async function isFull(step: Step, row: Commands): Promise<boolean> {
+  const { commandsAtOnce } = limitsOf(step.cluster);
+  if (row.kind === 'node.wake' || commandsAtOnce >= unlimited) return false;
+  const others = await readUnderWay(step, 'GRANT', row.id);
+  return others.filter(occupiesPlace).length >= commandsAtOnce;
+}
+
 async function grantWaiting(step: Step, row: Commands, claim: Claim): Promise<void> {
   if (row.expires_at_ms <= step.nowMs) {
     const expired = await move(step, row, 'expire', { actor: 'act', reason: 'claimed too late' });
@@ -180,6 +196,7 @@ async function grantWaiting(step: Step, row: Commands, claim: Claim): Promise<vo
   if (!step.context.reach.isOnline(claim.cluster, claim.node)) {
     return silence(step, claim, 'executor gone');
   }
+  if (await isFull(step, row)) return silence(step, claim, 'enough is under way');
   return grant(step, row, claim);
 }
 

@@ -16,7 +16,7 @@ const failedRatio = 0.1;
 const campaignMs = 3_600_000;
 
 type Ended = Pick<Commands, 'id' | 'kind' | 'state' | 'target_kind' | 'target_id'> &
-  Pick<Commands, 'origin' | 'actor' | 'granted_at_ms'>;
+  Pick<Commands, 'origin' | 'actor' | 'granted_at_ms' | 'started_at_ms'>;
 
 /** Whoever takes a thing in hand has it for a while. */
 export async function pauseAutomation(step: Step, row: Ended): Promise<void> {
@@ -45,11 +45,15 @@ export async function noteStaleness(step: Step, { awake, limits }: GuardFacts): 
   await freeze(step, limits.freezeMs, reason);
 }
 
-async function quarantine(step: Step, row: Ended, { wakeQuarantineMs }: Limits): Promise<void> {
-  if (wakeQuarantineMs === 0) return;
-  const node = { cluster: step.cluster.id, id: row.target_id };
+/** False where it is quarantined already, or the cluster knows no quarantine. */
+export async function quarantineNode(step: Step, id: string): Promise<boolean> {
+  const { wakeQuarantineMs } = limitsOf(step.cluster);
+  const key = { cluster: step.cluster.id, id };
+  const node = await step.rows.node(key);
+  const isBarred = (node?.quarantined_until_ms ?? 0) > step.nowMs;
+  if (!node || isBarred || wakeQuarantineMs === 0) return false;
   const quarantined_until_ms = Math.round(step.nowMs + wakeQuarantineMs);
-  await step.rows.updateNode(node, { quarantined_until_ms });
+  return step.rows.updateNode(key, { quarantined_until_ms });
 }
 
 async function judgeMigrations(step: Step, limits: Limits): Promise<void> {
@@ -69,7 +73,10 @@ export async function noteOutcome(step: Step, row: Ended): Promise<void> {
   const isBad = row.state === 'FAILED' || row.state === 'INDETERMINATE';
   if (!isBad || row.granted_at_ms === null) return;
   const limits = limitsOf(step.cluster);
-  if (row.kind === 'node.wake') await quarantine(step, row, limits);
+  // One that stays in doubt has further ways to be tried by (again.ts).
+  if (row.kind === 'node.wake' && row.state === 'FAILED' && row.started_at_ms !== null) {
+    await quarantineNode(step, row.target_id);
+  }
   if (row.kind === 'guest.migrate') await judgeMigrations(step, limits);
   if (row.state === 'FAILED' && (row.kind === 'node.wake' || isPowerOff(row.kind as CommandKind))) {
     await freeze(step, limits.abortFreezeMs, `${row.kind} of ${row.target_id} failed`);

@@ -8,7 +8,7 @@ import type { Fact } from '../decide/plan.ts';
 import { localTime, windowVerdict } from '../decide/windows.ts';
 import { type Guard, type GuardFacts, judged, type Says } from './guard.ts';
 import type { Resident } from './house.ts';
-import { isPowerOff } from './lifecycle.ts';
+import { isPowerOff, occupiesPlace } from './lifecycle.ts';
 
 const takesNode = (kind: CommandKind): boolean => isPowerOff(kind) || kind === 'node.drain';
 
@@ -153,21 +153,23 @@ const commandsAtOnce: Guard = {
   id: 'commands-at-once',
   // What people ask for waits for its turn; a wake has none to wait for.
   appliesTo: (kind) => kind !== 'node.wake',
-  verdict: ({ underWay, limits, origin }) =>
-    judged(
+  verdict({ underWay, limits, origin }) {
+    const places = underWay.filter(occupiesPlace).length;
+    return judged(
       'V7',
       [
-        { name: 'underWay', value: underWay.length },
+        { name: 'underWay', value: places },
         { name: 'commandsAtOnce', value: limits.commandsAtOnce },
       ],
-      origin === 'engine' && underWay.length >= limits.commandsAtOnce
+      origin === 'engine' && places >= limits.commandsAtOnce
         ? {
             code: 'KR_COMMANDS_AT_ONCE',
-            reason: `${underWay.length} commands of the cluster are under way, at most ${limits.commandsAtOnce} may be`,
+            reason: `${places} commands of the cluster are under way, at most ${limits.commandsAtOnce} may be`,
             wayOut: 'wait until one has ended, or resolve one that is INDETERMINATE',
           }
         : null,
-    ),
+    );
+  },
 };
 
 export const houseGuards: readonly Guard[] = [ownNode, ownGuest];

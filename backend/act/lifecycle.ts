@@ -128,6 +128,13 @@ export const isDestructive = (kind: CommandKind): boolean => !harmlessKinds.has(
 export const releasesTarget = (kind: CommandKind, state: CommandState): boolean =>
   state === 'INDETERMINATE' ? repeatableKinds.has(kind) : !activeStates.includes(state);
 
+/**
+ * Whether it takes one of the places that a cluster has for commands at once. One of a repeatable
+ * kind that is in doubt has given its target back, and its place with it.
+ */
+export const occupiesPlace = ({ kind, state }: { kind: CommandKind; state: CommandState }) =>
+  state !== 'INDETERMINATE' || !repeatableKinds.has(kind);
+
 const second = 1_000;
 const minute = 60 * second;
 
@@ -165,7 +172,12 @@ const effectMs: Record<CommandKind, number> = {
 const effectMaxMs = 60 * minute;
 
 /** What is known of a command's size, for the time it may take. */
-export type Effort = { stopTimeoutMs: number | null; migrateEstimateMs: number | null };
+export type Effort = {
+  stopTimeoutMs: number | null;
+  migrateEstimateMs: number | null;
+  /** How long the node was measured to take from the wake to its cluster. */
+  bootEstimateMs?: number | null;
+};
 
 /** Time for the effect to be over and seen, from its start; also the grant's `timeoutMs`. */
 export function effectTimeoutMs(kind: CommandKind, effort: Effort): number {
@@ -175,6 +187,10 @@ export function effectTimeoutMs(kind: CommandKind, effort: Effort): number {
   }
   if (kind === 'guest.migrate') {
     return Math.min(effectMaxMs, Math.max(5 * minute, 3 * (effort.migrateEstimateMs ?? usual / 3)));
+  }
+  if (kind === 'node.wake') {
+    const bootMs = effort.bootEstimateMs ?? usual;
+    return Math.min(usual, Math.max(3 * minute, 3 * bootMs));
   }
   return usual;
 }

@@ -8,6 +8,7 @@ import { type CommandState, isTerminal } from '../../broker/contract/command.ts'
 import type { Message } from '../../broker/contract/messages.ts';
 import type { Report } from '../../broker/contract/report.ts';
 import type { Commands } from '../store/sql/schema.ts';
+import { retryUnstarted } from './again.ts';
 import { effortOf } from './facts.ts';
 import { kindOf, move, note, readCommand, stateOf } from './ledger.ts';
 import { cancellableStates, effectTimeoutMs, isPowerOff, silenceTimeoutMs } from './lifecycle.ts';
@@ -148,9 +149,16 @@ async function neverStarted(step: Step, row: Commands, said: Said, why: string):
   const change = { actor: actorOf(said.node), reason: why };
   const state = stateOf(row);
   if (state === 'QUEUED' || state === 'OFFERED') return move(step, row, 'reject', change);
-  if (state === 'GRANTED') return move(step, row, 'refuse', change);
+  if (state === 'GRANTED') {
+    const refused = await move(step, row, 'refuse', change);
+    await retryUnstarted(step, refused);
+    return refused;
+  }
   const isUnseen = state === 'INDETERMINATE' && row.started_at_ms === null;
-  return isUnseen ? move(step, row, 'fail', change) : contradict(step, row, said);
+  if (!isUnseen) return contradict(step, row, said);
+  const failed = await move(step, row, 'fail', change);
+  await retryUnstarted(step, failed);
+  return failed;
 }
 
 const onRefused = (step: Step, row: Commands, said: Said): Promise<Commands> => {

@@ -7,6 +7,7 @@ import { type CommandKind, isTerminal, type Probe } from '../../broker/contract/
 import { appendEntry } from '../audit/entry.ts';
 import type { DueCommand } from '../store/command-store.ts';
 import type { Commands } from '../store/sql/schema.ts';
+import { nextWake } from './again.ts';
 import { effortOf } from './facts.ts';
 import { addEvent, kindOf, move, note, stateOf, subjectOf } from './ledger.ts';
 import { cancellableStates, effectTimeoutMs } from './lifecycle.ts';
@@ -113,7 +114,9 @@ async function tend(step: Step, row: Commands): Promise<void> {
   const seen = row.kind === 'node.shutdown' ? await observePowerOff(step, row) : row;
   if (isTerminal(stateOf(seen))) return;
   const timed = await onDeadline(step, seen);
-  if (!isTerminal(stateOf(timed))) await probe(step, timed);
+  if (isTerminal(stateOf(timed))) return;
+  await probe(step, timed);
+  if (timed.kind === 'node.wake' && stateOf(timed) === 'INDETERMINATE') await nextWake(step, timed);
 }
 
 /** All that is due in one cluster, in one transaction. */

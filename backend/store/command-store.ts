@@ -44,6 +44,7 @@ export const briefColumns = [
   'args',
   'generation',
   'origin',
+  'parent_id',
   'state',
   'planned_at_ms',
   'granted_at_ms',

@@ -108,7 +108,7 @@ describe('control over a cluster', () => {
     await world.clock.advance(240_000);
     world.breakWakes();
     const wake = await send({ kind: 'node.wake' });
-    await world.clock.advance(15 * 60_000);
+    await world.clock.advance(45 * 60_000);
     expect(['INDETERMINATE', 'FAILED']).toContain((await world.command(wake)).state);
     const next = await send({ kind: 'node.shutdown', node: 'n2' });
     expect((await world.command(next)).state_reason).toMatch(/^KR_WAKE_FAILED: node n3/);

@@ -76,7 +76,7 @@ type Links = {
   send: (message: Message<FromNode>) => void;
   isOff: (node: string) => boolean;
   powerOff: (node: string) => void;
-  powerOn: (node: string) => void;
+  powerOn: (node: string, by: string) => void;
 };
 
 export function createTwin(node: string, cluster: string, links: Links) {
@@ -164,7 +164,7 @@ export function createTwin(node: string, cluster: string, links: Links) {
       });
       return;
     }
-    if (grant.kind === 'node.wake') later(500, () => links.powerOn(grant.target.id));
+    if (grant.kind === 'node.wake') later(500, () => links.powerOn(grant.target.id, node));
     const beat = (): void => {
       if (entry.phase !== 'started') return;
       report(id, entry, { step: 'heartbeat', handle: null, progressRatio: null });
@@ -395,7 +395,7 @@ export type WorldOptions = {
 
 const home: Layout = {
   clusters: { home: ['n1', 'n2', 'n3'] },
-  guests: { 'home/100': 'n1', 'home/101': 'n2' },
+  guests: { 'home/100': 'n1', 'home/101': 'n2', 'home/102': 'n2' },
 };
 
 export async function createWorld(options: WorldOptions) {
@@ -421,6 +421,7 @@ export async function createWorld(options: WorldOptions) {
   let faults = options.faults ?? noFaults;
   const off = new Set<string>();
   let canBoot = true;
+  const mute = new Set<string>();
   let canSee = true;
 
   const carry = (deliver: () => void): void => {
@@ -448,9 +449,9 @@ export async function createWorld(options: WorldOptions) {
       off.add(nodeKey(cluster, node));
       twins.get(nodeKey(cluster, node))?.crash();
     },
-    powerOn(node) {
+    powerOn(node, by) {
       const key = nodeKey(cluster, node);
-      if (!canBoot || !off.delete(key)) return;
+      if (mute.has(by) || !canBoot || !off.delete(key)) return;
       clock.after(30_000, () => {
         twins.get(key)?.reboot();
         twins.get(key)?.start();
@@ -526,6 +527,8 @@ export async function createWorld(options: WorldOptions) {
     createService,
     twin: (node: string, cluster = 'home') => twins.get(nodeKey(cluster, node)) as Twin,
     breakWakes: () => void (canBoot = false),
+    /** What this node sends wakes nobody. */
+    muteWaker: (node: string) => void mute.add(node),
     /** Witnesses look and see nothing of a power-off. */
     blindWitnesses: () => void (canSee = false),
     setFaults: (next: Faults) => void (faults = next),
