@@ -36,11 +36,7 @@ const unheard: Contact = {
 
 export function createReach(clock: Clock, fleet: () => Fleet): Reach {
   const contacts = new Map<NodeKey, Contact>();
-  const heardNodes = new Map<string, Set<string>>();
   const openedMs = clock.monotonicMs();
-  const remember = (cluster: string, node: string): void => {
-    heardNodes.set(cluster, (heardNodes.get(cluster) ?? new Set<string>()).add(node));
-  };
   const contact = (cluster: string, node: string): Contact => {
     const key = nodeKey(cluster, node);
     const known = contacts.get(key);
@@ -69,36 +65,22 @@ export function createReach(clock: Clock, fleet: () => Fleet): Reach {
     const offlineSinceMs = clock.monotonicMs();
     contacts.set(key, { session, online: false, offlineSinceMs, isShuttingDown });
   };
-  /** Heard here, or known from the picture alone. */
-  const membersOf = (cluster: string): Set<string> =>
-    new Set([
-      ...(heardNodes.get(cluster) ?? []),
-      ...(fleet().nodesByCluster.get(cluster)?.keys() ?? []),
-    ]);
   return {
     contact,
     isOnline: (cluster, node) => contact(cluster, node).online,
     listeningForMs: () => clock.monotonicMs() - openedMs,
     heard({ name, cluster, node, session }) {
       const key = nodeKey(cluster, node);
-      remember(cluster, node);
       // Only a hello opens a session: a delayed report of an ended one must not revive it.
       if (name === 'hello' || !contacts.has(key)) setOnline(key, session);
     },
     presence({ cluster, node, session, body }) {
       const key = nodeKey(cluster, node);
-      remember(cluster, node);
       if (body.online) {
         if (body.reason === 'birth' || !contacts.has(key)) setOnline(key, session);
         return;
       }
-      if (body.reason !== 'will') {
-        return setOffline({ cluster, node }, session, body.reason === 'shutdown');
-      }
-      // One connection has one will, but may speak for many nodes.
-      for (const member of membersOf(cluster)) {
-        setOffline({ cluster, node: member }, session, false);
-      }
+      setOffline({ cluster, node }, session, body.reason === 'shutdown');
     },
   };
 }

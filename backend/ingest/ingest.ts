@@ -7,8 +7,9 @@
 import { decode } from '../../broker/contract/codec.ts';
 import type { Message } from '../../broker/contract/messages.ts';
 import type { Cancel, Clock, Log, NewId } from '../../broker/contract/ports.ts';
-import type { Directory, Incoming, ServerLink } from '../../broker/port.ts';
+import type { Incoming, ServerLink } from '../../broker/port.ts';
 import type { StateInput } from '../state/inputs.ts';
+import type { DaemonDirectory } from '../store/sql/daemons.ts';
 import type { MetricsStore, StoredSample } from '../store/ports.ts';
 import { createBuffer, type Entry, push, queuedCount } from './buffer.ts';
 import { type Counters, newCounters } from './counters.ts';
@@ -45,7 +46,7 @@ export type CommandMessage = Message<'claim' | 'report' | 'hello' | 'presence'>;
 export type IngestDeps = {
   link: ServerLink;
   store: Pick<MetricsStore, 'write' | 'watermarks'>;
-  directory: Pick<Directory, 'ownership'>;
+  directory: Pick<DaemonDirectory, 'ownership' | 'ownerOf'>;
   clock: Clock;
   log: Log;
   newId: NewId;
@@ -169,6 +170,16 @@ function takeTelemetry(
   writer.wake();
 }
 
+/**
+ * One connection has one will, but may speak for many nodes: those of the daemon that left it, as
+ * the directory says, so that no will ever ends the session of a node that is another's.
+ */
+function endedWith({ directory }: IngestDeps, message: Message<'presence'>): Iterable<string> {
+  const { cluster, node, body } = message;
+  if (body.online || body.reason !== 'will') return [node];
+  return directory.ownerOf(cluster, node)?.nodes ?? [node];
+}
+
 function route(parts: Parts, deps: IngestDeps, message: Message, incoming: Incoming): void {
   if (message.name === 'telemetry') return takeTelemetry(parts, deps, [message, incoming]);
   parts.counters.forwarded += 1;
@@ -178,8 +189,12 @@ function route(parts: Parts, deps: IngestDeps, message: Message, incoming: Incom
       toState(parts, { kind: 'hello', atMs, message });
       return deps.toCommands(message);
     case 'presence':
-      toState(parts, { kind: 'presence', atMs, message });
-      return deps.toCommands(message);
+      for (const node of endedWith(deps, message)) {
+        const own = { ...message, node };
+        toState(parts, { kind: 'presence', atMs, message: own });
+        deps.toCommands(own);
+      }
+      return undefined;
     case 'claim':
     case 'report':
       return deps.toCommands(message);

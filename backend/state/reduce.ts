@@ -151,14 +151,7 @@ function reducePresence(fleet: Fleet, input: StateInput & { kind: 'presence' }):
     if (body.load) record.load = body.load;
     return;
   }
-  if (body.reason !== 'will') {
-    if (record.session === session) endSession(record, input.atMs);
-    return;
-  }
-  // One connection has one will, but may speak for many nodes.
-  for (const member of fleet.nodesByCluster.get(cluster)?.values() ?? []) {
-    if (member.session === session) endSession(member, input.atMs);
-  }
+  if (record.session === session) endSession(record, input.atMs);
 }
 
 function reduceHello(fleet: Fleet, input: StateInput & { kind: 'hello' }): void {

@@ -696,6 +696,8 @@ export function sqlContract(open: () => Promise<Opened>): void {
         expect(new Set(rows.map(({ generation }) => generation))).toEqual(new Set([round]));
       }
       expect(directory.ownerships()).toHaveLength(2_048);
+      expect([...(directory.ownerOf('sim', 'n2047')?.nodes ?? [])]).toEqual(['n2047']);
+      expect(directory.ownerOf('other', 'n2047')).toBeUndefined();
       expect(await verifyChain(database.db, 'sim')).toEqual({ ok: true, entries: 2 });
     });
 

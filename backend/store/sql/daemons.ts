@@ -5,6 +5,7 @@
 import { timingSafeEqual } from 'node:crypto';
 import type { Kysely } from 'kysely';
 import type { MosquittoUser } from '../../../broker/acl.ts';
+import { type NodeKey, nodeKey } from '../../../broker/contract/ids.ts';
 import type { DirectoryFile } from '../../../broker/file-directory.ts';
 import type { Directory, Ownership } from '../../../broker/port.ts';
 import { sha256 } from './credentials.ts';
@@ -26,6 +27,8 @@ type Entries = Map<string, Entry>;
 export type DaemonDirectory = Directory & {
   /** Reads the rows again, after a change of them was committed. */
   reload(): Promise<void>;
+  /** The daemon that speaks for this node. */
+  ownerOf(cluster: string, node: string): Ownership | undefined;
   /** Of every daemon that has its final credential. */
   ownerships(): Ownership[];
   /** Daemons and pending enrolments, as an external Mosquitto can check them. */
@@ -113,12 +116,20 @@ function opens(entry: Entry | undefined, hash: Buffer, nowMs: number): Ownership
   return isOpen ? entry?.ownership : undefined;
 }
 
+const ownersOf = (daemons: Entries): Map<NodeKey, Ownership> =>
+  new Map(
+    [...daemons.values()].flatMap(({ ownership }) =>
+      [...ownership.nodes].map((node) => [nodeKey(ownership.cluster, node), ownership] as const),
+    ),
+  );
+
 export async function createDirectory(
   db: Kysely<Schema>,
   nowMs: () => number,
 ): Promise<DaemonDirectory> {
   let daemons: Entries = new Map();
   let enrolments: Entries = new Map();
+  let owners = new Map<NodeKey, Ownership>();
   let reloading: Promise<void> = Promise.resolve();
   const listeners: (() => void)[] = [];
 
@@ -132,6 +143,7 @@ export async function createDirectory(
     const newEnrolments = await loadEnrolments(db, { spent: closing, nowMs: nowMs() });
     const newDaemons = await loadDaemons(db);
     daemons = newDaemons;
+    owners = ownersOf(newDaemons);
     enrolments = new Map([...newEnrolments].filter(([, entry]) => !isSpent(entry)));
     for (const id of closing) spent.delete(id);
     for (const listener of listeners) listener();
@@ -163,6 +175,7 @@ export async function createDirectory(
       reloading = reloading.then(refresh, refresh);
       return reloading;
     },
+    ownerOf: (cluster, node) => owners.get(nodeKey(cluster, node)),
     ownerships: () => [...daemons.values()].map(({ ownership }) => ownership),
     mosquittoUsers: () =>
       all().flatMap(({ ownership, mqttHash }) =>

@@ -72,7 +72,11 @@ export async function harness(prepare: (store: ReturnType<typeof twinStore>) => 
     store,
     clock,
     log,
-    directory: { ownership: (client) => owners.get(client) },
+    directory: {
+      ownership: (client) => owners.get(client),
+      ownerOf: (cluster, node) =>
+        [...owners.values()].find((own) => own.cluster === cluster && own.nodes.has(node)),
+    },
     newId: idsOf(clock, seededRandom(7)),
     toCommands: (each) => void toCommands.push(each),
     toEnrolments: (each, client) => void toEnrolments.push({ message: each, client }),

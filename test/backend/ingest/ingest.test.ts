@@ -389,6 +389,36 @@ describe('what the state is given', () => {
     expect(h.ingest.counters()).toMatchObject({ superseded: 2, queued: 3 });
   });
 
+  it.each([
+    ['the client that left it', 'home/d1'],
+    ['its topic, where the broker hides who left it', null],
+  ])('of a will is the end of every node of one daemon, known by %s', async (_, client) => {
+    const h = await harness();
+    h.owner({ daemon: 'd2', nodes: new Set(['n3']) });
+    const session = uuidOf(7);
+    h.send(message('presence', presence, { node: 'n3', session }), 'home/d2');
+    h.toCommands.length = 0;
+    h.ingest.drain();
+    const will = { online: false, reason: 'will', load: null } as const;
+    // The session of another daemon's node, should anyone ever learn it, ends with none of these.
+    h.send(message('presence', will, { node: 'n1', session }), client);
+    const told = h.toCommands.map(({ node, session: of }) => ({ node, of }));
+    expect(told).toEqual([
+      { node: 'n1', of: session },
+      { node: 'n2', of: session },
+    ]);
+    const ended = h.ingest.drain().map((input) => 'message' in input && input.message.node);
+    expect(ended).toEqual(['n1', 'n2']);
+  });
+
+  it('of any other presence is about the one node', async () => {
+    const h = await harness();
+    const online = { ...presence, reason: 'will' } as const;
+    const goodbye = { online: false, reason: 'goodbye', load: null } as const;
+    for (const body of [online, goodbye]) h.send(message('presence', body, { node: 'n1' }));
+    expect(h.toCommands.map(({ node }) => node)).toEqual(['n1', 'n1']);
+  });
+
   it('is announced, so that the pipeline may wake early', async () => {
     const h = await harness();
     let arrivals = 0;

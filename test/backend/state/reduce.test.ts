@@ -120,19 +120,14 @@ describe('sessions', () => {
     expect(record(fleet).online).toBe(true);
   });
 
-  it('takes every node of a shared session offline by its one will', () => {
+  it('takes offline the node whose will it is, and no other of the same session', () => {
     const fleet = after(
       telemetry({ node: 'n1', session: uuidOf(1) }),
       telemetry({ node: 'n2', session: uuidOf(1) }),
-      telemetry({ node: 'n3', session: uuidOf(3) }),
       presence('n1', uuidOf(1), 'will', 5_000),
     );
-    expect(['n1', 'n2', 'n3'].map((node) => record(fleet, node).online)).toEqual([
-      false,
-      false,
-      true,
-    ]);
-    expect(record(fleet, 'n2').offlineSinceMs).toBe(5_000);
+    expect(['n1', 'n2'].map((node) => record(fleet, node).online)).toEqual([false, true]);
+    expect(record(fleet).offlineSinceMs).toBe(5_000);
   });
 
   it('learns boot, journal and facts from hello', () => {
