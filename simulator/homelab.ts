@@ -11,6 +11,7 @@ import { localServer } from './config.ts';
 import { createFleet } from './fleet.ts';
 import { liveWorld } from './live-world.ts';
 import { executorMaker } from './parts.ts';
+import { openDemoRack } from './proxmox/demo.ts';
 import { enrolAll } from './simulate.ts';
 import { buildHomelab } from './world/homelab.ts';
 
@@ -39,6 +40,7 @@ export async function startDemo(options: DemoOptions): Promise<{ stop(): Promise
     timeScale: demoTimeScale,
   });
   const live = liveWorld(world, clock);
+  const rack = await openDemoRack({ ...options, live, cluster: 'rack', apiNode: 'pve3' });
   const api = createApi(server);
   try {
     const credentials = await enrolAll(api, world);
@@ -54,6 +56,7 @@ export async function startDemo(options: DemoOptions): Promise<{ stop(): Promise
       diskOf: ({ cluster, node }) => nodeFiles(join(dataDir, 'demo', cluster, node)),
       makeExecutor: executorMaker(options),
       openClient: openDaemonClient,
+      hypervisorOf: (place) => rack.hypervisorOf(place),
       version,
       clock,
       newId,
@@ -64,6 +67,7 @@ export async function startDemo(options: DemoOptions): Promise<{ stop(): Promise
       async stop() {
         live.stop();
         await fleet.stop();
+        await rack.stop();
       },
     };
   } finally {

@@ -45,6 +45,8 @@ export type FleetDeps = {
   diskOf: (place: Place) => FilePort;
   makeExecutor: MakeExecutor;
   openClient: OpenBreakable;
+  /** Instead of the twin, for places that have another driver. */
+  hypervisorOf?: (place: Place) => Hypervisor | undefined;
   version: string;
   clock: Clock;
   newId: NewId;
@@ -145,6 +147,8 @@ async function startLife(deps: SeatDeps, start: Start, onConnect: () => void): P
     seedOfName(live.world.seed, `${cluster}/${node}/${start.starts}/${clock.wallMs()}`),
   );
   const world = live.cluster(cluster);
+  const hypervisor =
+    deps.hypervisorOf?.({ cluster, node }) ?? memoryHypervisor({ world, nodes: [node], clock });
   let incarnation = 0;
   const disk = mount(start.disk);
   const line = breakableLine(deps.openClient, onConnect);
@@ -167,7 +171,7 @@ async function startLife(deps: SeatDeps, start: Start, onConnect: () => void): P
       newId,
       log,
       version,
-      hypervisor: untilPaused(memoryHypervisor({ world, nodes: [node], clock }), deps.isSampling),
+      hypervisor: untilPaused(hypervisor, deps.isSampling),
       wakers: [memoryWaker(world, node)],
       credential: {
         cluster,

@@ -1,6 +1,7 @@
 /**
  * The homelab of `npm run demo`: five mixed machines in the cluster `home`, and in `attic` a mini
- * PC that is always on beside a big server that should sleep. The small machine that serves films
+ * PC that is always on beside a big server that should sleep, and `rack`, three equal hosts of
+ * Proxmox VE. The small machine that serves films
  * gets too hot every evening, so that there is something to relieve.
  */
 import { seedOfName } from '../prng.ts';
@@ -61,6 +62,14 @@ const attic: readonly Machine[] = [
   },
 ];
 
+const rack: readonly Machine[] = ['pve1', 'pve2', 'pve3'].map((node) => ({
+  node,
+  cpuModel: 'Intel i5-9500T',
+  size: [6, 32, 0.85],
+  watts: [12, 55],
+  bootMs: 70_000,
+}));
+
 /** name, kind, cpus, GiB of memory, shape, load at rest, swing. */
 type Service = readonly [
   name: string,
@@ -107,6 +116,18 @@ const services: Record<string, readonly Service[]> = {
     ['grafana', 'ct', 2, 2, 'constant', 0.05, 0.05],
     ['k3s', 'vm', 8, 16, 'walk', 0.1, 0.15],
   ],
+  'rack/pve1': [
+    ['router', 'vm', 2, 2, 'walk', 0.08, 0.1],
+    ['git-mirror', 'ct', 2, 2, 'spike', 0.03, 0.4],
+  ],
+  'rack/pve2': [
+    ['mail', 'vm', 2, 4, 'diurnal', 0.05, 0.2],
+    ['wiki', 'ct', 2, 2, 'diurnal', 0.03, 0.15],
+  ],
+  'rack/pve3': [
+    ['build', 'vm', 4, 8, 'spike', 0.03, 0.7],
+    ['metrics', 'vm', 2, 4, 'constant', 0.08, 0.05],
+  ],
   'attic/mini': [
     ['wireguard', 'ct', 1, 0.5, 'diurnal', 0.02, 0.1],
     ['uptime-kuma', 'ct', 1, 0.5, 'constant', 0.04, 0.02],
@@ -119,10 +140,16 @@ const services: Record<string, readonly Service[]> = {
   ],
 };
 
+const subnets: Readonly<Record<string, string>> = {
+  home: '192.168.10',
+  attic: '192.168.20',
+  rack: '192.168.30',
+};
+
 function nodeSpec(cluster: string, machine: Machine, index: number): NodeSpec {
   const [cpuCount, memory, singleThreadFactor] = machine.size;
   const [wattsIdle, wattsLoaded] = machine.watts;
-  const subnet = cluster === 'home' ? '192.168.10' : '192.168.20';
+  const subnet = subnets[cluster] ?? '192.168.0';
   return {
     cluster,
     node: machine.node,
@@ -134,7 +161,7 @@ function nodeSpec(cluster: string, machine: Machine, index: number): NodeSpec {
     diskBytes: 2 ** 41,
     wattsIdle,
     wattsLoaded,
-    votes: cluster === 'home' ? 1 : 0,
+    votes: cluster === 'attic' ? 0 : 1,
     mac: macOf(0x10_00_00 + index),
     address: `${subnet}.${index + 10}`,
     broadcast: `${subnet}.255`,
@@ -167,6 +194,7 @@ export function buildHomelab(spec: { seed: number; startMs: number; timeScale: n
   const machines = [
     ...home.map((machine) => ({ cluster: 'home', machine })),
     ...attic.map((machine) => ({ cluster: 'attic', machine })),
+    ...rack.map((machine) => ({ cluster: 'rack', machine })),
   ];
   let id = 99;
   return buildWorld({

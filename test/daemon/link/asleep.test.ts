@@ -5,10 +5,11 @@ import { live, settle, startWorld } from './twin.ts';
 it('lets nobody count on a node that sleeps, and greets for it when it is awake', async () => {
   const world = await startWorld({ nodes: ['pve1', 'pve2'] });
   const { server, fleet } = world;
-  const describe = fleet.describe;
+  let sleeps = true;
+  const description = await fleet.describe('pve2');
   fleet.describe = async (node) => {
-    if (node === 'pve2') throw new NodeAsleepError('node pve2 is offline');
-    return describe(node);
+    if (sleeps && node === 'pve2') throw new NodeAsleepError('node pve2 is offline');
+    return description;
   };
   server.cut();
   server.connect();
@@ -20,7 +21,7 @@ it('lets nobody count on a node that sleeps, and greets for it when it is awake'
   await live(world, 120_000);
   expect(said('pve2').filter((reason) => reason === 'goodbye')).toHaveLength(1);
   expect(server.of('hello', 'pve2')).toHaveLength(hellos);
-  fleet.describe = describe;
+  sleeps = false;
   await live(world, 120_000);
   expect(server.of('hello', 'pve2').length).toBeGreaterThan(hellos);
 });

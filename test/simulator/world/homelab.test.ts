@@ -8,15 +8,16 @@ import { brokenRule, startMs } from './helpers.ts';
 const homelab = () => buildHomelab({ seed: 7, startMs, timeScale: 60 });
 
 describe('the homelab of the demo', () => {
-  it('has five machines at home, two in the attic, and about 30 guests that fit', () => {
+  it('has five machines at home, two in the attic, three in a rack, and guests that fit', () => {
     const world = homelab();
     expect([...world.clusters.values()].map(({ id, nodes }) => [id, nodes.length])).toEqual([
       ['home', 5],
       ['attic', 2],
+      ['rack', 3],
     ]);
-    expect(world.guests.size).toBe(30);
+    expect(world.guests.size).toBe(36);
     expect(brokenRule(world)).toBeUndefined();
-    expect(new Set([...world.guests.values()].map(({ spec }) => spec.name)).size).toBe(30);
+    expect(new Set([...world.guests.values()].map(({ spec }) => spec.name)).size).toBe(36);
   });
 
   it('gets hot on the film server in the evening, not in the morning, and nowhere else', () => {

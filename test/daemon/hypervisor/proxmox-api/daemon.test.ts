@@ -61,17 +61,14 @@ async function setUp() {
     );
     return last;
   };
-  return { rig, submit, get: stack.api.get };
+  return { rig, submit, api: stack.api };
 }
 
 it('speaks for a whole cluster by one enrolment, and acts on its guests once each', async () => {
-  const { rig, submit, get } = await setUp();
-  const guests = await get<{ items: { id: string; node: string }[] }>('guests?cluster=lab');
-  expect(guests.items.map(({ id, node }) => [id, node]).sort()).toEqual([
-    ['100', 'alpha'],
-    ['101', 'alpha'],
-    ['102', 'alpha'],
-  ]);
+  const { rig, submit, api } = await setUp();
+  const guests = await api.get<{ items: { id: string; node: string }[] }>('guests?cluster=lab');
+  const places = Object.fromEntries(guests.items.map(({ id, node }) => [id, node]));
+  expect(places).toEqual({ 100: 'alpha', 101: 'alpha', 102: 'alpha' });
   const started = await submit({ kind: 'guest.start', node: 'alpha', guest: '102' });
   expect(started).toMatchObject({ state: 'SUCCEEDED' });
   expect((await rig.effects()).map(({ kind, id }) => [kind, id])).toEqual([['qmstart', '102']]);
@@ -83,7 +80,9 @@ it('is refused at PLANNED what only the daemon on a host can do, with the reason
   const refused = await submit({ kind: 'node.shutdown', node: 'beta' });
   expect(refused).toMatchObject({
     state: 'REJECTED',
-    stateReason: expect.stringMatching(/^KR_CAPABILITY: driver proxmox-api of node beta does not perform node\.shutdown/),
+    stateReason: expect.stringMatching(
+      /^KR_CAPABILITY: driver proxmox-api of node beta does not perform node\.shutdown/,
+    ),
   });
   expect(await rig.effects()).toEqual([]);
 });
