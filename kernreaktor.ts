@@ -12,18 +12,11 @@ import { mosquittoFilesOf, writeMosquittoFiles } from './backend/broker-acl.ts';
 import { type Backend, startBackend } from './backend/main.ts';
 import { addClientCommands } from './backend/cli/commands.ts';
 import { checkConfigFile, configSchema } from './backend/config-file.ts';
-import {
-  configPath,
-  defaultHttpPort,
-  ownNodeId,
-  readSettings,
-  type Settings,
-} from './backend/config.ts';
+import { configPath, defaultHttpPort, readSettings, type Settings } from './backend/config.ts';
 import { asyncapiYaml } from './broker/asyncapi.ts';
 import { readBrokerConfig } from './broker/config.ts';
 import { startBrokerProcess } from './broker/main.ts';
-import { type DaemonConfig, type Role, roles } from './daemon/config.ts';
-import { detectHypervisor } from './daemon/hypervisor/choice.ts';
+import { type DaemonConfig, readLocalDaemonConfig, type Role, roles } from './daemon/config.ts';
 import { readPveConfig } from './daemon/hypervisor/proxmox-api/config.ts';
 import {
   examinationText,
@@ -61,7 +54,10 @@ async function dropStaleCredential(folder: string, backend: Backend): Promise<bo
   return false;
 }
 
-/** This host's own daemon: enrolled like any other, observe-only, and its node protected. */
+/**
+ * This host's own daemon, enrolled like any other, its node protected. It only observes, unless a
+ * daemon.yaml of this host names what it may do.
+ */
 async function startLocalDaemon(
   settings: Settings,
   backend: Backend,
@@ -69,7 +65,13 @@ async function startLocalDaemon(
 ): Promise<RunningDaemon> {
   const folder = join(settings.KR_DATA_DIR, 'daemon');
   await mkdir(folder, { recursive: true, mode: 0o700 });
-  const node = ownNodeId();
+  const { config, isNamed } = readLocalDaemonConfig({
+    mqttUrl: backend.urls.mqttUrl,
+    cluster: localCluster,
+    dataDir: folder,
+    intervalMs: settings.KR_SAMPLE_INTERVAL_MS,
+  });
+  const { node } = config;
   const isEnrolled = await dropStaleCredential(folder, backend);
   let enrolment: DaemonConfig['enrolment'] = null;
   if (!isEnrolled) {
@@ -84,18 +86,8 @@ async function startLocalDaemon(
     reason: 'this machine runs the backend',
   });
   return startDaemon(
-    {
-      mqttUrl: backend.urls.mqttUrl,
-      cluster: localCluster,
-      node,
-      enrolment,
-      dataDir: folder,
-      intervalMs: settings.KR_SAMPLE_INTERVAL_MS,
-      logLevel: settings.KR_LOG_LEVEL,
-      hypervisor: detectHypervisor(),
-      script: null,
-    },
-    { ...parts, version, usage, observeOnly: true, signal: stopping.signal },
+    { ...config, enrolment, logLevel: settings.KR_LOG_LEVEL },
+    { ...parts, version, usage, observeOnly: !isNamed, signal: stopping.signal },
   );
 }
 

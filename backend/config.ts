@@ -3,7 +3,6 @@
  * every problem listed at once with its name and the way out; each KR_X may come as KR_X_FILE.
  */
 import { readFileSync } from 'node:fs';
-import { hostname } from 'node:os';
 import { join, resolve } from 'node:path';
 import { z } from 'zod';
 import { parseHouseAnswer } from './act/house.ts';
@@ -141,12 +140,3 @@ export function readSettings(
 /** Where kernreaktor.yaml is looked for. */
 export const configPath = (settings: Settings): string =>
   settings.KR_CONFIG ?? join(settings.KR_DATA_DIR, 'kernreaktor.yaml');
-
-/** This machine's name as a node id: lower case, and only what an id may hold. */
-export const ownNodeId = (name: string = hostname()): string =>
-  name
-    .toLowerCase()
-    .split('.')[0]
-    ?.replaceAll(/[^a-z0-9-]+/g, '-')
-    .replace(/^-+/, '')
-    .slice(0, 63) || 'localhost';

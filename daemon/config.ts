@@ -9,7 +9,7 @@ import { isAbsolute, join, resolve } from 'node:path';
 import { LineCounter, parseDocument } from 'yaml';
 import { z } from 'zod';
 import { type Environment, gatherSettings, type Problem } from '../broker/contract/environment.ts';
-import { ClusterId, NodeId } from '../broker/contract/ids.ts';
+import { ClusterId, NodeId, nodeIdOfHost } from '../broker/contract/ids.ts';
 import {
   sampleIntervalDefaultMs,
   sampleIntervalMaxMs,
@@ -174,10 +174,6 @@ function checkSecrets(role: Role, wakers: WakersByNode, problems: Problem[]): vo
   }
 }
 
-/** `PVE1.example.lan` -> `pve1`: only what an id may hold. */
-const nodeOf = (hostName: string): string =>
-  (hostName.toLowerCase().split('.')[0] ?? '').replaceAll(/[^a-z0-9-]+/g, '-').replace(/^-+/, '');
-
 export function parseToken(token: string): Enrolment {
   const [secret = '', caSha256 = null] = token.split('.');
   return { secret, caSha256 };
@@ -191,7 +187,7 @@ export function readDaemonConfig(
   const given = gatherSettings(Object.keys(Settings.shape), environment, readText);
   const { problems } = given;
   const values: Record<string, string> = {
-    KR_NODE: nodeOf(hostName),
+    KR_NODE: nodeIdOfHost(hostName),
     ...given.values,
   };
   const parsed = Settings.safeParse(values);
@@ -245,4 +241,30 @@ export function readExecutorConfig(sources: DaemonSources = {}): ExecutorConfig 
   });
   const { mqttUrl: _server, enrolment: _enrolment, intervalMs: _intervalMs, ...rest } = config;
   return rest;
+}
+
+export type LocalDaemon = Pick<DaemonConfig, 'mqttUrl' | 'cluster' | 'dataDir' | 'intervalMs'>;
+
+/**
+ * The daemon inside `npm start`: where it belongs is decided, its driver and wakers are the
+ * administrator's as everywhere. `isNamed`: a daemon.yaml says so; without one it only observes.
+ * @throws DaemonConfigError that lists every problem.
+ */
+export function readLocalDaemonConfig(
+  { mqttUrl, cluster, dataDir, intervalMs }: LocalDaemon,
+  sources: DaemonSources = {},
+): { config: DaemonConfig; isNamed: boolean } {
+  const { environment = process.env } = sources;
+  const ofDriver = Object.entries(environment).filter(([name]) => name.startsWith('KR_PVE_'));
+  const own = {
+    KR_MQTT_URL: mqttUrl,
+    KR_CLUSTER: cluster,
+    KR_DATA_DIR: dataDir,
+    KR_SAMPLE_INTERVAL_MS: String(intervalMs),
+  };
+  const config = readDaemonConfig({
+    ...sources,
+    environment: { ...Object.fromEntries(ofDriver), ...own },
+  });
+  return { config, isNamed: config.wakers !== undefined };
 }

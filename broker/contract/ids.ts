@@ -28,6 +28,13 @@ export const Uuid = z
   .string()
   .regex(/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/, 'use a lower-case UUID');
 
+/** `PVE1.example.lan` -> `pve1`: only what an id may hold. */
+export const nodeIdOfHost = (hostName: string): string =>
+  (hostName.toLowerCase().split('.')[0] ?? '')
+    .replaceAll(/[^a-z0-9-]+/g, '-')
+    .replace(/^-+/, '')
+    .slice(0, 63) || 'localhost';
+
 /** A node is the pair (cluster, node). */
 export type NodeKey = `${string}/${string}`;
 export const nodeKey = (cluster: string, node: string): NodeKey => `${cluster}/${node}`;

@@ -4,11 +4,14 @@
  * is refused before it reaches this machine.
  */
 import type { Sampler } from '../sample/sampler.ts';
+import { createOwnFacts, type OwnFactsOptions } from './own-facts.ts';
 import type { Hypervisor } from './port.ts';
 
-export type HostOptions = { node: string; sampler: Sampler; daemonVersion: string };
+export type HostOptions = OwnFactsOptions & { sampler: Sampler; daemonVersion: string };
 
-export function createHostHypervisor({ node, sampler, daemonVersion }: HostOptions): Hypervisor {
+export function createHostHypervisor(options: HostOptions): Hypervisor {
+  const { node, sampler, daemonVersion } = options;
+  const withOwn = createOwnFacts(options);
   let kernel: string | null = null;
   return {
     nodes: () => [node],
@@ -18,7 +21,7 @@ export function createHostHypervisor({ node, sampler, daemonVersion }: HostOptio
       return {
         driver: { name: 'host', version: daemonVersion, simulated: false, capabilities: [] },
         bootId,
-        facts: { ...facts, runningGuests: 0 },
+        facts: { ...(await withOwn(facts)), runningGuests: 0 },
         guests: [],
       };
     },

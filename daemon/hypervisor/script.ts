@@ -11,6 +11,7 @@ import { outputBytesMax, SandboxError, type ToolResult } from '../command/sandbo
 import type { ScriptRunner } from '../command/script-trust.ts';
 import { actionLimits, questionLimits } from '../command/transient-unit.ts';
 import type { Sampler } from '../sample/sampler.ts';
+import { createOwnFacts, type OwnFacts, type OwnFactsOptions } from './own-facts.ts';
 import type { Description, Hypervisor, Observation, Performed, Work } from './port.ts';
 import {
   type Answer,
@@ -39,8 +40,7 @@ export type ScriptConfig = {
   queryTimeoutMs: number;
 };
 
-export type ScriptOptions = {
-  node: string;
+export type ScriptOptions = OwnFactsOptions & {
   config: ScriptConfig;
   sampler: Sampler;
   scripts: ScriptRunner;
@@ -98,12 +98,11 @@ export type ScriptHypervisor = Hypervisor & {
 };
 
 type Memory = ScriptOptions & {
+  readonly withOwn: OwnFacts;
   readonly closing: AbortController;
   readonly runs: Map<string, Run>;
   badAnswers: number;
   kernel: string | null;
-  /** undefined before the first answer. */
-  lastGuests: GuestSample[] | null | undefined;
 };
 
 type Query<T> = {
@@ -145,13 +144,7 @@ async function query<T>(memory: Memory, question: Query<T>): Promise<T | null> {
 async function listGuests(memory: Memory): Promise<GuestSample[] | null> {
   const { config, node } = memory;
   const env = { KR_NODE: node, KR_QUERY: 'guests' };
-  memory.lastGuests = await query(memory, {
-    path: config.guests,
-    env,
-    stdin: '',
-    read: readGuests,
-  });
-  return memory.lastGuests;
+  return query(memory, { path: config.guests, env, stdin: '', read: readGuests });
 }
 
 function remember({ runs, clock }: Memory, commandId: string): Run {
@@ -214,13 +207,17 @@ async function describe(memory: Memory): Promise<Description> {
   const { sampler, config, daemonVersion } = memory;
   const { facts, bootId } = await sampler.facts();
   memory.kernel = facts.kernel;
-  const guests = memory.lastGuests === undefined ? await listGuests(memory) : memory.lastGuests;
-  const running = guests?.filter(({ state }) => state === 'running').length ?? null;
-  const capabilities = CommandKind.options.filter((kind) => kind in config.actions);
+  const guests = await listGuests(memory);
+  // A guest in an unknown state may run: only those known to be off do not count.
+  const running = guests?.filter(({ state }) => state !== 'stopped').length ?? null;
+  // Others are woken by the daemon's own wakers, whatever programs there are.
+  const capabilities = CommandKind.options.filter(
+    (kind) => kind in config.actions || kind === 'node.wake',
+  );
   return {
     driver: { name: 'script', version: daemonVersion, simulated: false, capabilities },
     bootId,
-    facts: { ...facts, runningGuests: running },
+    facts: { ...(await memory.withOwn(facts)), runningGuests: running },
     guests: guests?.map(factsOfGuest) ?? null,
   };
 }
@@ -229,11 +226,11 @@ export function createScriptHypervisor(options: ScriptOptions): ScriptHypervisor
   const { node, sampler, daemonVersion } = options;
   const memory: Memory = {
     ...options,
+    withOwn: createOwnFacts(options),
     closing: new AbortController(),
     runs: new Map(),
     badAnswers: 0,
     kernel: null,
-    lastGuests: undefined,
   };
   return {
     nodes: () => [node],

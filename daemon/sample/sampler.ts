@@ -224,6 +224,7 @@ async function readFacts(files: Files, addresses: Addresses): Promise<HostFacts>
     cpuCount: parse.parseCpu(await files.text('proc/stat'))?.cpuCount ?? null,
     memoryBytes: parse.parseMemory(await files.text('proc/meminfo')).totalBytes,
     biosVersion: await files.line('sys/class/dmi/id/bios_version'),
+    systemUuid: (await files.line('sys/class/dmi/id/product_uuid'))?.toLowerCase() ?? null,
     kernel: await files.line('proc/sys/kernel/osrelease'),
     links: links?.slice(0, linksMax).map((link) => ({ ...link, wakeOnMagic: null })),
   });

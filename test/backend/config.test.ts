@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { checkConfigFile, configSchema } from '../../backend/config-file.ts';
-import { ConfigError, ownNodeId, readSettings } from '../../backend/config.ts';
+import { ConfigError, readSettings } from '../../backend/config.ts';
 
 const problemsOf = (environment: Record<string, string>) => {
   try {
@@ -108,13 +108,6 @@ policies:
       'clusters.home.autonomy.guest.migrate',
       /observe/,
     ],
-    [
-      'clusters:\n  home: {autonomy: {default: auto}}',
-      2,
-      30,
-      'clusters.home.autonomy.default',
-      /simulated clusters/,
-    ],
     ['clusters:\n  home: {timeScale: 60}', 2, 21, 'clusters.home.timeScale', /simulated: true/],
     [
       'policies:\n  p: {relieve: {cpuRatio: {above: 85}}}',
@@ -155,16 +148,5 @@ policies:
 
   it('has a JSON Schema for editors', () => {
     expect(configSchema()).toMatchObject({ type: 'object', additionalProperties: false });
-  });
-});
-
-describe('own node id', () => {
-  it.each([
-    ['PVE1.lan', 'pve1'],
-    ['my_host', 'my-host'],
-    ['-x', 'x'],
-    ['', 'localhost'],
-  ])('makes %j into %j', (name, id) => {
-    expect(ownNodeId(name)).toBe(id);
   });
 });

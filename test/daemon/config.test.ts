@@ -2,7 +2,12 @@ import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { DaemonConfigError, readDaemonConfig, readExecutorConfig } from '../../daemon/config.ts';
+import {
+  DaemonConfigError,
+  readDaemonConfig,
+  readExecutorConfig,
+  readLocalDaemonConfig,
+} from '../../daemon/config.ts';
 
 let folder: string;
 beforeEach(async () => {
@@ -175,7 +180,11 @@ describe('daemon.yaml', () => {
     ['wakers:\n  a: [{kind: ipmi, host: -x, user: u, passwordFile: /p}]\n', '0.host', 'host name'],
     ['wakers:\n  a: [{kind: plug, url: mqtt://b, topic: "x/#"}]\n', '0.topic', 'without + and #'],
     ['wakers:\n  a: [{kind: fax}]\n', 'wakers.a.0', 'use wol, ipmi, redfish, plug or script'],
-    ['hypervisor: xen\n', 'daemon.yaml:1:13 hypervisor', 'use proxmox, proxmox-api, lxd, script or host'],
+    [
+      'hypervisor: xen\n',
+      'daemon.yaml:1:13 hypervisor',
+      'use proxmox, proxmox-api, lxd, script or host',
+    ],
     ['script: [unclosed\n', 'daemon.yaml:2:1', ''],
     ['script:\n  guests: /g\n  queryTimeoutMs: 1\n', 'daemon.yaml:3:19', '100'],
   ])('points at the place of a problem in %j', async (text, field, hint) => {
@@ -281,5 +290,41 @@ describe('Proxmox VE by its API', () => {
     await writeFile(join(folder, 'daemon.yaml'), 'hypervisor: proxmox\n');
     expect(read({ KR_PVE_NSENTER: '1' })).toMatchObject({ isInContainer: true });
     expect(read()).not.toHaveProperty('isInContainer');
+  });
+});
+
+describe('the daemon inside npm start', () => {
+  const local = (environment: Record<string, string> = {}) =>
+    readLocalDaemonConfig(
+      { mqttUrl: 'mqtt://127.0.0.1:1883', cluster: 'local', dataDir: folder, intervalMs: 5_000 },
+      {
+        environment,
+        hostName: 'Box.lan',
+        systemFolder: join(folder, 'etc'),
+        pvesh: join(folder, 'no-pvesh'),
+      },
+    );
+
+  it('only observes without a daemon.yaml, whatever the server is told', () => {
+    const { config, isNamed } = local({ KR_CLUSTER: 'other', KR_NODE: 'other', KR_MQTT_URL: 'x' });
+    expect(isNamed).toBe(false);
+    expect(config).toMatchObject({ cluster: 'local', node: 'box', hypervisor: 'host' });
+  });
+
+  it('takes programs and wakers from daemon.yaml, as every other daemon', async () => {
+    const yaml = 'script: {guests: /opt/guests}\nwakers: {big: [{kind: wol}]}\n';
+    await writeFile(join(folder, 'daemon.yaml'), yaml);
+    const { config, isNamed } = local();
+    expect(isNamed).toBe(true);
+    expect(config).toMatchObject({
+      hypervisor: 'script',
+      script: { guests: '/opt/guests' },
+      wakers: { big: [{ kind: 'wol' }] },
+    });
+  });
+
+  it('names what is wrong in daemon.yaml', async () => {
+    await writeFile(join(folder, 'daemon.yaml'), 'wakers: {big: []}\n');
+    expect(Object.keys(problemsOf(local)).join()).toMatch(/daemon\.yaml:1:\d+ wakers\.big/);
   });
 });

@@ -181,9 +181,10 @@ describe('the first start', () => {
     const script = { guests, actions: { 'guest.stop': '/bin/true' }, queryTimeoutMs: 5_000 };
     await start({ script }, { credential: credentialOf('nas', ['nas']) });
     await until(() => heard('telemetry').length > 0);
+    await until(() => heard('hello').length > 0);
     expect(heard('hello')[0]?.body.driver).toMatchObject({
       name: 'script',
-      capabilities: ['guest.stop'],
+      capabilities: ['node.wake', 'guest.stop'],
     });
     expect(heard('telemetry')[0]?.body.guests).toMatchObject([{ id: 'web', state: 'running' }]);
   });

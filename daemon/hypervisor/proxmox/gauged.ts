@@ -4,8 +4,15 @@
  * with the slow questions, never in steady sampling. null: it could not be learned.
  */
 import type { NodeFacts } from '../../../broker/contract/facts.ts';
+import type { ToolResult } from '../../command/sandbox.ts';
 import type { Files } from '../../sample/files.ts';
-import type { Toolbox } from './toolbox.ts';
+
+/** What a program prints, whatever its exit code; null when it did not run. */
+export type AskTool = (
+  tool: 'ethtool' | 'zpool' | 'upsc',
+  argv: readonly string[],
+) => Promise<ToolResult | null>;
+type Toolbox = { ask: AskTool };
 
 export type Gauged = {
   /** Link name -> `Wake-on: g`. */

@@ -1,6 +1,14 @@
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { ClusterId, GuestId, NodeId, nodeKey, Uuid, uuidv7 } from '../../../broker/contract/ids.ts';
+import {
+  ClusterId,
+  GuestId,
+  NodeId,
+  nodeIdOfHost,
+  nodeKey,
+  Uuid,
+  uuidv7,
+} from '../../../broker/contract/ids.ts';
 
 describe('uuidv7', () => {
   const random = fc.uint8Array({ minLength: 16, maxLength: 16 });
@@ -66,5 +74,18 @@ describe('ids', () => {
 
   it('names a node by cluster and node', () => {
     expect(nodeKey('home', 'pve1')).toBe('home/pve1');
+  });
+});
+
+describe('the node id of a host', () => {
+  it.each([
+    ['PVE1.lan', 'pve1'],
+    ['my_host', 'my-host'],
+    ['-x', 'x'],
+    ['x'.repeat(70), 'x'.repeat(63)],
+    ['', 'localhost'],
+  ])('makes %j into %j', (name, id) => {
+    expect(nodeIdOfHost(name)).toBe(id);
+    expect(NodeId.safeParse(id).success).toBe(true);
   });
 });

@@ -139,7 +139,7 @@ describe('the documented example programs', () => {
 });
 
 describe('capabilities and description', () => {
-  it('offers what has a program, in the order of the protocol, and nothing else', async () => {
+  it('offers what has a program, and to wake others, in the order of the protocol, and nothing else', async () => {
     await program('guests', `echo '[{"id":"a","kind":"vm","name":"A","state":"running"}]'`);
     const actions = { 'guest.stop': '/x', 'node.shutdown': '/y' };
     const { driver } = driverOf({ actions });
@@ -148,7 +148,7 @@ describe('capabilities and description', () => {
       name: 'script',
       version: '1',
       simulated: false,
-      capabilities: ['node.shutdown', 'guest.stop'],
+      capabilities: ['node.shutdown', 'node.wake', 'guest.stop'],
     });
     expect(guests).toMatchObject([{ id: 'a', kind: 'vm', name: 'A', template: false }]);
     expect(facts.runningGuests).toBe(1);

@@ -74,4 +74,5 @@ export const server: Readonly<Record<string, string>> = {
   'sys/class/powercap/intel-rapl:0:0/max_energy_range_uj': '262143328850\n',
   'sys/class/powercap/intel-rapl:0:0/energy_uj': '5\n',
   'sys/class/dmi/id/bios_version': 'F12\n',
+  'sys/class/dmi/id/product_uuid': '4C4C4544-0051-4210-8057-C4C04F4A4D32\n',
 };
