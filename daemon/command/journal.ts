@@ -125,17 +125,19 @@ async function load({ files, newId, wallMs, log }: JournalDeps): Promise<Loaded>
   return { state, bytes: await replaceJournal(files, entries), isNew: true };
 }
 
-/** True when the reserve is in place; asks the disk for it when it is not. */
+/** True when the reserve is in place; asks the disk for it when it is not. Never rejects. */
 async function ensureReserve(files: FilePort, log: Log): Promise<boolean> {
-  if (await files.exists(reserveName)) return true;
   try {
+    if (await files.exists(reserveName)) return true;
     await files.preallocate(reserveName, reserveBytes);
     return true;
   } catch (error) {
     log.warn({ error }, 'no room for the journal reserve');
-    await files.remove(reserveName);
-    return false;
   }
+  await files.remove(reserveName).catch((error: unknown) => {
+    log.warn({ error }, 'half a journal reserve could not be removed');
+  });
+  return false;
 }
 
 /** Appends and fsyncs frames; the first error is the last thing it does. */
@@ -248,7 +250,9 @@ export async function openJournal(deps: JournalDeps): Promise<Journal> {
     },
     async quarantined() {
       const name = state.header?.quarantined ?? null;
-      return name !== null && (await files.exists(name)) ? name : null;
+      if (name === null) return null;
+      // As long as nobody can tell that it was removed, it counts as still there.
+      return (await files.exists(name).catch(() => true)) ? name : null;
     },
     async close() {
       await queue.settled();

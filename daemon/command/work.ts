@@ -184,7 +184,8 @@ export async function perform(
 type Begun = { grant: GrantContent; handle: string | null; bootId: string | null };
 
 async function hasBootedSince(deps: WorkDeps, { grant, bootId }: Begun): Promise<boolean> {
-  const description = deps.hypervisor.describe(grant.node).catch(() => undefined);
+  const described = async () => deps.hypervisor.describe(grant.node);
+  const description = described().catch(() => undefined);
   const now = await within(deps.clock, observeMaxMs, description);
   return bootId !== null && now !== undefined && now.bootId !== null && now.bootId !== bootId;
 }

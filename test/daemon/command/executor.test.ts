@@ -585,6 +585,51 @@ describe('executor: local guards', () => {
     expect((await introduced).localHold).toBe(true);
   });
 
+  it.each([
+    [
+      'HOLD file',
+      'KR_HOLD',
+      {
+        isHeld: () => {
+          throw new Error('EIO');
+        },
+      },
+    ],
+    ['HOLD file', 'KR_HOLD', { isHeld: () => Promise.reject(new Error('EIO')) }],
+    [
+      'local policy',
+      'KR_LOCAL_POLICY',
+      {
+        readPolicy: () => {
+          throw new Error('EIO');
+        },
+      },
+    ],
+  ])('denies, and says so, when the %s cannot be read (%s)', async (_, code, deps) => {
+    const rig = createRig({ deps });
+    await rig.connect();
+    const offer = await rig.run();
+    expect(refusalOf(rig, offer.commandId)).toMatchObject({ code });
+    expect(rig.world.effects).toEqual([]);
+  });
+
+  it('denies, and says so, when the hypervisor throws instead of describing', async () => {
+    const rig = createRig();
+    await rig.connect();
+    const { description } = rig.world;
+    Object.defineProperty(rig.world, 'description', {
+      get: () => {
+        throw new Error('no such tool');
+      },
+    });
+    const { commandId } = await rig.run();
+    expect(refusalOf(rig, commandId)?.code).toMatch(/^KR_/);
+    expect(rig.world.effects).toEqual([]);
+    Object.defineProperty(rig.world, 'description', { value: description });
+    const later = await rig.run();
+    expect(rig.world.effects).toEqual([later.commandId]);
+  });
+
   it('denies when facts do not come in time', async () => {
     let isStuck = false;
     const readPolicy = () =>
@@ -657,6 +702,20 @@ describe('executor: the journal', () => {
     expect(rig.world.effects).toEqual([running.commandId, later.commandId]);
   });
 
+  it('refuses what is new on a disk that takes nothing and gives nothing back', async () => {
+    const rig = createRig();
+    await rig.connect();
+    await rig.disk.files().remove('journal.reserve');
+    rig.disk.fail('preallocate', 'EIO');
+    rig.disk.fail('remove', 'EIO');
+    const refused = await rig.run();
+    expect(refusalOf(rig, refused.commandId)).toMatchObject({ code: 'KR_DISK_FULL' });
+    expect(rig.world.effects).toEqual([]);
+    rig.disk.fail('preallocate', 'EIO', 0);
+    const later = await rig.run();
+    expect(rig.world.effects).toEqual([later.commandId]);
+  });
+
   it('denies destructive kinds after a corruption until somebody removes the old journal', async () => {
     const rig = createRig();
     const before = await rig.connect();
@@ -670,6 +729,10 @@ describe('executor: the journal', () => {
     const stop = { kind: 'guest.stop', target: { kind: 'guest', id: '5' } } as const;
     const denied = await rig.run(stop);
     expect(refusalOf(rig, denied.commandId)).toMatchObject({ code: 'KR_JOURNAL_QUARANTINED' });
+    rig.disk.fail('exists', 'EIO');
+    const unsure = await rig.run(stop);
+    expect(refusalOf(rig, unsure.commandId)).toMatchObject({ code: 'KR_JOURNAL_QUARANTINED' });
+    rig.disk.fail('exists', 'EIO', 0);
     const harmless = await rig.run();
     const name = rig.disk.names().find((one) => one.includes('quarantined')) ?? '';
     await rig.disk.files().remove(name);

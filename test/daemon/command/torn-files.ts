@@ -5,7 +5,17 @@
 import type { FilePort } from '../../../daemon/command/files.ts';
 
 type Kept = { durable: Buffer; pending: Buffer };
-type Operation = 'append' | 'sync' | 'preallocate' | 'rename' | 'syncFolder' | 'truncate';
+const noCounts = () => ({
+  append: 0,
+  sync: 0,
+  preallocate: 0,
+  rename: 0,
+  remove: 0,
+  exists: 0,
+  syncFolder: 0,
+  truncate: 0,
+});
+type Operation = keyof ReturnType<typeof noCounts>;
 
 export type TornDisk = {
   files(): FilePort;
@@ -32,7 +42,7 @@ export function tornDisk(): TornDisk {
   let left = Number.POSITIVE_INFINITY;
   let appended = 0;
   const faults = new Map<Operation, { code: string; times: number }>();
-  const counts = { append: 0, sync: 0, preallocate: 0, rename: 0, syncFolder: 0, truncate: 0 };
+  const counts = noCounts();
   const kept = (name: string): Kept => {
     const found = disk.get(name) ?? { durable: Buffer.alloc(0), pending: Buffer.alloc(0) };
     disk.set(name, found);
@@ -59,7 +69,7 @@ export function tornDisk(): TornDisk {
         return file ? whole(file) : null;
       },
       async exists(name) {
-        await step(null);
+        await step('exists');
         return disk.has(name);
       },
       async append(name, bytes) {
@@ -96,7 +106,7 @@ export function tornDisk(): TornDisk {
         disk.set(to, file);
       },
       async remove(name) {
-        await step(null);
+        await step('remove');
         disk.delete(name);
       },
       syncFolder: () => step('syncFolder'),
