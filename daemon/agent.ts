@@ -11,14 +11,8 @@ import type { DaemonConfig } from './config.ts';
 import type { Hypervisor } from './hypervisor/port.ts';
 import { within } from './link/agent.ts';
 import { type Link, startLink } from './link/connection.ts';
-import {
-  credentialOf,
-  type DaemonDeps,
-  diskOf,
-  type RunningDaemon,
-  settingsOf,
-  stopMaxMs,
-} from './main.ts';
+import { credentialOf, diskOf, settingsOf, stopMaxMs } from './link/setup.ts';
+import type { DaemonDeps, RunningDaemon } from './main.ts';
 import { createSampler, type Sampler } from './sample/sampler.ts';
 import { createWakers } from './waker/order.ts';
 import { networkWays } from './waker/remote.ts';

@@ -9,13 +9,7 @@ import { policyFile } from './command/local-policy.ts';
 import { createScriptRunner, type ScriptRunner } from './command/script-trust.ts';
 import type { DaemonConfig } from './config.ts';
 import { type DriverChoice, hostRoot } from './hypervisor/choice.ts';
-import { createHostHypervisor } from './hypervisor/host.ts';
-import { createLxdApi } from './hypervisor/lxd/api.ts';
-import { createLxdHypervisor } from './hypervisor/lxd/driver.ts';
 import type { Hypervisor } from './hypervisor/port.ts';
-import { createProxmoxApiHypervisor } from './hypervisor/proxmox-api/driver.ts';
-import { createProxmoxHypervisor } from './hypervisor/proxmox/driver.ts';
-import { createScriptHypervisor } from './hypervisor/script.ts';
 import { createSampler, type Sampler } from './sample/sampler.ts';
 
 /** The administrator's word on this machine, above whatever the server says. */
@@ -34,7 +28,12 @@ export const scriptsOf = ({ dataDir }: Pick<DriverConfig, 'dataDir'>): ScriptRun
 
 const nsenter = '/usr/bin/nsenter';
 
-function proxmoxOf(config: DriverConfig, deps: DriverDeps, sampler: Sampler): Hypervisor {
+async function proxmoxOf(
+  config: DriverConfig,
+  deps: DriverDeps,
+  sampler: Sampler,
+): Promise<Hypervisor> {
+  const { createProxmoxHypervisor } = await import('./hypervisor/proxmox/driver.ts');
   const { clock, log, version: daemonVersion } = deps;
   const { node, proxmox, isInContainer = false } = config;
   const migrationBytesPerSecond = proxmox?.migrationBytesPerSecond ?? null;
@@ -45,11 +44,17 @@ function proxmoxOf(config: DriverConfig, deps: DriverDeps, sampler: Sampler): Hy
   return createProxmoxHypervisor({ ...own, sampler: outside, root: hostRoot, nsenter });
 }
 
-export function driverOf(config: DriverConfig, deps: DriverDeps, sampler: Sampler): Hypervisor {
+/** Loads the one driver that is used: some bring an HTTP client, which takes memory. */
+export async function driverOf(
+  config: DriverConfig,
+  deps: DriverDeps,
+  sampler: Sampler,
+): Promise<Hypervisor> {
   const { clock, log, version: daemonVersion } = deps;
   const { node, script, hypervisor, lxd, pveApi } = config;
   if (hypervisor === 'proxmox') return proxmoxOf(config, deps, sampler);
   if (pveApi) {
+    const { createProxmoxApiHypervisor } = await import('./hypervisor/proxmox-api/driver.ts');
     const { nodes = [node], proxmox } = config;
     return createProxmoxApiHypervisor({
       nodes,
@@ -62,12 +67,18 @@ export function driverOf(config: DriverConfig, deps: DriverDeps, sampler: Sample
     });
   }
   if (lxd) {
+    const { createLxdApi } = await import('./hypervisor/lxd/api.ts');
+    const { createLxdHypervisor } = await import('./hypervisor/lxd/driver.ts');
     // Over the network it is another machine, whose /proc cannot be read from here.
     const own = 'socket' in lxd ? sampler : null;
     const api = createLxdApi(lxd);
     return createLxdHypervisor({ node, api, sampler: own, daemonVersion, clock, log });
   }
-  if (script === null) return createHostHypervisor({ node, sampler, daemonVersion });
+  if (script === null) {
+    const { createHostHypervisor } = await import('./hypervisor/host.ts');
+    return createHostHypervisor({ node, sampler, daemonVersion });
+  }
+  const { createScriptHypervisor } = await import('./hypervisor/script.ts');
   const scripts = scriptsOf(config);
   const options = { node, config: script, sampler, scripts, daemonVersion, clock, log };
   return createScriptHypervisor(options);

@@ -49,7 +49,7 @@ export async function startExecutor(
   const { clock, random, newId, log } = deps;
   const { cluster, dataDir, executorSocket: path } = config;
   const sampler = createSampler({ clock, addresses: addressesIfAllowed });
-  const hypervisor = deps.hypervisor ?? driverOf(config, deps, sampler);
+  const hypervisor = deps.hypervisor ?? (await driverOf(config, deps, sampler));
   const trust = await openTrust({ file: join(dataDir, 'server-keys.json'), cluster }, log);
   let server: ExecutorServer | null = null;
   const wakers = createRemoteWakers(config.wakers ?? {}, scriptsOf(config), (name, request) => {

@@ -6,7 +6,6 @@
 import { networkInterfaces } from 'node:os';
 import { join } from 'node:path';
 import { openDaemonClient } from '../broker/client.ts';
-import { ringMs } from '../broker/contract/limits.ts';
 import type { Clock, Log, NewId, Random } from '../broker/contract/ports.ts';
 import { createExecutor } from './command/executor.ts';
 import type { ExecutorPort } from './command/executor-port.ts';
@@ -17,14 +16,8 @@ import { driverOf, holdPath, policyPath, scriptsOf } from './drivers.ts';
 import type { Hypervisor } from './hypervisor/port.ts';
 import { type LinkCounters, type LinkDeps, type LinkSettings, within } from './link/agent.ts';
 import { startLink } from './link/connection.ts';
-import {
-  type Credential,
-  CredentialError,
-  credentialPath,
-  readCredential,
-} from './link/credential.ts';
-import { type DiskOutbox, openDiskOutbox } from './link/disk-outbox.ts';
-import { enrol } from './link/enrolment.ts';
+import type { Credential } from './link/credential.ts';
+import { credentialOf, diskOf, settingsOf, stopMaxMs } from './link/setup.ts';
 import { createSampler, type Sampler } from './sample/sampler.ts';
 import { createWakers } from './waker/order.ts';
 import type { Waker } from './waker/port.ts';
@@ -63,41 +56,12 @@ export type RunningDaemon = {
   stop(): Promise<void>;
 };
 
-/** 15 minutes of one node with 20 guests at the default interval take 1.3 MB; 32 such nodes fit. */
-const ringBytesMax = 48 * 2 ** 20;
-/** Half a day of such a node. */
-const outboxBytesMax = 64 * 2 ** 20;
-const segmentBytes = 2 ** 20;
-const replayEveryMs = 500;
-export const stopMaxMs = 2_000;
-
-export function wakersOf(config: DaemonConfig, deps: DaemonDeps, sampler: Sampler): Waker[] {
+function wakersOf(config: DaemonConfig, deps: DaemonDeps, sampler: Sampler): Waker[] {
   const { clock, random, newId, log, openClient = openDaemonClient } = deps;
   const links = () => sampler.links();
   const scripts = scriptsOf(config);
   const own = { clock, random, newId, log, openClient, links, scripts };
   return createWakers(config.wakers ?? {}, own);
-}
-
-export async function credentialOf(
-  config: DaemonConfig,
-  deps: DaemonDeps,
-  sampler: Sampler,
-): Promise<Credential> {
-  if (deps.credential) return deps.credential;
-  const path = credentialPath(config.dataDir);
-  const kept = await readCredential(path);
-  if (kept) return kept;
-  const { mqttUrl: url, cluster, node, enrolment } = config;
-  if (!enrolment) {
-    const wayOut = 'create an enrolment on the server and set KR_ENROL_TOKEN to its token';
-    throw new CredentialError('KR_NOT_ENROLLED', `${cluster}/${node} is not enrolled: ${wayOut}`);
-  }
-  const { kernel } = (await sampler.facts()).facts;
-  const { clock, random, newId, log, version: daemonVersion } = deps;
-  const { openClient = openDaemonClient, signal = new AbortController().signal } = deps;
-  const asked = { url, cluster, node, ...enrolment, daemonVersion, kernel, path };
-  return enrol(asked, { clock, random, newId, log, openClient }, signal);
 }
 
 function executorOf(config: DaemonConfig, deps: DaemonDeps, parts: ExecutorParts) {
@@ -120,30 +84,6 @@ function executorOf(config: DaemonConfig, deps: DaemonDeps, parts: ExecutorParts
   });
 }
 
-export async function diskOf(
-  config: DaemonConfig,
-  deps: DaemonDeps,
-): Promise<DiskOutbox | undefined> {
-  const bytesMax = deps.outboxBytesMax === undefined ? outboxBytesMax : deps.outboxBytesMax;
-  if (bytesMax === null) return undefined;
-  return openDiskOutbox({ folder: join(config.dataDir, 'outbox'), bytesMax, segmentBytes });
-}
-
-export const settingsOf = (
-  config: DaemonConfig,
-  { link }: DaemonDeps,
-  { cluster, daemon, secret, caSha256 }: Credential,
-): LinkSettings => ({
-  url: config.mqttUrl,
-  cluster,
-  daemon,
-  secret,
-  caSha256,
-  intervalMs: config.intervalMs,
-  ring: link?.ring ?? { ageMaxMs: ringMs, bytesMax: ringBytesMax },
-  replayEveryMs: link?.replayEveryMs ?? replayEveryMs,
-});
-
 /**
  * Resolves when the daemon samples and connects; the network may still be away.
  * @throws CredentialError when it may not speak for this node and no token helps.
@@ -153,7 +93,7 @@ export async function startDaemon(config: DaemonConfig, deps: DaemonDeps): Promi
   const sampler = createSampler({ clock, addresses: networkInterfaces });
   const credential = await credentialOf(config, deps, sampler);
   const { nodes } = credential;
-  const hypervisor = deps.hypervisor ?? driverOf({ ...config, nodes }, deps, sampler);
+  const hypervisor = deps.hypervisor ?? (await driverOf({ ...config, nodes }, deps, sampler));
   const wakers = deps.wakers ?? [
     ...(hypervisor.waker ? [hypervisor.waker] : []),
     ...wakersOf(config, deps, sampler),

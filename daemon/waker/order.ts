@@ -7,7 +7,6 @@ import type { ScriptRunner } from '../command/script-trust.ts';
 import { createIpmiWaker } from './ipmi.ts';
 import { createPlugWaker, type PlugDeps } from './plug.ts';
 import type { Waker } from './port.ts';
-import { createRedfishWaker } from './redfish.ts';
 import { createScriptWaker } from './script.ts';
 import type { WakersByNode } from './settings.ts';
 import { createWolWaker, type WolOptions } from './wol.ts';
@@ -21,7 +20,15 @@ function wakerOf(way: Way, deps: WakerDeps, serves: (node: string) => boolean): 
     case 'ipmi':
       return createIpmiWaker(way, serves);
     case 'redfish':
-      return createRedfishWaker(way, serves);
+      return {
+        name: 'redfish',
+        serves,
+        // Loaded when it is needed: its HTTP client takes more memory than the rest of us.
+        async wake(request, signal) {
+          const { createRedfishWaker } = await import('./redfish.ts');
+          return createRedfishWaker(way, serves).wake(request, signal);
+        },
+      };
     case 'plug':
       return createPlugWaker(way, deps, serves);
     case 'script':

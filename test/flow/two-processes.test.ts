@@ -107,5 +107,11 @@ it('survive a kill -9 of either side while a command runs: it starts once and en
   await until(isAwake, { withinMs: 30_000, what: 'the node awake again' });
   expect(await agent.stop()).toBe(0);
   expect(await executor.stop()).toBe(0);
-  expect(`${agent.stderr()}${executor.stderr()}`).not.toContain('"level":50');
+  // A question that was under way when the executor died may say so; nothing else went wrong.
+  const errors = `${agent.stderr()}${executor.stderr()}`
+    .split('\n')
+    .filter(
+      (line) => line.includes('"level":50') && !/KR_SOCKET_CLOSED|KR_EXECUTOR_AWAY/.test(line),
+    );
+  expect(errors).toEqual([]);
 }, 120_000);
