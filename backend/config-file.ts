@@ -57,14 +57,6 @@ function contradictions(file: z.infer<typeof File>): Located[] {
         hint: 'only a simulated cluster may run faster than time; set simulated: true',
       });
     }
-    for (const [kind, level] of Object.entries(cluster.autonomy ?? {})) {
-      if (level === 'auto' && cluster.simulated !== true) {
-        found.push({
-          path: ['clusters', id, 'autonomy', kind],
-          hint: 'auto is for simulated clusters until wake proofs and guards vouch for a real one',
-        });
-      }
-    }
     return found;
   });
 }

@@ -18,7 +18,7 @@ import { type Migration, recentMigrations } from './store/sql/moves.ts';
 export type DeciderDeps = {
   database: Database;
   fleet: Fleet;
-  commands: Pick<Commands, 'submit' | 'lease'>;
+  commands: Pick<Commands, 'submit' | 'rehearse' | 'lease'>;
   onDecision(decision: Decision): void;
   clock: Clock;
   newId: NewId;
@@ -67,6 +67,7 @@ export function createDecider(deps: DeciderDeps): Decider {
       dispatch(plan, decisionId, {
         fleet,
         submit: (submission) => commands.submit(submission),
+        rehearse: (submission) => commands.rehearse(submission),
         nowMs: clock.monotonicMs(),
       }),
     openAudit: async (plan, decisionId) => {

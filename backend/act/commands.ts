@@ -41,7 +41,7 @@ import { proveOnce, relayOnce, sweepOnce } from './rounds.ts';
 import type { Signer } from './signer.ts';
 import type { CommandEvent, Context, Counters } from './step.ts';
 import type { Submission } from './planned.ts';
-import { submit, type Submitted } from './submit.ts';
+import { rehearse, type Rehearsed, submit, type Submitted } from './submit.ts';
 import { recomputeDeadlines } from './takeover.ts';
 
 export type CommandsDeps = {
@@ -66,6 +66,8 @@ export type CommandMessage = Message<'claim' | 'report' | 'hello' | 'presence'>;
 
 export type Commands = {
   submit(submission: Submission): Promise<Submitted>;
+  /** What guards would say of it, without any command. */
+  rehearse(submission: Submission): Promise<Rehearsed>;
   cancel(id: string, actor: string): Promise<StateAnswer>;
   approve(id: string, actor: string): Promise<StateAnswer>;
   resolve(id: string, statement: Statement): Promise<StateAnswer>;
@@ -198,6 +200,7 @@ export function createCommands(deps: CommandsDeps): Commands {
       if (submitted.ok && submitted.state === 'QUEUED') relay.wake();
       return submitted;
     },
+    rehearse: (submission) => rehearse(context, submission),
     cancel: (id, actor) => cancel(context, id, actor),
     async approve(id, actor) {
       const approved = await approve(context, id, actor);

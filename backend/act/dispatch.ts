@@ -5,23 +5,17 @@
 import type { CommandKind, CommandState } from '../../broker/contract/command.ts';
 import { nodeKey } from '../../broker/contract/ids.ts';
 import type { Intent, Plan } from '../decide/plan.ts';
-import type { ClusterRecord, Fleet } from '../state/fleet.ts';
+import type { Fleet } from '../state/fleet.ts';
 import { nodeState } from '../state/node-state.ts';
-
-export type Autonomy = 'observe' | 'recommend' | 'approve' | 'auto';
-
-/** A real cluster never acts by itself, whatever its row says, until wakes can be proven. */
-export function autonomyOf(cluster: ClusterRecord, kind: CommandKind): Autonomy {
-  const wished = cluster.autonomy[kind] ?? cluster.autonomy['default'] ?? 'observe';
-  return wished === 'auto' && !cluster.simulated ? 'approve' : wished;
-}
+import { wishedLevel } from './autonomy.ts';
 
 export type Dispatched =
   | { intent: Intent; outcome: 'submitted'; commandId: string; state: CommandState }
-  | { intent: Intent; outcome: 'shown' }
+  /** `deniedBy`: what guards would have said, were it more than shown. */
+  | { intent: Intent; outcome: 'shown'; deniedBy?: string }
   | { intent: Intent; outcome: 'dropped'; because: string };
 
-type Submit = (submission: {
+type Proposal = {
   cluster: string;
   kind: CommandKind;
   node: string;
@@ -32,10 +26,16 @@ type Submit = (submission: {
   reason: string;
   decisionId: string;
   approved: boolean;
-}) => Promise<
-  | { ok: true; id: string; state: CommandState }
-  | { ok: false; refusal: { code: string; detail: string } }
->;
+};
+type Refused = { ok: false; refusal: { code: string; detail: string } };
+
+export type DispatchDeps = {
+  fleet: Fleet;
+  submit(proposal: Proposal): Promise<{ ok: true; id: string; state: CommandState } | Refused>;
+  /** Asks the guards without any command. */
+  rehearse(proposal: Proposal): Promise<{ ok: true; denial: { code: string } | null } | Refused>;
+  nowMs: number;
+};
 
 /** Why an intent no longer fits the world, or null. */
 function outdated(intent: Intent, fleet: Fleet, nowMs: number): string | null {
@@ -55,39 +55,48 @@ function outdated(intent: Intent, fleet: Fleet, nowMs: number): string | null {
   return null;
 }
 
+const proposalOf = (intent: Intent, decisionId: string, approved: boolean): Proposal => ({
+  cluster: intent.cluster,
+  kind: intent.action.kind,
+  node: intent.target.kind === 'node' ? intent.target.id : intent.executor,
+  ...(intent.target.kind === 'guest' ? { guest: intent.target.id } : {}),
+  args: intent.action.args,
+  origin: 'engine',
+  actor: 'engine',
+  reason: intent.reason,
+  decisionId,
+  approved,
+});
+
+/** Level by level: kept, shown and rehearsed, or handed over; act/ alone knows what `auto` is. */
+async function dispatchOne(
+  intent: Intent,
+  decisionId: string,
+  deps: DispatchDeps,
+): Promise<Dispatched> {
+  const { fleet, nowMs } = deps;
+  const cluster = fleet.clusters.get(intent.cluster);
+  const level = cluster ? wishedLevel(cluster.autonomy, intent.action.kind) : 'observe';
+  const because = outdated(intent, fleet, nowMs);
+  if (because !== null) return { intent, outcome: 'dropped', because };
+  if (level === 'observe') return { intent, outcome: 'shown' };
+  if (level === 'recommend') {
+    const said = await deps.rehearse(proposalOf(intent, decisionId, false));
+    const deniedBy = said.ok ? said.denial?.code : said.refusal.code;
+    return { intent, outcome: 'shown', ...(deniedBy !== undefined && { deniedBy }) };
+  }
+  const answer = await deps.submit(proposalOf(intent, decisionId, level === 'auto'));
+  return answer.ok
+    ? { intent, outcome: 'submitted', commandId: answer.id, state: answer.state }
+    : { intent, outcome: 'dropped', because: answer.refusal.detail };
+}
+
 export async function dispatch(
   plan: Plan,
   decisionId: string,
-  deps: { fleet: Fleet; submit: Submit; nowMs: number },
+  deps: DispatchDeps,
 ): Promise<Dispatched[]> {
   const results: Dispatched[] = [];
-  for (const intent of plan.intents) {
-    const cluster = deps.fleet.clusters.get(intent.cluster);
-    const autonomy = cluster ? autonomyOf(cluster, intent.action.kind) : 'observe';
-    const because = outdated(intent, deps.fleet, deps.nowMs);
-    if (because !== null) {
-      results.push({ intent, outcome: 'dropped', because });
-    } else if (autonomy === 'observe' || autonomy === 'recommend') {
-      results.push({ intent, outcome: 'shown' });
-    } else {
-      const answer = await deps.submit({
-        cluster: intent.cluster,
-        kind: intent.action.kind,
-        node: intent.target.kind === 'node' ? intent.target.id : intent.executor,
-        ...(intent.target.kind === 'guest' ? { guest: intent.target.id } : {}),
-        args: intent.action.args,
-        origin: 'engine',
-        actor: 'engine',
-        reason: intent.reason,
-        decisionId,
-        approved: autonomy === 'auto',
-      });
-      results.push(
-        answer.ok
-          ? { intent, outcome: 'submitted', commandId: answer.id, state: answer.state }
-          : { intent, outcome: 'dropped', because: answer.refusal.detail },
-      );
-    }
-  }
+  for (const intent of plan.intents) results.push(await dispatchOne(intent, decisionId, deps));
   return results;
 }

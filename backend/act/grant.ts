@@ -23,6 +23,7 @@ import { kindOf, move, readCommand, sha256, stateOf, subjectOf, targetOf } from 
 import { effectTimeoutMs, isPowerOff, occupiesPlace } from './lifecycle.ts';
 import { say, type Step } from './step.ts';
 import { sentenceOf } from './planned.ts';
+import { noteDenial } from './watch.ts';
 
 type Claim = Message<'claim'>;
 
@@ -118,6 +119,7 @@ async function grant(step: Step, row: Commands, claim: Claim): Promise<void> {
   const patch = { guards, facts_hash: sha256(JSON.stringify(facts)) };
   const denial = denialOf(evaluation);
   if (denial) {
+    await noteDenial(step, { kind: kindOf(row), origin: row.origin }, denial);
     const reason = sentenceOf(denial);
     const rejected = await move(step, row, 'reject', { actor: 'guard', reason, patch });
     return end(step, claim, stateOf(rejected), reason);

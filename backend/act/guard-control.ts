@@ -10,6 +10,7 @@ import { type Limits, limitsOf } from './guard-limits.ts';
 import { isMostlyStale } from './guards-cluster.ts';
 import { isPowerOff } from './lifecycle.ts';
 import type { Step } from './step.ts';
+import { watchAnew } from './watch.ts';
 
 const campaignMin = 5;
 const failedRatio = 0.1;
@@ -73,6 +74,13 @@ export async function noteOutcome(step: Step, row: Ended): Promise<void> {
   const isBad = row.state === 'FAILED' || row.state === 'INDETERMINATE';
   if (!isBad || row.granted_at_ms === null) return;
   const limits = limitsOf(step.cluster);
+  if (row.origin === 'engine') {
+    await watchAnew(
+      step,
+      row.kind as CommandKind,
+      `${row.kind} of ${row.target_id} is ${row.state}`,
+    );
+  }
   // One that stays in doubt has further ways to be tried by (again.ts).
   if (row.kind === 'node.wake' && row.state === 'FAILED' && row.started_at_ms !== null) {
     await quarantineNode(step, row.target_id);

@@ -8,11 +8,15 @@ import { type CommandState, commandArgs } from '../../broker/contract/command.ts
 import { ClusterId, GuestId, NodeId } from '../../broker/contract/ids.ts';
 import { ConflictError, UniqueViolation } from '../store/sql/errors.ts';
 import { assign, type Wanted } from './executor.ts';
+import { gatherFacts } from './facts.ts';
+import { type Denial, denialOf } from './guard.ts';
+import { evaluate } from './guards.ts';
 import { move, sha256, stateOf } from './ledger.ts';
 import { approvalTtlMs, plannedTtlMs } from './lifecycle.ts';
 import { newRow, plan, queue, type Request, sentenceOf, type Submission } from './planned.ts';
 import { answer, refuse, type Refused } from './refusal.ts';
 import { type Context, inStep, type Step } from './step.ts';
+import { levelFor, noteDenial } from './watch.ts';
 
 export type Submitted = { ok: true; id: string; state: CommandState; replayed: boolean } | Refused;
 
@@ -60,16 +64,13 @@ async function replay(step: Step, { key, hash }: Request): Promise<Submitted | u
   });
 }
 
-type Autonomy = Record<string, string>;
+type Approval = { isApproved: boolean; ttlMs: number };
 
 /** A person approves by sending; the engine's wish waits unless autonomy says auto. */
-function approvalOf(step: Step, submission: Submission): { isApproved: boolean; ttlMs: number } {
+async function approvalOf(step: Step, submission: Submission): Promise<Approval> {
   const { origin, kind, approved } = submission;
   if (origin !== 'engine') return { isApproved: approved, ttlMs: plannedTtlMs };
-  const autonomy = JSON.parse(step.cluster.autonomy) as Autonomy;
-  const wished = autonomy[kind] ?? autonomy.default ?? 'observe';
-  // A real cluster never acts by itself, whatever its row says, until wakes can be proven.
-  const level = wished === 'auto' && step.cluster.simulated === 0 ? 'approve' : wished;
+  const level = await levelFor(step, kind);
   if (level === 'observe' || level === 'recommend') {
     refuse(409, 'KR_AUTONOMY', {
       field: 'kind',
@@ -92,9 +93,10 @@ async function accept(step: Step, request: Request): Promise<Submitted> {
     });
   }
   const { submission, wanted } = request;
-  const { isApproved, ttlMs } = approvalOf(step, submission);
+  const { isApproved, ttlMs } = await approvalOf(step, submission);
   const row = await newRow(step, request, await assign(step, wanted), ttlMs);
   const denial = await plan(step, row);
+  await noteDenial(step, submission, denial);
   let last = row;
   if (denial) {
     last = await move(step, row, 'reject', { actor: 'guard', reason: sentenceOf(denial) });
@@ -131,5 +133,33 @@ export const submit = (context: Context, submission: Submission): Promise<Submit
         if (!(error instanceof UniqueViolation)) throw error;
         throw new ConflictError('the same key or target is being written', { cause: error });
       }
+    });
+  });
+
+export type Rehearsed = { ok: true; denial: Denial | null } | Refused;
+
+/**
+ * What guards would say of a proposal that is only shown, so that an engine that is watched is
+ * judged like one that acts. No row, no token, no command.
+ */
+export const rehearse = (context: Context, submission: Submission): Promise<Rehearsed> =>
+  answer(async () => {
+    const wanted = checkShape(submission);
+    await takeLease(context, submission.cluster);
+    return inStep(context, submission.cluster, async (step) => {
+      const { executor, args } = await assign(step, wanted);
+      const facts = await gatherFacts(step, 'PLANNED', {
+        id: submission.decisionId ?? '',
+        kind: wanted.kind,
+        target_kind: wanted.guest === null ? 'node' : 'guest',
+        target_id: wanted.guest ?? wanted.node,
+        executor,
+        args: JSON.stringify(args),
+        origin: submission.origin,
+        plan_id: null,
+      });
+      const denial = denialOf(evaluate('PLANNED', step.nowMs, facts));
+      await noteDenial(step, submission, denial);
+      return { ok: true, denial: denial ?? null } as const;
     });
   });

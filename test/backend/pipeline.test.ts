@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { autonomyOf, type Dispatched, dispatch } from '../../backend/act/dispatch.ts';
+import { type Dispatched, dispatch } from '../../backend/act/dispatch.ts';
 import { emptyHistory } from '../../backend/decide/history.ts';
 import type { Intent, Plan } from '../../backend/decide/plan.ts';
 import { createPipeline } from '../../backend/pipeline.ts';
@@ -155,6 +155,7 @@ describe('a round', () => {
             submitted.push(submission);
             return { ok: true, id: 'c1', state: submission.approved ? 'QUEUED' : 'PLANNED' };
           },
+          rehearse: async () => ({ ok: true, denial: null }),
         }),
       openAudit: async () => audit.push('opened'),
       closeAudit: async (decision) => {
@@ -217,19 +218,6 @@ describe('a round', () => {
   });
 });
 
-describe('autonomy', () => {
-  it.each([
-    [true, 'auto'],
-    [false, 'approve'],
-  ] as const)(
-    'of a cluster whose simulated is %s and whose wish is auto is %s',
-    (simulated, level) => {
-      const record = cluster({ simulated, autonomy: { default: 'auto' } });
-      expect(autonomyOf(record, 'guest.migrate')).toBe(level);
-    },
-  );
-});
-
 describe('dispatch', () => {
   const intent: Intent = {
     cluster: 'home',
@@ -251,12 +239,26 @@ describe('dispatch', () => {
     intents: [intent],
     report: { summary: '', nonActions: [] },
   };
-  const outcomeIn = async (change: (fleet: Fleet) => void): Promise<Dispatched | undefined> => {
-    const fleet = hotFleet({ default: 'auto' });
+  const outcomeIn = async (
+    change: (fleet: Fleet) => void,
+    level: 'observe' | 'recommend' | 'approve' | 'auto' = 'auto',
+  ): Promise<Dispatched | undefined> => {
+    const fleet = hotFleet({ default: level });
     change(fleet);
     const submit = async () => ({ ok: true as const, id: 'c1', state: 'QUEUED' as const });
-    return (await dispatch(plan, 'd1', { fleet, submit, nowMs: 1 }))[0];
+    const rehearse = async () => ({ ok: true as const, denial: { code: 'KR_NO_ROOM' } });
+    return (await dispatch(plan, 'd1', { fleet, submit, rehearse, nowMs: 1 }))[0];
   };
+
+  it('only keeps what it observes, and shows what it recommends with the word of the guards', async () => {
+    expect(await outcomeIn(() => undefined, 'observe')).toEqual({ intent, outcome: 'shown' });
+    expect(await outcomeIn(() => undefined, 'recommend')).toEqual({
+      intent,
+      outcome: 'shown',
+      deniedBy: 'KR_NO_ROOM',
+    });
+    expect(await outcomeIn(() => undefined, 'approve')).toMatchObject({ outcome: 'submitted' });
+  });
 
   it('submits what still fits the world', async () => {
     expect(await outcomeIn(() => undefined)).toMatchObject({ outcome: 'submitted' });

@@ -68,11 +68,6 @@ function refusalOf(row: Row, change: ChangeBody): Refused | undefined {
   if ((change.timeScale ?? row.time_scale) !== 1) {
     return conflict('timeScale', `Cluster ${id} is real; its time cannot be scaled.`);
   }
-  const automatic = Object.entries(change.autonomy ?? {}).find(([, level]) => level === 'auto');
-  if (automatic) {
-    const detail = `Cluster ${id} is real; auto is for simulated ones until wakes are proven. Use approve.`;
-    return conflict(`autonomy.${automatic[0]}`, detail);
-  }
   if (change.settings?.wakeProof === 'assumed' || change.settings?.reserve === 'none') {
     return conflict('settings', `Cluster ${id} is real; wakes must be proven and memory kept.`);
   }

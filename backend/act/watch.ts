@@ -1,0 +1,53 @@
+/**
+ * The watch over the engine (SAFETY A1), in rows: since when it proposed nothing of a kind that a
+ * guard had to stop or that failed. Written in the step that found out; until it has stood long
+ * enough, `auto` is `approve` (autonomy.ts).
+ */
+import type { CommandKind } from '../../broker/contract/command.ts';
+import { appendEntry } from '../audit/entry.ts';
+import {
+  type Autonomy,
+  type AutonomyLevel,
+  isContradiction,
+  levelNow,
+  wishedLevel,
+} from './autonomy.ts';
+import type { Denial } from './guard.ts';
+import { limitsOf } from './guard-limits.ts';
+import type { Step } from './step.ts';
+
+/** A cluster's engine is watched from the first day. */
+export async function levelFor(step: Step, kind: CommandKind): Promise<AutonomyLevel> {
+  const { cluster, nowMs } = step;
+  const wished = wishedLevel(JSON.parse(cluster.autonomy) as Autonomy, kind);
+  const { shadowMs } = limitsOf(cluster);
+  if (wished !== 'auto' || shadowMs === 0) return wished;
+  const run = await step.rows.shadowRun(cluster.id, kind);
+  return levelNow(wished, { sinceMs: run?.since_ms ?? cluster.created_at_ms, shadowMs, nowMs });
+}
+
+/** From now on it has to be watched anew; a world without shadow days has no watch. */
+export async function watchAnew(step: Step, kind: CommandKind, reason: string): Promise<void> {
+  const { cluster, nowMs } = step;
+  if (limitsOf(cluster).shadowMs === 0) return;
+  await step.rows.putShadowRun({ cluster: cluster.id, kind, since_ms: nowMs, reason });
+  await appendEntry(step.rows, {
+    chain: cluster.id,
+    actor: 'act',
+    action: 'autonomy.watched-anew',
+    subject: `kind:${kind}`,
+    phase: 'done',
+    detail: { reason },
+    atMs: nowMs,
+  });
+}
+
+/** What guards said of the engine's proposal, where that speaks against its judgement. */
+export async function noteDenial(
+  step: Step,
+  { kind, origin }: { kind: CommandKind; origin: string },
+  denial: Denial | undefined,
+): Promise<void> {
+  if (origin !== 'engine' || !denial || !isContradiction(denial)) return;
+  await watchAnew(step, kind, `${denial.code}: ${denial.reason}`);
+}
