@@ -1,100 +1,161 @@
 /**
- * One backend that may die and stand still: the production command service over the shared store.
- * Death comes before or after a commit, drawn by seed; a pause falls between what it has read and
- * the transaction that acts on it, and may outlast its lease. A dead one says and writes no more.
+ * One backend that may die and stand still: the production command service over the shared store,
+ * and its own picture of the fleet, folded by the production reducer from what the network brings.
+ * It dies before or after a commit; a pause falls between what it has read and the transaction
+ * that acts on it, or stops the whole process, and may outlast its lease. A dead one says and
+ * writes no more.
  */
-import { decode } from '../../broker/contract/codec.ts';
-import type { Clock, NewId, Random } from '../../broker/contract/ports.ts';
-import { type CommandMessage, type Commands, createCommands } from '../../backend/act/commands.ts';
+import type { Clock, NewId } from '../../broker/contract/ports.ts';
+import { type Commands, createCommands } from '../../backend/act/commands.ts';
 import type { Signer } from '../../backend/act/signer.ts';
-import type { Fleet } from '../../backend/state/fleet.ts';
-import { commandStore } from '../../backend/store/sql/command-rows.ts';
-import type { Database } from '../../backend/store/sql/database.ts';
+import { emptyFleet, type Fleet } from '../../backend/state/fleet.ts';
+import { reduce } from '../../backend/state/reduce.ts';
+import type { CommandStore } from '../../backend/store/command-store.ts';
 import { memoryLog } from '../support/log.ts';
+import type { Chance } from './chance.ts';
+import type { Ledger } from './ledger.ts';
+import { restful } from './loops.ts';
+import type { SimStore } from './store.ts';
+import type { BackendEnd, NodeMessage } from './wire.ts';
 
 export type BackendDeps = {
+  name: string;
   owner: string;
   clock: Clock;
-  random: Random;
+  chance: Chance;
   newId: NewId;
-  database: Database;
+  store: SimStore;
+  ledger: Ledger;
   signer: Signer;
-  fleet: Fleet;
   publish: (topic: string, payload: string) => void;
+  /** The broker cannot be reached from here. */
+  isCut: () => boolean;
 };
 
-export type Backend = {
+export type Backend = BackendEnd & {
   commands: Commands;
+  fleet: Fleet;
+  /** Arrival of the newest sample of a node, `<cluster>/<node>`. */
+  sampledAtMs: Map<string, number>;
   isAlive(): boolean;
-  /** Dies at its next transaction, on this side of the commit or the other. */
-  killAtCommit(side: 'before' | 'after'): void;
+  kill(): void;
+  /** Nothing more is to happen to it. */
+  spare(): void;
+  /** Dies at so many transactions from now, on this side of the commit or the other. */
+  killAtCommit(side: 'before' | 'after', transactions: number): void;
+  /** The next transaction waits so long after what was read for it. */
   pauseNext(ms: number): void;
-  hear(topic: string, payload: string): void;
+  /** The whole process stands still. */
+  freeze(ms: number): void;
 };
 
-const dead = new Promise<never>(() => undefined);
+const never = new Promise<never>(() => undefined);
+const tickMs = 1_000;
 class Killed extends Error {
   override readonly name = 'Killed';
 }
 
 export function createBackend(deps: BackendDeps): Backend {
-  const { clock, database } = deps;
+  const { clock, store, ledger, name, owner } = deps;
+  const fleet = emptyFleet();
+  const sampledAtMs = new Map<string, number>();
   let isAlive = true;
-  let killAt: 'before' | 'after' | null = null;
+  let doomed: { side: 'before' | 'after'; transactions: number } | null = null;
   let pauseMs = 0;
+  let frozenUntilMs = 0;
+  let isRefreshing = false;
 
-  const transaction: Database['transaction'] = async (work) => {
-    if (pauseMs > 0) {
-      const ms = pauseMs;
-      pauseMs = 0;
-      await new Promise<void>((resolve) => void clock.after(ms, resolve));
-    }
-    if (!isAlive) return dead;
+  /** A standing process does what was due as soon as it goes on. */
+  const alive = (run: () => void | Promise<void>): void | Promise<void> => {
+    if (!isAlive) return undefined;
+    const leftMs = frozenUntilMs - clock.monotonicMs();
+    if (leftMs > 0) return void clock.after(leftMs, () => alive(run));
+    return run();
+  };
+  const isLast = (side: 'before' | 'after'): boolean => {
+    if (doomed?.side !== side) return false;
+    doomed.transactions -= 1;
+    return doomed.transactions <= 0;
+  };
+  const transaction: CommandStore['transaction'] = async (work) => {
+    const leftMs = Math.max(pauseMs, frozenUntilMs - clock.monotonicMs());
+    pauseMs = 0;
+    if (leftMs > 0) await new Promise<void>((resolve) => void clock.after(leftMs, resolve));
+    if (!isAlive) return never;
     try {
-      const result = await database.transaction(async (trx) => {
-        const done = await work(trx);
-        if (killAt === 'before' || !isAlive) {
-          isAlive = false;
-          throw new Killed('killed before the commit');
-        }
-        return done;
+      const result = await store.transaction(work, (changes) => {
+        if (isLast('before')) isAlive = false;
+        if (!isAlive) throw new Killed('killed before the commit');
+        ledger.absorb(changes, { backend: owner, atMs: clock.monotonicMs() });
       });
-      if (killAt === 'after') isAlive = false;
-      return isAlive ? result : dead;
+      if (isLast('after')) isAlive = false;
+      return isAlive ? result : never;
     } catch (error) {
-      if (error instanceof Killed) return dead;
+      if (error instanceof Killed) return never;
       throw error;
     }
   };
+  const own = restful({ ...clock, after: (ms, run) => clock.after(ms, () => alive(run)) }, ledger);
   const commands = createCommands({
-    ...deps,
-    store: commandStore({ ...database, transaction }),
+    store: { reads: store.reads, transaction },
+    owner,
+    random: deps.chance,
+    newId: deps.newId,
+    signer: deps.signer,
     link: {
       async publish({ topic, payload }) {
         if (isAlive) deps.publish(topic, payload);
       },
       onMessage: () => undefined,
-      isConnected: () => isAlive,
+      isConnected: () => isAlive && !deps.isCut(),
       close: async () => undefined,
     },
-    clock: {
-      ...clock,
-      after: (delayMs, run) => clock.after(delayMs, () => (isAlive ? run() : undefined)),
-    },
+    clock: own,
     log: memoryLog(),
-    fleet: () => deps.fleet,
+    fleet: () => fleet,
     watermark: () => ({ incarnation: 0, seq: 0 }),
+    intervalMs: () => 15_000,
   });
+
+  /** What the pipeline's tick does, within a second of what was committed. */
+  const refresh = (): void => {
+    if (isRefreshing) return;
+    isRefreshing = true;
+    own.after(tickMs + 1, async () => {
+      isRefreshing = false;
+      reduce(fleet, { kind: 'administration', ...(await store.administration()) });
+    });
+  };
+  const take = (message: NodeMessage): void => {
+    const atMs = clock.monotonicMs();
+    if (message.name === 'telemetry') {
+      reduce(fleet, { kind: message.name, atMs, message });
+      sampledAtMs.set(`${message.cluster}/${message.node}`, atMs);
+      return;
+    }
+    if (message.name === 'hello') reduce(fleet, { kind: message.name, atMs, message });
+    if (message.name === 'presence') reduce(fleet, { kind: message.name, atMs, message });
+    own.stir();
+    commands.onMessage(message);
+  };
+  ledger.onVersion(refresh);
+  refresh();
+  void commands.start();
   return {
+    name,
     commands,
+    fleet,
+    sampledAtMs,
     isAlive: () => isAlive,
-    killAtCommit: (side) => void (killAt = side),
-    pauseNext: (ms) => void (pauseMs = ms),
-    hear(topic, payload) {
-      if (!isAlive) return;
-      const decoded = decode(topic, Buffer.from(payload));
-      if (!decoded.ok) throw new Error(`node said ${topic}: ${JSON.stringify(decoded)}`);
-      commands.onMessage(decoded.message as CommandMessage);
+    kill: () => void (isAlive = false),
+    spare() {
+      doomed = null;
+      pauseMs = 0;
+      frozenUntilMs = 0;
     },
+    killAtCommit: (side, transactions) => void (doomed = { side, transactions }),
+    pauseNext: (ms) => void (pauseMs = ms),
+    freeze: (ms) => void (frozenUntilMs = clock.monotonicMs() + ms),
+    hear: (message) => void alive(() => take(message)),
   };
 }

@@ -14,8 +14,8 @@ function sink(heap: Timer[]): void {
   for (let at = 0; ;) {
     const left = 2 * at + 1;
     let first = at;
-    for (const child of [left, left + 1]) {
-      if (heap[child] && isBefore(heap[child], heap[first] as Timer)) first = child;
+    for (let child = left; child <= left + 1 && child < heap.length; child += 1) {
+      if (isBefore(heap[child] as Timer, heap[first] as Timer)) first = child;
     }
     if (first === at) return;
     [heap[at], heap[first]] = [heap[first] as Timer, heap[at] as Timer];
@@ -32,14 +32,28 @@ function rise(heap: Timer[]): void {
   }
 }
 
-export type HeapClock = Clock & { run(ms: number): Promise<void> };
+export type HeapClock = Clock & {
+  run(ms: number): Promise<void>;
+  /** A timer that threw: a bug of ours, which in production ends the process. */
+  onBug(listener: (error: unknown) => void): void;
+};
 
-export const settle = (): Promise<void> => new Promise((done) => setImmediate(done));
+/**
+ * Node runs this only when no promise can go on any more, and without a turn of the event loop:
+ * nothing in a simulation waits for the system.
+ */
+export const settle = (): Promise<void> => new Promise((done) => process.nextTick(done));
+
+/** More timers than this at one moment are a loop without a pause. */
+const atOnceMax = 100_000;
 
 export function heapClock(startWallMs = 1_800_000_000_000): HeapClock {
   const heap: Timer[] = [];
   let nowMs = 0;
   let order = 0;
+  let bug: (error: unknown) => void = (error) => {
+    throw error;
+  };
   const pop = (): Timer => {
     const first = heap[0] as Timer;
     const last = heap.pop() as Timer;
@@ -48,6 +62,13 @@ export function heapClock(startWallMs = 1_800_000_000_000): HeapClock {
       sink(heap);
     }
     return first;
+  };
+  const start = async ({ run }: Timer): Promise<void> => {
+    try {
+      await run();
+    } catch (error) {
+      bug(error);
+    }
   };
   return {
     wallMs: () => Math.floor(startWallMs + nowMs),
@@ -62,14 +83,18 @@ export function heapClock(startWallMs = 1_800_000_000_000): HeapClock {
     },
     async run(ms) {
       const untilMs = nowMs + ms;
+      let atOnce = 0;
       while (heap[0] && heap[0].dueMs <= untilMs) {
         const timer = pop();
         if (timer.isCancelled) continue;
+        atOnce = timer.dueMs > nowMs ? 0 : atOnce + 1;
+        if (atOnce > atOnceMax) throw new Error(`time stands still at ${nowMs} ms`);
         nowMs = timer.dueMs;
-        void timer.run();
+        void start(timer);
         await settle();
       }
       nowMs = untilMs;
     },
+    onBug: (listener) => void (bug = listener),
   };
 }

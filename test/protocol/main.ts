@@ -1,6 +1,16 @@
-/** `sim:protocol -- --tier full --seeds N --from S`: exit 1 with a replay command per bad seed. */
+/**
+ * The simulation as a command; its last line is one JSON object with the figures.
+ *
+ *   npm run sim:protocol -- --tier core|full --seeds N --from S [--jobs 2] [--until-violation]
+ *   npm run sim:protocol -- --tier core|full --replay S
+ *
+ * Exit 0: no violation, and enough happened for that to count. Exit 1 otherwise, 2 for wrong words.
+ */
 import { parseArgs } from 'node:util';
-import { replayOf, runSeeds, whyNotCounted } from './run.ts';
+import type { Tier } from './house.ts';
+import { type Figures, type Range, replayOf, runSeeds, whyNotCounted } from './run.ts';
+import { type Outcome, simulate } from './simulation.ts';
+import { openWorkshop } from './workshop.ts';
 
 const say = (line: string): void => void process.stdout.write(`${line}\n`);
 
@@ -9,29 +19,79 @@ const { values } = parseArgs({
     tier: { type: 'string', default: 'full' },
     seeds: { type: 'string', default: '10' },
     from: { type: 'string', default: '1' },
+    jobs: { type: 'string', default: '2' },
+    replay: { type: 'string' },
+    'until-violation': { type: 'boolean', default: false },
   },
 });
-const range = { from: Number(values.from), seeds: Number(values.seeds) };
-const isValid = Number.isInteger(range.from) && Number.isInteger(range.seeds) && range.seeds > 0;
-if (values.tier !== 'full' || !isValid) {
-  say('--tier: only full exists; --seeds and --from: write whole numbers');
+
+function fail(hint: string): never {
+  say(hint);
   process.exit(2);
 }
-const outcomes = await runSeeds(range, ({ seed, violations }) => {
-  if (violations.length > 0) {
-    say(`seed ${seed}: ${violations.join('; ')}\n  replay: ${replayOf(seed)}`);
-  }
-});
-const sum = (what: 'commands' | 'effects' | 'crashes' | 'duplicates'): number =>
-  outcomes.reduce((total, one) => total + one[what], 0);
-const bad = outcomes.filter(({ violations }) => violations.length > 0).length;
-say(
-  `${outcomes.length} seeds, ${sum('commands')} commands, ${sum('effects')} effects, ` +
-    `${sum('crashes')} crashes, ${sum('duplicates')} duplicates: ${bad} seeds with violations ` +
-    `(95 % upper bound for 0: ${(3 / outcomes.length).toPrecision(2)})`,
-);
-if (outcomes.length === 1) say(`event log ${outcomes[0]?.hash}`);
-// One seed alone is a replay and proves nothing by itself.
-const missing = outcomes.length === 1 ? [] : whyNotCounted(outcomes);
-for (const line of missing) say(`this run does not count: ${line}`);
-if (bad > 0 || missing.length > 0) process.exitCode = 1;
+
+function numberOf(name: 'seeds' | 'from' | 'jobs' | 'replay', least: number): number {
+  const value = Number(values[name]);
+  if (Number.isInteger(value) && value >= least) return value;
+  return fail(`--${name} ${values[name]}: write a whole number from ${least}`);
+}
+
+const tier: Tier =
+  values.tier === 'core' || values.tier === 'full'
+    ? values.tier
+    : fail(`--tier ${values.tier}: write core or full`);
+
+function show({ seed, violations }: Outcome): void {
+  say(`seed ${seed} is violated:`);
+  for (const violation of violations) say(`  ${violation}`);
+  say(`  replay: ${replayOf({ tier, seed })}`);
+}
+
+async function replay(seed: number): Promise<void> {
+  const outcome = await simulate(seed, await openWorkshop(tier), true);
+  for (const line of outcome.lines ?? []) process.stdout.write(line);
+  if (outcome.violations.length > 0) show(outcome);
+  const { hash, counts, violations } = outcome;
+  say(JSON.stringify({ tier, seed, hash, violations: violations.length, ...counts }));
+  if (violations.length > 0) process.exitCode = 1;
+}
+
+const rounded = (value: number): number => Number(value.toPrecision(3));
+
+function summary(figures: Figures): object {
+  const { simulatedMs, seconds, seeds, ...rest } = figures;
+  return {
+    ...rest,
+    seeds,
+    simulatedHours: rounded(simulatedMs / 3_600_000),
+    seconds: rounded(seconds),
+    seedsPerSecond: rounded(seeds / seconds),
+    upperBound: figures.violations === 0 ? rounded(3 / seeds) : null,
+  };
+}
+
+async function run(range: Range): Promise<void> {
+  let toldMs = performance.now();
+  let seen = 0;
+  let bad = 0;
+  const onOutcome = (outcome: Outcome): void => {
+    seen += 1;
+    if (outcome.violations.length > 0) {
+      bad += 1;
+      show(outcome);
+    }
+    if (performance.now() - toldMs < 5_000) return;
+    toldMs = performance.now();
+    say(`${seen} of ${range.seeds} seeds, ${bad} violated`);
+  };
+  const untilViolation = values['until-violation'];
+  const figures = await runSeeds({ ...range, untilViolation, onOutcome });
+  const missing = whyNotCounted(figures);
+  for (const line of missing) say(`this run does not count: ${line}`);
+  if (figures.violations > 0 || missing.length > 0) process.exitCode = 1;
+  say(JSON.stringify(summary(figures)));
+}
+
+await (values.replay === undefined
+  ? run({ tier, seeds: numberOf('seeds', 1), from: numberOf('from', 1), jobs: numberOf('jobs', 1) })
+  : replay(numberOf('replay', 1)));
