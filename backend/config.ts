@@ -6,7 +6,12 @@ import { readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { z } from 'zod';
 import { parseHouseAnswer } from './act/house.ts';
-import { type Environment, gatherSettings, type Problem } from '../broker/contract/environment.ts';
+import {
+  type Environment,
+  gatherSettings,
+  type Problem,
+  unknownSettings,
+} from '../broker/contract/environment.ts';
 
 const portHint = 'use a port from 0 (any free one) to 65535';
 const port = z.coerce.number(portHint).int(portHint).min(0, portHint).max(65_535, portHint);
@@ -104,14 +109,6 @@ function* contradictions(settings: Settings): Generator<Problem> {
   }
 }
 
-const unknownNames = (environment: Environment, known: ReadonlySet<string>): Problem[] =>
-  Object.keys(environment)
-    .filter((name) => name.startsWith('KR_') && !known.has(name.replace(/_FILE$/, '')))
-    .map((field) => ({ field, hint: 'is not a setting; see docs/configuration.md' }));
-
-/** Names that belong to the daemon, the tests and the clients, and may stand beside ours. */
-const foreign = ['KR_CLUSTER', 'KR_NODE', 'KR_ENROL_TOKEN', 'KR_URL', 'KR_API_TOKEN'];
-
 /**
  * `defaults` stand in for what the environment does not say.
  * @throws ConfigError that lists every problem.
@@ -121,10 +118,8 @@ export function readSettings(
   defaults: Readonly<Record<string, string>> = {},
 ): Settings {
   const given = gatherSettings(Object.keys(Settings.shape), environment, readText);
-  const { problems } = given;
+  const problems = [...unknownSettings(environment), ...given.problems];
   const values = { ...defaults, ...given.values };
-  const known = new Set([...Object.keys(Settings.shape), ...foreign, 'KR_TEST_INSTALL']);
-  problems.push(...unknownNames(environment, known));
   const parsed = Settings.safeParse(values);
   if (!parsed.success) {
     for (const issue of parsed.error.issues) {

@@ -2,8 +2,15 @@
  * Settings of a broker that runs alone (`kernreaktor broker`), from the environment; the names and
  * defaults are the backend's own (DESIGN 7). Alone reads the environment here.
  */
+import { readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { z } from 'zod';
+import {
+  type Environment,
+  gatherSettings,
+  type Problem,
+  unknownSettings,
+} from './contract/environment.ts';
 
 const portHint = 'use a port from 0 (any free one) to 65535';
 const port = z.coerce.number(portHint).int(portHint).min(0, portHint).max(65_535, portHint);
@@ -42,8 +49,8 @@ export type BrokerProcessConfig = {
 
 export class BrokerConfigError extends Error {
   readonly code = 'KR_CONFIG';
-  readonly problems: readonly { field: string; hint: string }[];
-  constructor(problems: readonly { field: string; hint: string }[]) {
+  readonly problems: readonly Problem[];
+  constructor(problems: readonly Problem[]) {
     super(problems.map(({ field, hint }) => `${field}: ${hint}`).join('\n'));
     this.name = 'BrokerConfigError';
     this.problems = problems;
@@ -57,19 +64,15 @@ const filesOf = (settings: BrokerSettings): BrokerProcessConfig['tlsFiles'] => {
 };
 
 /** @throws BrokerConfigError that lists every problem. */
-export function readBrokerConfig(
-  environment: Readonly<Record<string, string | undefined>> = process.env,
-): BrokerProcessConfig {
-  const set = Object.entries(environment).filter(
-    ([, value]) => value !== undefined && value !== '',
-  );
-  const parsed = BrokerSettings.safeParse(Object.fromEntries(set));
-  if (!parsed.success) {
-    const { issues } = parsed.error;
-    throw new BrokerConfigError(
-      issues.map(({ path, message }) => ({ field: path.join('.'), hint: message })),
-    );
+export function readBrokerConfig(environment: Environment = process.env): BrokerProcessConfig {
+  const names = Object.keys(BrokerSettings.shape);
+  const given = gatherSettings(names, environment, (path) => readFileSync(path, 'utf8'));
+  const problems = [...unknownSettings(environment), ...given.problems];
+  const parsed = BrokerSettings.safeParse(given.values);
+  for (const { path, message } of parsed.error?.issues ?? []) {
+    problems.push({ field: path.join('.'), hint: message });
   }
+  if (problems.length > 0 || !parsed.success) throw new BrokerConfigError(problems);
   const settings = parsed.data;
   const data = resolve(settings.KR_DATA_DIR);
   const { KR_TLS_HOST: tlsHost } = settings;

@@ -8,7 +8,12 @@ import { hostname } from 'node:os';
 import { isAbsolute, join, resolve } from 'node:path';
 import { LineCounter, parseDocument } from 'yaml';
 import { z } from 'zod';
-import { type Environment, gatherSettings, type Problem } from '../broker/contract/environment.ts';
+import {
+  type Environment,
+  gatherSettings,
+  type Problem,
+  unknownSettings,
+} from '../broker/contract/environment.ts';
 import { ClusterId, NodeId, nodeIdOfHost } from '../broker/contract/ids.ts';
 import {
   sampleIntervalDefaultMs,
@@ -185,7 +190,7 @@ export function readDaemonConfig(
 ): DaemonConfig & { executorSocket: string } {
   const { environment = process.env, hostName = hostname(), role = 'whole' } = sources;
   const given = gatherSettings(Object.keys(Settings.shape), environment, readText);
-  const { problems } = given;
+  const problems = [...unknownSettings(environment), ...given.problems];
   const values: Record<string, string> = {
     KR_NODE: nodeIdOfHost(hostName),
     ...given.values,
