@@ -28,7 +28,7 @@ export const managerStatus = (pve: Pve, here: WorldNode) => ({
       ]),
     ),
     node_request: Object.fromEntries(
-      [...pve.maintenance].map((name) => [name, { maintenance: 1 }]),
+      [...pve.maintenance.keys()].map((name) => [name, { maintenance: 1 }]),
     ),
   },
   lrm_status: Object.fromEntries(

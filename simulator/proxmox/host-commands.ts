@@ -62,7 +62,7 @@ export async function haManager({ pve, here, voice, words }: Asked): Promise<voi
   nodeOf(pve, name);
   await voice.log({ kind: `maintenance-${wanted}`, id: name, upid: null });
   if (wanted !== 'enable') return void pve.maintenance.delete(name);
-  pve.maintenance.add(name);
+  pve.maintenance.set(name, true);
   const target = nodesOf(pve).find((other) => other.spec.node !== name && isUp(other));
   if (target === undefined) return;
   for (const guest of haGuestsOn(pve, name)) {

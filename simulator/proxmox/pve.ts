@@ -36,7 +36,8 @@ export type Pve = {
   readonly ha: Map<string, { autoRebalance: 0 | 1 | null }>;
   /** How long HA keeps a request before it starts the real task. */
   haQueueMs: number;
-  readonly maintenance: Set<string>;
+  /** Nodes in HA maintenance. */
+  readonly maintenance: Map<string, true>;
   /** `/cluster/options`, as an object or as text per key. */
   options: Record<string, unknown>;
   /** Lines of a guest's configuration beside those that the world gives it. */
@@ -53,23 +54,57 @@ export type Pve = {
   onChange: () => void;
 };
 
-export const createPve = (live: LiveWorld, clusterId: string, clock: Clock): Pve => ({
-  live,
-  clusterId,
-  clock,
-  tasks: [],
-  ha: new Map(),
+/** A map whose changes show in the files of every node. */
+class Shown<K, V> extends Map<K, V> {
+  readonly #onChange: () => void;
+  constructor(onChange: () => void) {
+    super();
+    this.#onChange = onChange;
+  }
+  override set(key: K, value: V): this {
+    super.set(key, value);
+    this.#onChange();
+    return this;
+  }
+  override delete(key: K): boolean {
+    const isGone = super.delete(key);
+    this.#onChange();
+    return isGone;
+  }
+}
+
+export function createPve(live: LiveWorld, clusterId: string, clock: Clock): Pve {
+  const onChange = (): void => pve.onChange();
+  let options: Pve['options'] = {};
+  const pve: Pve = {
+    ...emptyPve,
+    live,
+    clusterId,
+    clock,
+    tasks: [],
+    ha: new Shown(onChange),
+    maintenance: new Shown(onChange),
+    extra: new Map(),
+    pending: new Map(),
+    get options() {
+      return options;
+    },
+    set options(given) {
+      options = given;
+      pve.onChange();
+    },
+  };
+  return pve;
+}
+
+const emptyPve = {
   haQueueMs: 200,
-  maintenance: new Set(),
-  options: {},
-  extra: new Map(),
-  pending: new Map(),
   qdevice: null,
   wakeOn: () => 'g',
   faultOf: () => undefined,
   apiFaultOf: () => undefined,
   onChange: () => undefined,
-});
+} satisfies Partial<Pve>;
 
 /** An error as a command-line tool of Proxmox ends with: a line on stderr and a code. */
 export class ToolFailure extends Error {

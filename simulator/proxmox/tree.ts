@@ -8,6 +8,7 @@ import { dirname, join } from 'node:path';
 import type { WorldGuest, WorldNode } from '../world/model.ts';
 import { configOf } from './config.ts';
 import { createGauges } from './gauges.ts';
+import { haCurrent, managerStatus } from './ha-answers.ts';
 import { guestsOf, isUp, nodeOf, nodesOf, type Pve, quorumOf, typeOf } from './pve.ts';
 
 /** As long as the real list may grow. */
@@ -79,6 +80,40 @@ const activeFile = (pve: Pve, node: string): string =>
     )
     .join('');
 
+const optionText = (value: unknown): string =>
+  typeof value === 'object' && value !== null
+    ? Object.entries(value)
+        .map(([key, part]) => `${key}=${String(part)}`)
+        .join(',')
+    : String(value);
+
+/** HA by files, which are only there once something was managed. */
+function haFiles(pve: Pve, here: WorldNode): [string, string][] {
+  const options = Object.entries(pve.options).map(
+    ([key, value]) => `${key}: ${optionText(value)}\n`,
+  );
+  const cluster: [string, string][] = [['etc/pve/datacenter.cfg', options.join('')]];
+  if (pve.ha.size === 0 && pve.maintenance.size === 0) return cluster;
+  const { manager_status: manager, lrm_status: agents } = managerStatus(pve, here);
+  const services = haCurrent(pve, here).filter((row) => 'sid' in row);
+  const decided = services.map(({ sid, node, state }) => [sid, { node, state, running: 1 }]);
+  const status = { ...manager, service_status: Object.fromEntries(decided) as object };
+  const sections = services.map((row) => {
+    const rebalance = row['auto-rebalance'];
+    const option = rebalance === undefined ? '' : `\tauto-rebalance ${Number(rebalance)}\n`;
+    return `${String(row['sid']).replace(':', ': ')}\n\tstate started\n${option}\n`;
+  });
+  return [
+    ...cluster,
+    ['etc/pve/ha/resources.cfg', sections.join('')],
+    ['etc/pve/ha/manager_status', JSON.stringify(status)],
+    ...Object.entries(agents).map(([name, agent]): [string, string] => [
+      `etc/pve/nodes/${name}/lrm_status`,
+      JSON.stringify(agent),
+    ]),
+  ];
+}
+
 /** What the kernel shows of the machine itself, and of nobody at work on it. */
 function machineFiles(pve: Pve, { spec, bootId }: WorldNode): [string, string][] {
   const vendor = spec.cpuModel.startsWith('AMD') ? 'AuthenticAMD' : 'GenuineIntel';
@@ -103,6 +138,7 @@ function filesOf(pve: Pve, node: WorldNode): Map<string, string> {
     ['var/log/pve/tasks/active', activeFile(pve, node.spec.node)],
     ['sys/fs/cgroup/cgroup.controllers', 'cpu io memory pids\n'],
     ...machineFiles(pve, node),
+    ...haFiles(pve, node),
   ]);
   if (node.spec.votes > 0) files.set('etc/pve/corosync.conf', corosyncFile(pve));
   for (const guest of node.guests) {

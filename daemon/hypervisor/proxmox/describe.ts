@@ -1,6 +1,6 @@
 /**
  * The facts of this node and its guests. Votes are asked anew each time; membership, placement,
- * configurations and what runs are read anew; HA, storages and options may be a minute old. What
+ * configurations, HA and what runs are read anew; storages may be a minute old. What
  * could not be learned is null, so that a guard which needs it denies.
  */
 import type { CommandKind } from '../../../broker/contract/command.ts';
@@ -11,11 +11,10 @@ import { type Context, nodeIdOf, pveNodeOf } from './context.ts';
 import { readBusy, readReplication, readRoles, readUps } from './duties.ts';
 import type { Gauged } from './gauged.ts';
 import { type Config, guestFacts } from './guest-config.ts';
-import { haFacts, isInMaintenance, isOwnedByBalancer, serviceOf } from './ha.ts';
+import { type HaAnswers, haFacts, isInMaintenance, isOwnedByBalancer, serviceOf } from './ha.ts';
 import type { LocalGuest } from './host-files.ts';
 import { parsePvecmStatus, quorumFacts } from './quorum.ts';
 import { tagsOf } from './scalars.ts';
-import type { Slow } from './slow-answers.ts';
 
 /** Waking is done by the daemon's own wakers, for which this driver stands in no way. */
 const capabilities: CommandKind[] = [
@@ -122,7 +121,9 @@ export function allowedNodes(
     .map(({ node }) => nodeIdOf(node));
 }
 
-function factsOf(guest: LocalGuest, { resources, ha }: Slow, pveNode: string): GuestFacts {
+type Around = { resources: Resources | null; ha: HaAnswers | null; pveNode: string };
+
+function factsOf(guest: LocalGuest, { resources, ha, pveNode }: Around): GuestFacts {
   const service = ha ? serviceOf(ha.services, guest.vmid) : undefined;
   const row = resources?.guests.find(({ vmid }) => vmid === guest.vmid);
   const isShared = (storage: string): boolean =>
@@ -143,13 +144,15 @@ const isKept = (config: Config): boolean => tagsOf(config.get('tags')).includes(
 export async function describe(context: Context): Promise<Description> {
   const { sampler, host, files, slow, simulated, daemonVersion } = context;
   const pveNode = await pveNodeOf(context);
-  const [{ facts, bootId }, votes, answers, guests] = await Promise.all([
+  const [{ facts, bootId }, votes, answers, guests, ha] = await Promise.all([
     sampler.facts(),
     quorum(context),
     slow.fresh(),
     host.guests(pveNode),
+    host.ha(),
   ]);
-  const { ha, resources, version, gauged } = answers;
+  const { resources, version, gauged } = answers;
+  const around = { resources, ha, pveNode };
   return {
     driver: { name: 'proxmox', version: daemonVersion, simulated, capabilities },
     bootId,
@@ -168,6 +171,6 @@ export async function describe(context: Context): Promise<Description> {
       protected: guests?.some(({ config }) => isKept(config)) ?? null,
       runningGuests: await runningGuests(context, pveNode, guests),
     },
-    guests: guests && guests.map((guest) => factsOf(guest, answers, pveNode)),
+    guests: guests && guests.map((guest) => factsOf(guest, around)),
   };
 }

@@ -44,10 +44,10 @@ async function precheck(
 }
 
 /** A guest that the scheduler moves by itself is moved by nobody else. */
-async function ownerOf({ slow }: Context, { action, target }: Work): Promise<string | undefined> {
+async function ownerOf({ host }: Context, { action, target }: Work): Promise<string | undefined> {
   if (action.kind !== 'guest.migrate') return undefined;
-  const { ha } = await slow.fresh();
-  if (ha === null) return 'HA gave no usable answer, so nobody can tell who moves the guest';
+  const ha = await host.ha();
+  if (ha === null) return 'the files of HA cannot be read, so nobody can tell who moves the guest';
   return isOwnedByBalancer(ha.options, serviceOf(ha.services, target.id))
     ? 'the balancer of the HA scheduler itself moves this guest (crs: ha-auto-rebalance)'
     : undefined;

@@ -6,6 +6,8 @@
 import type { z } from 'zod';
 import type { Files } from '../../sample/files.ts';
 import type { Config } from './guest-config.ts';
+import type { HaAnswers } from './ha.ts';
+import { readHa } from './ha-files.ts';
 import { type GuestType, Members, parseConfig, VmList } from './pmxcfs.ts';
 import { type ConfiguredNode, parseCorosyncNodes } from './quorum.ts';
 import { readJson } from './scalars.ts';
@@ -22,6 +24,8 @@ export type HostFiles = {
   /** Empty on a node without a cluster. */
   corosyncNodes(): Promise<ConfiguredNode[]>;
   tasks(): Promise<ListedTask[] | null>;
+  /** HA by its files; null when it cannot be told. */
+  ha(): Promise<HaAnswers | null>;
   /** null where this host's cgroups cannot be seen. */
   isAlive(type: GuestType, vmid: string): Promise<boolean | null>;
   /** How many guests have processes here, also those still on their way in. */
@@ -104,6 +108,12 @@ export function createHostFiles(files: Files): HostFiles {
     guests,
     corosyncNodes: async () =>
       parseCorosyncNodes((await files.text('etc/pve/corosync.conf')) ?? ''),
+    async ha() {
+      const own = await json(Members, 'etc/pve/.members');
+      if (own === null) return null;
+      const names = own.nodes?.map(({ name }) => name) ?? [own.nodeName];
+      return readHa(files, names, await placement());
+    },
     async tasks() {
       const text = await files.text('var/log/pve/tasks/active');
       return text === null ? null : parseActiveTasks(text);

@@ -9,7 +9,6 @@ import { SandboxError } from '../../command/sandbox.ts';
 import type { WorkContext } from '../port.ts';
 import { type Context, pause, pveNodeOf } from './context.ts';
 import { type HaAnswers, isAtRest, isInMaintenance, servicesLeft } from './ha.ts';
-import { askHa } from './slow-answers.ts';
 
 export type Maintenance = {
   /** Its name in the journal; null when none was begun here. */
@@ -48,11 +47,11 @@ async function awaitRest(
   context: Context,
   { pveNode, signal }: { pveNode: string; signal: AbortSignal },
 ): Promise<string | undefined> {
-  const { clock, toolbox } = context;
+  const { clock, host } = context;
   const untilMs = clock.monotonicMs() + restMaxMs;
   let answers: HaAnswers | null = null;
   while (!signal.aborted && clock.monotonicMs() < untilMs) {
-    answers = await askHa(toolbox);
+    answers = await host.ha();
     if (answers !== null && isAtRest(answers, pveNode)) return undefined;
     await pause(clock, lookEveryMs, signal);
   }
@@ -67,7 +66,7 @@ export async function beginMaintenance(context: Context, work: WorkContext): Pro
   const members = await context.host.members();
   if (members === null) return { handle: null, problem: 'its membership cannot be read' };
   if (members.nodes === null) return { handle: null };
-  const answers = await askHa(context.toolbox);
+  const answers = await context.host.ha();
   if (answers === null) return { handle: null, problem: 'HA gave no usable answer' };
   const pveNode = await pveNodeOf(context);
   const isTheirs = isInMaintenance(answers.manager, pveNode);
@@ -91,14 +90,14 @@ export async function endMaintenance(
 ): Promise<string | null> {
   const pveNode = await pveNodeOf(context);
   if (handle !== handleOf(pveNode)) return null;
-  const { clock, log, toolbox } = context;
+  const { clock, log, host } = context;
   // The command may be over: its own signal must not keep the node in maintenance.
   const signal = given.aborted ? new AbortController().signal : given;
   const untilMs = clock.monotonicMs() + restMaxMs;
   let alarmAtMs = clock.monotonicMs() + alarmEveryMs;
   for (;;) {
     const why = await switchTo(context, 'disable', { pveNode, signal });
-    const answers = why === undefined ? await askHa(toolbox) : null;
+    const answers = why === undefined ? await host.ha() : null;
     if (answers !== null && !isInMaintenance(answers.manager, pveNode)) return null;
     const nowMs = clock.monotonicMs();
     if (signal.aborted || nowMs >= untilMs) {

@@ -151,6 +151,8 @@ describe('describing a node', () => {
       tool === 'pvesh'
         ? { kind: 'fail', exitCode: 255, stderr: 'ipcc_send_rec failed' }
         : undefined;
+    await mkdir(join(rig.trees['alpha']?.root ?? '', 'etc/pve/ha'), { recursive: true });
+    await writeFile(join(rig.trees['alpha']?.root ?? '', 'etc/pve/ha/manager_status'), '{"node');
     const { facts, guests } = await driver.describe('alpha');
     expect(facts).toMatchObject({
       quorum: { quorate: true },
@@ -293,15 +295,12 @@ describe('effects', () => {
   it('leave a guest alone that the scheduler balances by itself, or might', async () => {
     const { rig, driver, driverOn } = await bench();
     rig.pve.ha.set('100', { autoRebalance: null });
-    for (const crs of ['ha=static,ha-auto-rebalance=1', { 'ha-auto-rebalance': 1 }]) {
-      rig.pve.options = { crs };
-      rig.pve.faultOf = () => undefined;
-      const deed = work('guest.migrate', '100', { targetNode: 'beta' });
-      const { detail } = await driver.perform(deed, context());
-      expect(detail).toContain('the balancer of the HA scheduler itself moves this guest');
-    }
-    rig.pve.faultOf = ({ argv }) =>
-      argv[1] === '/cluster/options' ? { kind: 'fail', exitCode: 255, stderr: 'x' } : undefined;
+    rig.pve.options = { crs: 'ha=static,ha-auto-rebalance=1' };
+    const owned = work('guest.migrate', '100', { targetNode: 'beta' });
+    const { detail } = await driver.perform(owned, context());
+    expect(detail).toContain('the balancer of the HA scheduler itself moves this guest');
+    const root = rig.trees['alpha']?.root ?? '';
+    await writeFile(join(root, 'etc/pve/ha/manager_status'), '{"node_status":');
     const deed = work('guest.migrate', '100', { targetNode: 'beta' });
     const blind = await driverOn('alpha').perform(deed, context());
     expect(blind.detail).toContain('nobody can tell who moves');
@@ -556,7 +555,7 @@ describe('power', () => {
     const { rig, driver } = await bench();
     await emptied(rig);
     rig.pve.ha.set('100', { autoRebalance: null });
-    rig.pve.maintenance.add('alpha');
+    rig.pve.maintenance.set('alpha', true);
     const ctx = context();
     expect(await driver.perform(work('node.shutdown', 'alpha'), ctx)).toMatchObject({
       exitCode: 0,
@@ -567,7 +566,7 @@ describe('power', () => {
 
   it('says what is left by hand when the maintenance cannot be ended', async () => {
     const { rig, driver, log } = await bench();
-    rig.pve.maintenance.add('alpha');
+    rig.pve.maintenance.set('alpha', true);
     rig.pve.faultOf = ({ tool }) =>
       tool === 'ha-manager' ? { kind: 'fail', exitCode: 255, stderr: 'no quorum?' } : undefined;
     const ctx = context();

@@ -64,7 +64,7 @@ async function open(options: Parameters<typeof openHouse>[0]) {
   };
   const outcome = async (id: string): Promise<Command> => {
     const open = new Set(['PLANNED', 'QUEUED', 'OFFERED', 'GRANTED', 'RUNNING', 'VERIFYING']);
-    await until(async () => !open.has((await command(id)).state), { withinMs: 90_000 });
+    await until(async () => !open.has((await command(id)).state), { withinMs: 120_000 });
     return command(id);
   };
   return { home, api, command, submit, outcome };
@@ -92,4 +92,35 @@ describe('the production executor with the Proxmox driver, as processes', () => 
     expect(home.effects().map(({ kind }) => kind)).toEqual(['qmigrate']);
     expect(home.live.world.guests.get('pve-1/100')?.node.spec.node).toBe('n2');
   });
+
+  it('sleeps a node through HA maintenance, and the woken daemon takes it back by its journal', async () => {
+    const { home, submit, outcome } = await open({
+      timeScale: 60,
+      nodesPerCluster: 5,
+      guestsPerNode: 2,
+    });
+    const [fake] = home.clusters;
+    if (!fake) throw new Error('the house is empty');
+    fake.pve.ha.set('100', { autoRebalance: null });
+    home.live.change((world) => {
+      for (const guest of world.guests.values()) {
+        if (guest.node.spec.node === 'n3') guest.state = 'stopped';
+      }
+    });
+    fake.pve.onChange();
+    const powerOf = () => home.live.world.nodes.get('pve-1/n3')?.power;
+    const off = await submit({ kind: 'node.shutdown', node: 'n3' });
+    await until(() => powerOf() === 'off', { withinMs: 60_000, what: 'power-off' });
+    expect(fake.pve.maintenance.has('n3')).toBe(true);
+    expect(await outcome(off)).toMatchObject({ state: 'SUCCEEDED' });
+    const wake = await submit({ kind: 'node.wake', node: 'n3' });
+    expect(await outcome(wake)).toMatchObject({ state: 'SUCCEEDED' });
+    await until(() => !fake.pve.maintenance.has('n3'), { withinMs: 30_000, what: 'its end' });
+    expect(home.effects().map(({ kind, id }) => `${kind} ${id}`)).toEqual([
+      'maintenance-enable n3',
+      'shutdown n3',
+      'wakeonlan n3',
+      'maintenance-disable n3',
+    ]);
+  }, 180_000);
 });
