@@ -13,8 +13,8 @@ export type Sources = {
   packages: Set<string>;
 };
 
-const importing = /\b(?:from\s+|import\s+|import\(\s*)'([^']+)'/g;
-const relative = /(\b(?:from\s+|import\s+|import\(\s*)'\.{1,2}\/[^']+)\.ts'/g;
+const importing = /\b(?:from\s+|import\s+|import\(\s*)'([^'\s]+)'/g;
+const relative = /(\b(?:from\s+|import\s+|import\(\s*)'\.{1,2}\/[^'\s]+)\.ts'/g;
 
 /** Comments name files in prose; only code counts. */
 const withoutComments = (code: string): string =>
