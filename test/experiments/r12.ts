@@ -82,6 +82,7 @@ function startNodes(backends: Backend[], keys: Links['keys'], speed: number) {
           for (const backend of backends) backend.send({ type: 'hear', message });
         },
         isOff: () => false,
+        arrival: () => ({}),
         powerOff: () => undefined,
         powerOn: () => undefined,
       };

@@ -3,6 +3,7 @@ import { expect, it } from 'vitest';
 import { quietScope } from '../support/experiment.ts';
 import { r06 } from './r06.ts';
 import { r12 } from './r12.ts';
+import { r15 } from './r15.ts';
 
 it('loses and repeats nothing when MariaDB dies or hangs under work (R6)', async () => {
   const figures = await r06.run(quietScope(r06.short));
@@ -16,3 +17,8 @@ it('has one leader per epoch when leaders stand still in the middle of their wor
   expect(figures['takeovers']).toBe(r12.short);
   expect(figures['grants']).toBeGreaterThan(5);
 }, 180_000);
+
+it('works again by itself after full disks of journal, MariaDB and data folder (R15)', async () => {
+  const figures = await r15.run(quietScope(r15.short));
+  expect(figures.violations).toEqual([]);
+}, 300_000);

@@ -21,6 +21,8 @@ export type Verdict = {
   figures: {
     commands: number;
     states: Record<string, number>;
+    /** Why what ended without an effect did so; numbers and names left out. */
+    reasons: Record<string, number>;
     effects: number;
     lost: number;
     twice: number;
@@ -135,7 +137,13 @@ export async function judge({ db }: Pick<Database, 'db'>, evidence: Evidence): P
     (row) => !isDecided(row) && (alarmsAreDue || row.state !== 'INDETERMINATE'),
   );
   const states: Record<string, number> = {};
-  for (const { state } of rows) states[state] = (states[state] ?? 0) + 1;
+  const reasons: Record<string, number> = {};
+  for (const { state, state_reason: reason } of rows) {
+    states[state] = (states[state] ?? 0) + 1;
+    if (reason === null || state === 'SUCCEEDED') continue;
+    const kind = `${state}: ${reason.slice(0, 90).replaceAll(/[0-9a-f-]*\d[\w.-]*/g, 'N')}`;
+    reasons[kind] = (reasons[kind] ?? 0) + 1;
+  }
   return {
     violations: [
       ...lost.map((id) => `lost: ${id} was accepted and has no row`),
@@ -148,6 +156,7 @@ export async function judge({ db }: Pick<Database, 'db'>, evidence: Evidence): P
     figures: {
       commands: rows.length,
       states,
+      reasons,
       effects: [...starts.values()].reduce((sum, count) => sum + count, 0),
       lost: lost.length,
       twice: twice.length,

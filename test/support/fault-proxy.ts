@@ -28,6 +28,10 @@ export type FaultProxy = {
   /** Resets every connection there is; with `refuse` new ones too, until `allow`. */
   cut(options?: { refuse: boolean }, groups?: readonly number[]): void;
   allow(): void;
+  /** Everything takes so much longer, in order. */
+  setLatency(ms: number): void;
+  /** What clients send, frame by frame, as `change` would have it; null of a frame loses it. */
+  setLie(change: ((frame: Buffer) => Buffer | null) | null): void;
   /** null: packets pass untouched. */
   setFaults(faults: PacketFaults | null): void;
   counts: { connections: number; lost: number; duplicated: number; delayed: number; torn: number };
@@ -68,6 +72,8 @@ export async function startFaultProxy(target: number, groupCount = 1): Promise<F
   const timers = new Set<NodeJS.Timeout>();
   const counts = { connections: 0, lost: 0, duplicated: 0, delayed: 0, torn: 0 };
   let faults: PacketFaults | null = null;
+  let latencyMs = 0;
+  let lie: ((frame: Buffer) => Buffer | null) | null = null;
 
   const later = (delayMs: number, run: () => void): void => {
     const timer = setTimeout(() => {
@@ -112,6 +118,14 @@ export async function startFaultProxy(target: number, groupCount = 1): Promise<F
     const flow = (chunk: Buffer): void => {
       if (holds[link.group]?.[direction]) {
         waiting.push(chunk);
+        return;
+      }
+      if (latencyMs > 0) return later(latencyMs, () => void (to.destroyed || to.write(chunk)));
+      if (lie && direction === 'up') {
+        for (const frame of frames(chunk)) {
+          const told = lie(frame);
+          if (told && !to.destroyed) to.write(told);
+        }
         return;
       }
       if (!faults) return void (to.destroyed || to.write(chunk));
@@ -171,6 +185,8 @@ export async function startFaultProxy(target: number, groupCount = 1): Promise<F
       for (const link of links) if (groups.includes(link.group)) end(link);
     },
     allow: () => refused.clear(),
+    setLatency: (ms) => void (latencyMs = ms),
+    setLie: (next) => void (lie = next),
     setFaults: (next) => void (faults = next),
     async close() {
       for (const timer of timers) clearTimeout(timer);

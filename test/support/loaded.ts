@@ -26,12 +26,17 @@ export type LoadedOptions = {
   nodesPerCluster?: number;
   guests?: number;
   timeScale?: number;
+  /** Lets the engine carry out its own proposals. */
+  isAutomatic?: boolean;
   load?: Partial<LoadOptions>;
   settings?: Settings;
   /** Where the backend finds the store, and the daemons the broker, when a proxy is between. */
   sqlUrl?: (mariadb: Mariadb) => Promise<string>;
   simulateMqttUrl?: (stack: Stack) => Promise<string>;
   journalDir?: string;
+  /** For the environment of the simulated fleet. */
+  simulateSettings?: Settings;
+  mariadbParent?: string;
 };
 
 export async function startLoaded(options: LoadedOptions): Promise<Loaded> {
@@ -41,18 +46,24 @@ export async function startLoaded(options: LoadedOptions): Promise<Loaded> {
     for (const end of ends.splice(0).toReversed()) await end();
   };
   try {
-    const mariadb = await startMariadb();
+    const mariadb = await startMariadb([], options.mariadbParent);
     ends.push(() => mariadb.stop());
     const sqlUrl = (await options.sqlUrl?.(mariadb)) ?? mariadb.url;
     const settings = { KR_SQL_URL: sqlUrl, KR_LOG_LEVEL: 'warn', ...options.settings };
     const stack = await startStack(settings, { hasFixedPorts: true });
-    ends.push(() => stack.remove());
+    ends.push(async () => {
+      if (stack.run().isOver()) process.stderr.write(stack.run().stderr().slice(-3_000));
+      await stack.remove();
+    });
     const mqttUrl = await options.simulateMqttUrl?.(stack);
     const journals = options.journalDir === undefined ? [] : ['--journal-dir', options.journalDir];
     const fleet =
       `--nodes ${nodes} --nodes-per-cluster ${nodesPerCluster} --guests ${guests} --interval 1 ` +
-      `--minutes 600 --time-scale ${timeScale} --seed ${seed}`;
-    const more: Settings = mqttUrl === undefined ? {} : { KR_MQTT_URL: mqttUrl };
+      `--minutes 600 --time-scale ${timeScale} --seed ${seed}${options.isAutomatic ? ' --auto' : ''}`;
+    const more: Settings = {
+      ...options.simulateSettings,
+      ...(mqttUrl !== undefined && { KR_MQTT_URL: mqttUrl }),
+    };
     const simulation = simulate(stack, [...fleet.split(' '), ...journals], more);
     ends.push(async () => {
       simulation.run.signal('SIGKILL');

@@ -1,0 +1,124 @@
+/**
+ * R13: wrong clocks, put into real processes by libfaketime: daemons and backend that jump by
+ * seconds, hours and years in both directions under work, and daemons that drift by 5 %. While a
+ * node's clock is more than 2 s away from the server's, nothing destructive begins on it, and the
+ * refusal names the clock; when it is right again, work goes on. Nothing happens twice.
+ */
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { existsSync, globSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { isDestructive } from '../../backend/act/lifecycle.ts';
+import { fetchInto } from '../support/debian.ts';
+import {
+  chance,
+  experiment,
+  type Figures,
+  pauseMs,
+  type Scope,
+  spread,
+} from '../support/experiment.ts';
+import { type Loaded, startLoaded } from '../support/loaded.ts';
+import { until } from '../support/servers.ts';
+import type { Settings } from '../support/stack.ts';
+
+const jumps = ['+5', '-5', '+2h', '-2h', '+10y', '-10y', '+0 x1.05'] as const;
+/** What is on its way when the clock jumps: a sample a second, and commands of a moment. */
+const reactionMs = 4_000;
+
+async function library(): Promise<string | undefined> {
+  const pattern = '/usr/lib/*/faketime/libfaketime.so.1';
+  const folder = await fetchInto('libfaketime', ['libfaketime']).catch(() => '');
+  return [...globSync(`${folder}${pattern}`), ...globSync(pattern)].find((path) =>
+    existsSync(path),
+  );
+}
+
+/** A clock that can be set from outside, for the processes that get these settings. */
+async function fakeClock(path: string, folder: string, name: string) {
+  const file = join(folder, name);
+  const set = (offset: string) => writeFile(file, `${offset}\n`);
+  await set('+0');
+  const settings: Settings = {
+    LD_PRELOAD: path,
+    FAKETIME_TIMESTAMP_FILE: file,
+    FAKETIME_NO_CACHE: '1',
+    FAKETIME_DONT_FAKE_MONOTONIC: '1',
+    FAKETIME_DONT_RESET: '1',
+  };
+  return { set, settings };
+}
+
+const effectsOf = ({ simulation }: Loaded): number =>
+  simulation.effects().filter(({ kind, commandId, effect }) => {
+    const isCommand = commandId !== null && kind !== 'node.crash' && kind !== 'node.boot';
+    return isCommand && effect === 'start' && isDestructive(kind);
+  }).length;
+
+/** Refusals at the door and in the rows that name the clock. */
+async function clockRefusals({ load, store }: Loaded): Promise<number> {
+  const rows = await store.db
+    .selectFrom('commands')
+    .select('id')
+    .where('state', '=', 'REJECTED')
+    .where('state_reason', 'like', 'KR_CLOCK%')
+    .execute();
+  return rows.length + (load.refusals.get('KR_CLOCK') ?? 0);
+}
+
+async function run({ n, seed, say }: Scope): Promise<Figures> {
+  const path = await library();
+  if (path === undefined) return { found: false, violations: [] };
+  const draw = chance(seed);
+  const folder = await mkdtemp(join(tmpdir(), 'kr-clock-'));
+  const daemons = await fakeClock(path, folder, 'daemons');
+  const backend = await fakeClock(path, folder, 'backend');
+  const loaded = await startLoaded({
+    seed,
+    settings: backend.settings,
+    simulateSettings: daemons.settings,
+  });
+  const violations: string[] = [];
+  const turns: { who: string; jump: string; begunWhileWrong: number; backMs: number }[] = [];
+  try {
+    for (let turn = 0; turn < n; turn += 1) {
+      const who = turn % 2 === 0 ? 'daemons' : 'backend';
+      const clock = who === 'daemons' ? daemons : backend;
+      const jump = jumps[Math.floor(turn / 2) % jumps.length] ?? '+5';
+      await pauseMs(draw.between(500, 2_000));
+      const refusedBefore = await clockRefusals(loaded);
+      await clock.set(jump);
+      // A drift of 5 % needs 40 s to become 2 s.
+      await pauseMs(jump.includes('x') ? 60_000 : reactionMs);
+      const before = effectsOf(loaded);
+      await pauseMs(4_000);
+      const begunWhileWrong = effectsOf(loaded) - before;
+      const refused = (await clockRefusals(loaded)) - refusedBefore;
+      await clock.set('+0');
+      const [backAtMs, accepted] = [performance.now(), effectsOf(loaded)];
+      await until(() => effectsOf(loaded) > accepted, { what: 'work', withinMs: 120_000 }).catch(
+        () => violations.push(`no work after ${jump} of the ${who}`),
+      );
+      const backMs = Math.round(performance.now() - backAtMs);
+      turns.push({ who, jump, begunWhileWrong, backMs });
+      say(JSON.stringify({ ...turns.at(-1), refused }));
+      if (begunWhileWrong > 0) violations.push(`${begunWhileWrong} began at ${jump} of the ${who}`);
+      if (refused === 0) violations.push(`nobody was told of ${jump} of the ${who}`);
+    }
+    const judged = await loaded.conclude({ withinMs: 400_000 });
+    return {
+      found: true,
+      turns,
+      clockRefusals: await clockRefusals(loaded),
+      backMs: spread(turns.map(({ backMs }) => backMs)),
+      settledMs: judged.settledMs,
+      ...judged.figures,
+      violations: [...violations, ...judged.violations],
+    };
+  } finally {
+    await loaded.remove();
+    await rm(folder, { recursive: true });
+  }
+}
+
+export const r13 = experiment(import.meta, { name: 'R13', short: 4, long: 42, run });
