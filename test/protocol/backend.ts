@@ -10,10 +10,10 @@ import { type Commands, createCommands } from '../../backend/act/commands.ts';
 import type { Signer } from '../../backend/act/signer.ts';
 import { emptyFleet, type Fleet } from '../../backend/state/fleet.ts';
 import { reduce } from '../../backend/state/reduce.ts';
-import type { CommandStore } from '../../backend/store/command-store.ts';
+import type { CommandRows, CommandStore } from '../../backend/store/command-store.ts';
 import { memoryLog } from '../support/log.ts';
 import type { Chance } from './chance.ts';
-import type { Ledger } from './ledger.ts';
+import type { Change, Ledger } from './ledger.ts';
 import { restful } from './loops.ts';
 import type { SimStore } from './store.ts';
 import type { BackendEnd, NodeMessage } from './wire.ts';
@@ -43,8 +43,8 @@ export type Backend = BackendEnd & {
   spare(): void;
   /** Dies at so many transactions from now, on this side of the commit or the other. */
   killAtCommit(side: 'before' | 'after', transactions: number): void;
-  /** The next transaction waits so long after what was read for it. */
-  pauseNext(ms: number): void;
+  /** One of the next transactions stands still before its first statement. */
+  pauseAt(transactions: number, ms: number): void;
   /** The whole process stands still. */
   freeze(ms: number): void;
 };
@@ -55,13 +55,43 @@ class Killed extends Error {
   override readonly name = 'Killed';
 }
 
+type Work<T> = (rows: CommandRows) => Promise<T>;
+
+/**
+ * The work has begun and looked at what this process believes, but its first statement has not
+ * reached the store: that is where a standing process does harm. A second attempt begins anew.
+ */
+function beginEarly<T>(work: Work<T>): Work<T> {
+  let arrive: (rows: CommandRows) => void = () => undefined;
+  const arrived = new Promise<CommandRows>((resolve) => {
+    arrive = resolve;
+  });
+  const later = new Proxy({} as CommandRows, {
+    get:
+      (_none, name: keyof CommandRows) =>
+      async (...given: never[]) => {
+        const rows = await arrived;
+        return (rows[name] as (...all: never[]) => Promise<unknown>)(...given);
+      },
+  });
+  let early: Promise<T> | null = work(later);
+  // Who fails before its first statement is heard when the pause is over.
+  early.catch(() => undefined);
+  return (rows) => {
+    const first = early;
+    early = null;
+    arrive(rows);
+    return first ?? work(rows);
+  };
+}
+
 export function createBackend(deps: BackendDeps): Backend {
   const { clock, store, ledger, name, owner } = deps;
   const fleet = emptyFleet();
   const sampledAtMs = new Map<string, number>();
   let isAlive = true;
   let doomed: { side: 'before' | 'after'; transactions: number } | null = null;
-  let pauseMs = 0;
+  let paused: { ms: number; transactions: number } | null = null;
   let frozenUntilMs = 0;
   let isRefreshing = false;
 
@@ -77,17 +107,28 @@ export function createBackend(deps: BackendDeps): Backend {
     doomed.transactions -= 1;
     return doomed.transactions <= 0;
   };
+  const atCommit = (changes: Change[]): void => {
+    if (isLast('before')) isAlive = false;
+    if (!isAlive) throw new Killed('killed before the commit');
+    ledger.absorb(changes, { backend: owner, atMs: clock.monotonicMs() });
+  };
+  /** How long this transaction is kept from its first statement. */
+  const takePause = (): number => {
+    const leftMs = Math.max(0, frozenUntilMs - clock.monotonicMs());
+    if (!paused) return leftMs;
+    paused.transactions -= 1;
+    if (paused.transactions > 0) return leftMs;
+    const { ms } = paused;
+    paused = null;
+    return Math.max(ms, leftMs);
+  };
   const transaction: CommandStore['transaction'] = async (work) => {
-    const leftMs = Math.max(pauseMs, frozenUntilMs - clock.monotonicMs());
-    pauseMs = 0;
-    if (leftMs > 0) await new Promise<void>((resolve) => void clock.after(leftMs, resolve));
+    const pauseMs = takePause();
+    const begun = pauseMs > 0 ? beginEarly(work) : work;
+    if (pauseMs > 0) await new Promise<void>((resolve) => void clock.after(pauseMs, resolve));
     if (!isAlive) return never;
     try {
-      const result = await store.transaction(work, (changes) => {
-        if (isLast('before')) isAlive = false;
-        if (!isAlive) throw new Killed('killed before the commit');
-        ledger.absorb(changes, { backend: owner, atMs: clock.monotonicMs() });
-      });
+      const result = await store.transaction(begun, atCommit);
       if (isLast('after')) isAlive = false;
       return isAlive ? result : never;
     } catch (error) {
@@ -150,11 +191,11 @@ export function createBackend(deps: BackendDeps): Backend {
     kill: () => void (isAlive = false),
     spare() {
       doomed = null;
-      pauseMs = 0;
+      paused = null;
       frozenUntilMs = 0;
     },
     killAtCommit: (side, transactions) => void (doomed = { side, transactions }),
-    pauseNext: (ms) => void (pauseMs = ms),
+    pauseAt: (transactions, ms) => void (paused = { transactions, ms }),
     freeze: (ms) => void (frozenUntilMs = clock.monotonicMs() + ms),
     hear: (message) => void alive(() => take(message)),
   };

@@ -32,7 +32,7 @@ function crashBackend({ chance, backends }: House): void {
 
 function pauseBackend({ chance, backends }: House): void {
   const backend = chance.pick(backends);
-  if (chance.is(0.5)) backend.pauseNext(chance.between(0, 30_000));
+  if (chance.is(0.7)) backend.pauseAt(chance.whole(1, 6), chance.between(0, 30_000));
   else backend.freeze(chance.between(0, 30_000));
 }
 
