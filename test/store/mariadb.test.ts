@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import { connect, createServer, type Server as NetServer, type Socket } from 'node:net';
 import { sql } from 'kysely';
+import { SqlError } from 'mariadb';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Database, openDatabase, StoreUnavailable } from '../../backend/store/sql/database.ts';
 import { mariadbBacking } from '../../backend/store/sql/mariadb.ts';
@@ -59,6 +60,17 @@ describe('a connection', () => {
     } finally {
       await database.close();
     }
+  });
+
+  it.each([
+    [1026, 'Error writing file'],
+    [1030, 'Got error 28 "No space left on device" from storage engine InnoDB'],
+    [1180, 'Got error 28 during COMMIT'],
+  ])('whose server says %i for a full disk is a store that is away', (errno, message) => {
+    const { judge } = mariadbBacking(server.url);
+    expect(judge(new SqlError(message, undefined, false, undefined, 'HY000', errno))).toBe(
+      'unavailable',
+    );
   });
 
   it('that breaks in the middle of a write is a store that is away, not a bug', () => {

@@ -20,8 +20,13 @@ const errno = {
   duplicateEntry: 1062,
   /** Deadlock, lock wait timeout, record changed since the snapshot: the work may begin anew. */
   retry: new Set([1213, 1205, 1020]),
-  /** Too many connections, shutting down, disk full, table full, read-only, no access. */
-  unavailable: new Set([1040, 1053, 1021, 1114, 1290, 1836, 1044, 1045, 1049, 1698]),
+  /**
+   * Too many connections, shutting down; disk full, table full, and what a full disk makes of a
+   * write, of a storage engine and of a commit; read-only, no access.
+   */
+  unavailable: new Set([
+    1040, 1053, 1021, 1114, 1026, 1030, 1180, 1290, 1836, 1044, 1045, 1049, 1698,
+  ]),
 };
 
 /** The driver passes what a broken socket says on as it came, only marked as fatal. */
