@@ -5,6 +5,7 @@
 import { Driver, NodeFacts } from '../../broker/contract/facts.ts';
 import { nodeKey } from '../../broker/contract/ids.ts';
 import { sampleIntervalDefaultMs } from '../../broker/contract/limits.ts';
+import type { GuestSample } from '../../broker/contract/telemetry.ts';
 import type { NodeRecord } from '../state/fleet.ts';
 import type { Nodes } from '../store/sql/schema.ts';
 import type { NodeFact } from './guard.ts';
@@ -28,6 +29,9 @@ export function parseFacts(row: Pick<Nodes, 'facts'>): NodeFacts | null {
   return parsed.success ? parsed.data : null;
 }
 
+const isParkable = ({ state, tags, lock, haState }: GuestSample): boolean =>
+  state === 'running' && tags.includes('kr_park') && lock === null && haState === null;
+
 /** Both stamps of a sample: the daemon's clock then, and ours. */
 function clockOffsetOf({ context }: Step, record: NodeRecord | undefined): number | null {
   if (!record || record.sampledAtWallMs === null || record.sampleAtMs === null) return null;
@@ -50,6 +54,7 @@ export function nodeFact(step: Step, row: Nodes): NodeFact {
     protectedReason: row.protected_reason,
     journalConfirmed: row.journal_confirmed === 1,
     runningGuests: record?.guests?.filter(({ state }) => state !== 'stopped').length ?? null,
+    parkableGuests: record?.guests?.filter(isParkable).length ?? null,
     sampleAgeMs: sampledMs === null ? null : nowMs - sampledMs,
     freshMs: freshMsOf(intervalMs),
     facts: parseFacts(row),

@@ -23,6 +23,8 @@ export type NodeFact = {
   journalConfirmed: boolean;
   /** Guests its newest sample shows as not stopped. */
   runningGuests: number | null;
+  /** Of them, those tagged kr_park that nothing else holds: they may sleep with their node. */
+  parkableGuests?: number | null;
   /** Age of that sample by the server's monotonic clock, and what is still fresh. */
   sampleAgeMs: number | null;
   freshMs: number;

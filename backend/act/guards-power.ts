@@ -2,6 +2,7 @@
  * The guards of what a node does when it is to be switched off: its guests and work, and who else
  * is on the way out. The dangerous direction, so anything unknown denies. Pure.
  */
+import type { CommandKind } from '../../broker/contract/command.ts';
 import {
   type Guard,
   type GuardFacts,
@@ -32,7 +33,7 @@ export const protectedNode: Guard = {
     ),
 };
 
-function emptyNodeDenial(node: NodeFact | null): Says | null {
+function emptyNodeDenial(node: NodeFact | null, kind: CommandKind): Says | null {
   const name = node?.id ?? 'unknown';
   if (!node || node.runningGuests === null || node.sampleAgeMs === null) {
     return {
@@ -48,11 +49,14 @@ function emptyNodeDenial(node: NodeFact | null): Says | null {
       wayOut: 'wait for a fresh sample',
     };
   }
-  if (node.runningGuests === 0) return null;
+  // Its executor shuts these down cleanly and starts them after the wake.
+  const parked = kind === 'node.shutdown' ? (node.parkableGuests ?? 0) : 0;
+  const left = node.runningGuests - parked;
+  if (left === 0) return null;
   return {
     code: 'KR_GUESTS_RUNNING',
-    reason: `${node.runningGuests} guests run on node ${name}`,
-    wayOut: 'migrate or stop them first',
+    reason: `${left} guests run on node ${name}`,
+    wayOut: 'migrate or stop them first; one tagged kr_park is shut down and started by us',
   };
 }
 
@@ -73,11 +77,12 @@ const emptyNode: Guard = {
       'V1',
       [
         { name: 'runningGuests', value: targetNode?.runningGuests ?? null },
+        { name: 'parkableGuests', value: targetNode?.parkableGuests ?? null },
         { name: 'guestCommand', value: coming?.id ?? null },
         { name: 'sampleAgeMs', value: targetNode?.sampleAgeMs ?? null, unit: 'ms' },
         { name: 'freshMs', value: targetNode?.freshMs ?? null, unit: 'ms' },
       ],
-      emptyNodeDenial(targetNode) ??
+      emptyNodeDenial(targetNode, facts.kind) ??
         (coming
           ? {
               code: 'KR_GUESTS_MOVING',

@@ -12,7 +12,9 @@ import type { Hold } from './hold.ts';
 import type { Journal } from './journal.ts';
 import { type FactSources, gatherFacts } from './local-facts.ts';
 import { wakersFor } from '../waker/port.ts';
-import { observe, perform, resume, type WorkDeps, type WorkHooks, workOf } from './work.ts';
+import { park, unpark } from './parking.ts';
+import { perform, resume, type WorkHooks, workOf } from './work.ts';
+import { observe, type WorkDeps } from './work-steps.ts';
 
 export type EffectDeps = FactSources & WorkDeps & { observeOnly: boolean };
 
@@ -35,6 +37,8 @@ export class Effects {
   readonly #bench: Bench;
   /** target -> the command that works on it. */
   readonly #busy = new Map<string, string>();
+  /** Power-offs of nodes on which, at the last look, guests ran that may be parked. */
+  readonly #parkers = new Set<string>();
 
   constructor(bench: Bench) {
     this.#bench = bench;
@@ -74,6 +78,7 @@ export class Effects {
   /** A command that has ended frees its target. */
   release(command: Command): void {
     if (command.phase !== 'finished' && command.phase !== 'refused') return;
+    this.#parkers.delete(command.commandId);
     for (const [target, holder] of this.#busy) {
       if (holder === command.commandId) this.#busy.delete(target);
     }
@@ -114,6 +119,7 @@ export class Effects {
       quarantined,
       hasReserve,
     });
+    if (grant && facts.parkable?.length) this.#parkers.add(commandId);
     if (denial) deps.log.warn({ commandId, node, ...denial }, 'command denied');
     await post(node, commandId, { type: 'checked', denial, bootId: facts.bootId });
   }
@@ -132,8 +138,11 @@ export class Effects {
     void this.#follow(command, perform(deps, grant, this.#hooksOf(command)));
   }
 
-  #hooksOf({ node, commandId }: Command): WorkHooks {
+  #hooksOf({ node, commandId, grant }: In<'started'>): WorkHooks {
+    const parking = { ...this.#bench.deps, journal: this.#bench.journal };
     return {
+      park: async () => (this.#parkers.has(commandId) ? park(parking, grant) : null),
+      unpark: () => unpark(parking, grant),
       onHandle: (handle) => this.#bench.post(node, commandId, { type: 'handle', handle }),
       goodbye: () => this.#bench.goodbye(node),
     };

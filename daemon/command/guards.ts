@@ -28,6 +28,8 @@ export type GuardFacts = {
   nodeFacts: NodeFacts | null;
   guests: readonly GuestFacts[] | null;
   runningGuests: number | null;
+  /** Of them, those that may be shut down cleanly and started after the wake. */
+  parkable?: readonly string[];
   maxEpoch: number;
   policy: PolicyReading;
   isHeldHere: boolean;
@@ -227,8 +229,9 @@ const rows: Guard[] = [
   },
   {
     id: 'running-guests',
-    verdict({ wanted: { kind }, runningGuests }) {
+    verdict({ wanted: { kind }, runningGuests, parkable = [] }) {
       if (!isPowerOff(kind) || runningGuests === 0) return null;
+      if (kind === 'node.shutdown' && runningGuests === parkable.length) return null;
       return runningGuests === null
         ? deny(
             'KR_GUESTS_RUNNING',
@@ -238,7 +241,7 @@ const rows: Guard[] = [
         : deny(
             'KR_GUESTS_RUNNING',
             `${runningGuests} guests run on this node`,
-            'migrate or stop them first',
+            'migrate or stop them first; a guest tagged kr_park is shut down and started by us',
           );
     },
   },

@@ -15,7 +15,8 @@
  */
 import { z } from 'zod';
 import { GrantContent, Offer } from '../../broker/contract/command.ts';
-import { NodeId, Uuid } from '../../broker/contract/ids.ts';
+import { GuestId, NodeId, Uuid } from '../../broker/contract/ids.ts';
+import { guestsPerNodeMax } from '../../broker/contract/limits.ts';
 import { Report } from '../../broker/contract/report.ts';
 import { crc32c } from './crc32c.ts';
 
@@ -52,11 +53,20 @@ const Header = z.object({
   quarantined: z.string().nullable(),
 });
 
+/** Guests that were shut down for a power-off and wait for their start; none: it is over. */
+const ParkedRecord = z.object({
+  commandId: Uuid,
+  node: NodeId,
+  guests: z.array(GuestId).max(guestsPerNodeMax),
+});
+export type ParkedRecord = z.infer<typeof ParkedRecord>;
+
 export const Entry = z.discriminatedUnion('type', [
   Header,
   z.object({ type: z.literal('opened'), incarnation: z.int().min(1), atMs: count }),
   z.object({ type: z.literal('epoch'), epoch: count }),
   z.object({ type: z.literal('command'), command: CommandRecord }),
+  z.object({ type: z.literal('parked'), record: ParkedRecord }),
 ]);
 export type Entry = z.infer<typeof Entry>;
 
@@ -65,6 +75,8 @@ export type JournalState = {
   incarnation: number;
   maxEpoch: number;
   commands: Map<string, CommandRecord>;
+  /** By the power-off they were parked for. */
+  parked: Map<string, ParkedRecord>;
 };
 
 export const emptyState = (): JournalState => ({
@@ -72,6 +84,7 @@ export const emptyState = (): JournalState => ({
   incarnation: 0,
   maxEpoch: 0,
   commands: new Map(),
+  parked: new Map(),
 });
 
 /** Changes `state` in place. Counters never go down, whatever order the entries have. */
@@ -88,6 +101,11 @@ export function fold(state: JournalState, entry: Entry): void {
       return;
     case 'command':
       state.commands.set(entry.command.commandId, entry.command);
+      return;
+    case 'parked':
+    default:
+      if (entry.record.guests.length > 0) state.parked.set(entry.record.commandId, entry.record);
+      else state.parked.delete(entry.record.commandId);
   }
 }
 
@@ -116,6 +134,7 @@ export function snapshot(state: JournalState): Entry[] {
     { type: 'opened', incarnation: Math.max(1, state.incarnation), atMs: 0 },
     { type: 'epoch', epoch: state.maxEpoch },
     ...commands.map((command): Entry => ({ type: 'command', command })),
+    ...[...state.parked.values()].map((record): Entry => ({ type: 'parked', record })),
   ];
 }
 

@@ -6,7 +6,8 @@ import type { Clock, Log } from '../../broker/contract/ports.ts';
 import type { Description, Hypervisor } from '../hypervisor/port.ts';
 import { type GuardFacts, isPowerOff, type Wanted } from './guards.ts';
 import type { PolicyReading } from './local-policy.ts';
-import { within } from './work.ts';
+import { parkableOf } from './parking.ts';
+import { within } from './work-steps.ts';
 
 export type FactSources = {
   hypervisor: Hypervisor;
@@ -19,7 +20,7 @@ export type FactSources = {
 
 export type LocalFacts = Pick<
   GuardFacts,
-  'driver' | 'nodeFacts' | 'guests' | 'runningGuests' | 'policy' | 'isHeldHere'
+  'driver' | 'nodeFacts' | 'guests' | 'runningGuests' | 'parkable' | 'policy' | 'isHeldHere'
 > & { bootId: string | null };
 
 const factsMaxMs = 5_000;
@@ -36,18 +37,31 @@ async function answered<T>(
   return within(clock, factsMaxMs, tried);
 }
 
-/** The driver's own count, or a count of what it lists. */
+type Running = Pick<LocalFacts, 'runningGuests' | 'parkable'>;
+
+/** The driver's own count, or a count of what it lists, whichever is more. */
 async function countRunning(
   sources: FactSources,
   node: string,
   description: Description | undefined,
-): Promise<number | null> {
+): Promise<Running> {
   const told = description?.facts.runningGuests ?? null;
-  if (told !== null) return told;
+  if (told === 0) return { runningGuests: 0, parkable: [] };
   const sample = await answered(sources, 'sample', () => sources.hypervisor.sample(node));
   const guests = sample?.guests ?? null;
+  if (guests === null) return { runningGuests: told, parkable: [] };
   // A guest in an unknown state may run: only those known to be off do not count.
-  return guests && guests.filter((guest) => guest.state !== 'stopped').length;
+  const listed = guests.filter((guest) => guest.state !== 'stopped').length;
+  const { name = '', capabilities = [] } = description?.driver ?? {};
+  // Only the host itself wakes with its node, and can start again what it has shut down.
+  const canPark =
+    name !== 'proxmox-api' &&
+    capabilities.includes('guest.stop') &&
+    capabilities.includes('guest.start');
+  return {
+    runningGuests: Math.max(told ?? 0, listed),
+    parkable: canPark ? parkableOf(guests) : [],
+  };
 }
 
 /** What the administrator of this machine wants, whatever the server says. */
@@ -78,7 +92,9 @@ export async function gatherFacts(
     nodeFacts: description?.facts ?? null,
     guests: description?.guests ?? null,
     bootId: description?.bootId ?? null,
-    runningGuests: isPowerOff(kind) ? await countRunning(sources, node, description) : null,
+    ...(isPowerOff(kind)
+      ? await countRunning(sources, node, description)
+      : { runningGuests: null, parkable: [] }),
     ...will,
   };
 }

@@ -5,101 +5,24 @@
  * effect in `resume`, which follows one that began before a restart.
  */
 import type { Action, GrantContent, Probe } from '../../broker/contract/command.ts';
-import type { Clock, Log } from '../../broker/contract/ports.ts';
-import type { Hypervisor, Observation, Performed, Work, WorkContext } from '../hypervisor/port.ts';
+import type { Performed, Work, WorkContext } from '../hypervisor/port.ts';
 import { type WakeRequest, type Waker, wakersFor } from '../waker/port.ts';
 import type { Outcome } from './command-state.ts';
 import { actionOf, isPowerOff } from './guards.ts';
-
-export type WorkDeps = {
-  hypervisor: Hypervisor;
-  wakers: readonly Waker[];
-  clock: Clock;
-  log: Log;
-};
+import { limited, messageOf, observeMaxMs, watch, within, type WorkDeps } from './work-steps.ts';
 
 export type WorkHooks = {
   /** Resolves when journaled. */
   onHandle: (handle: string) => Promise<void>;
   /** Says goodbye to the server, since this host is about to go. */
   goodbye: () => Promise<void>;
+  /** Why the node must stay on, null once nothing runs there. */
+  park: () => Promise<string | null>;
+  /** Undoes `park`; what is left of that for a person, or ''. */
+  unpark: () => Promise<string>;
 };
 
 const goodbyeMaxMs = 2_000;
-/** A driver that does not end its tool after the abort is left behind. */
-const abortGraceMs = 10_000;
-const observeMaxMs = 30_000;
-const observeEveryMs = 2_000;
-const observeEveryMinMs = 100;
-/** So often in a row the world must deny the post-condition before we believe it. */
-const denialsNeeded = 3;
-
-const wait = (clock: Clock, delayMs: number): Promise<undefined> =>
-  new Promise((resolve) => {
-    clock.after(delayMs, () => resolve(undefined));
-  });
-
-/** undefined when `work` took longer than `maxMs`. */
-export async function within<T>(
-  clock: Clock,
-  maxMs: number,
-  work: Promise<T>,
-): Promise<T | undefined> {
-  let cancel = (): void => undefined;
-  const late = new Promise<undefined>((resolve) => {
-    cancel = clock.after(maxMs, () => resolve(undefined));
-  });
-  try {
-    return await Promise.race([work, late]);
-  } finally {
-    cancel();
-  }
-}
-
-const messageOf = (error: unknown): string =>
-  error instanceof Error ? error.message : String(error);
-
-async function limited(
-  deps: WorkDeps,
-  timeoutMs: number,
-  begin: (signal: AbortSignal) => Promise<Performed>,
-): Promise<Performed> {
-  const stop = new AbortController();
-  const ended = (async () => begin(stop.signal))().catch((error: unknown): Performed => {
-    deps.log.warn({ error }, 'tool failed');
-    return { exitCode: null, detail: messageOf(error), output: '' };
-  });
-  const inTime = await within(deps.clock, timeoutMs, ended);
-  if (inTime) return inTime;
-  stop.abort();
-  const killed = await within(deps.clock, abortGraceMs, ended);
-  const detail = `ended after its time limit of ${timeoutMs} ms`;
-  return killed ?? { exitCode: null, detail: `not ${detail}`, output: '' };
-}
-
-export async function observe(deps: WorkDeps, work: Work): Promise<Observation> {
-  const nothing: Observation = { postcondition: null, detail: 'the hypervisor did not answer' };
-  const seen = (async () => deps.hypervisor.observe(work))().catch(
-    (error: unknown): Observation => {
-      return { postcondition: null, detail: messageOf(error) };
-    },
-  );
-  return (await within(deps.clock, observeMaxMs, seen)) ?? nothing;
-}
-
-async function watch(deps: WorkDeps, work: Work, untilMs: number): Promise<Observation> {
-  const everyMs = Math.max(observeEveryMinMs, observeEveryMs / work.timeScale);
-  const leastMs = deps.clock.monotonicMs() + denialsNeeded * everyMs;
-  for (let denials = 0; ;) {
-    const seen = await observe(deps, work);
-    denials = seen.postcondition === false ? denials + 1 : 0;
-    if (seen.postcondition === true || denials >= denialsNeeded) return seen;
-    if (deps.clock.monotonicMs() >= Math.max(untilMs, leastMs)) {
-      return { postcondition: null, detail: seen.detail };
-    }
-    await wait(deps.clock, everyMs);
-  }
-}
 
 async function wakeBy(
   wakers: readonly Waker[],
@@ -167,6 +90,13 @@ export async function perform(
   const work = workOf(grant, grant.node, grant.timeScale);
   if (!work) return unusable;
   if (grant.kind === 'node.wake') return wake(deps, grant, work.action);
+  if (grant.kind === 'node.shutdown') {
+    const why = await hooks.park();
+    if (why !== null) {
+      const left = await hooks.unpark();
+      return { ...unusable, postcondition: false, detail: `the node stays on: ${why}${left}` };
+    }
+  }
   if (isPowerOff(grant.kind)) {
     // A server that misses it learns of the power-off from the started report, or from the will.
     const said = hooks.goodbye().catch((error: unknown) => {
@@ -178,7 +108,15 @@ export async function perform(
     const context: WorkContext = { signal, onHandle: hooks.onHandle };
     return deps.hypervisor.perform(work, context);
   };
-  return followed(deps, grant, { work, begin });
+  const outcome = await followed(deps, grant, { work, begin });
+  return grant.kind === 'node.shutdown' ? awakeAgain(outcome, hooks) : outcome;
+}
+
+/** A host that is seen off cannot start its guests; every other end leaves it on. */
+async function awakeAgain(outcome: Outcome, hooks: WorkHooks): Promise<Outcome> {
+  if (outcome.postcondition === true) return outcome;
+  const left = await hooks.unpark();
+  return { ...outcome, detail: `${outcome.detail}${left}` };
 }
 
 type Begun = { grant: GrantContent; handle: string | null; bootId: string | null };
@@ -213,7 +151,8 @@ export async function resume(deps: WorkDeps, begun: Begun, hooks: WorkHooks): Pr
   const unknown: Performed = { exitCode: null, detail: 'the executor restarted', output: '' };
   if (grant.kind === 'node.wake') return { ...unknown, postcondition: null };
   if (isPowerOff(grant.kind) && (await hasBootedSince(deps, begun))) {
-    const left = await undo(deps, { grant, handle, work }, hooks);
+    const undone = await undo(deps, { grant, handle, work }, hooks);
+    const left = `${undone}${await hooks.unpark()}`;
     return { ...unknown, postcondition: true, detail: `the host has booted again since${left}` };
   }
   const { hypervisor } = deps;
@@ -221,5 +160,6 @@ export async function resume(deps: WorkDeps, begun: Begun, hooks: WorkHooks): Pr
     handle !== null && hypervisor.attach
       ? hypervisor.attach(work, handle, { signal, onHandle: hooks.onHandle })
       : Promise.resolve(unknown);
-  return followed(deps, grant, { work, begin });
+  const outcome = await followed(deps, grant, { work, begin });
+  return grant.kind === 'node.shutdown' ? awakeAgain(outcome, hooks) : outcome;
 }
