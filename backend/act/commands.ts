@@ -37,6 +37,7 @@ import {
 } from './prove-orders.ts';
 import { createReach } from './reach.ts';
 import { answer, type Refused } from './refusal.ts';
+import { remembered } from './remembered.ts';
 import { proveOnce, relayOnce, sweepOnce } from './rounds.ts';
 import type { Signer } from './signer.ts';
 import type { CommandEvent, Context, Counters } from './step.ts';
@@ -116,19 +117,6 @@ function readWindows(policyYaml: string): readonly Window[] | null {
   }
 }
 
-/** A policy is immutable, so its text is read once. */
-function createWindowReader(): Context['windowsOf'] {
-  const known = new Map<string, readonly Window[] | null>();
-  return (policyYaml) => {
-    const cached = known.get(policyYaml);
-    if (cached !== undefined) return cached;
-    const windows = readWindows(policyYaml);
-    if (known.size >= policiesKept) known.clear();
-    known.set(policyYaml, windows);
-    return windows;
-  };
-}
-
 function createContext(deps: CommandsDeps, emit: Context['emit']): Context {
   const { store, clock, owner, fleet } = deps;
   const lease = createLease({ store, clock, owner, onTaken: recomputeDeadlines });
@@ -139,7 +127,7 @@ function createContext(deps: CommandsDeps, emit: Context['emit']): Context {
     intervalMs: deps.intervalMs ?? (() => sampleIntervalDefaultMs),
     identities: deps.identities ?? [],
     loadOf: deps.loadOf ?? (() => Promise.resolve(null)),
-    windowsOf: createWindowReader(),
+    windowsOf: remembered(policiesKept, readWindows),
     emit,
     counters: noCounters(),
   };

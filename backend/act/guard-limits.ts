@@ -7,7 +7,10 @@
 import { z } from 'zod';
 import { scaledMs } from '../decide/policy.ts';
 import type { Clusters } from '../store/sql/schema.ts';
+import { remembered } from './remembered.ts';
 
+/** Read in every step, written seldom. */
+const clustersKept = 256;
 const second = 1_000;
 const minute = 60 * second;
 const hour = 60 * minute;
@@ -135,10 +138,13 @@ function bounded(name: LimitName, wanted: number, isReal: boolean): number {
   return Math.min(atMost, Math.max(atLeast, wanted));
 }
 
+const changesOf = remembered(clustersKept, (json) => parsed(LimitChange, json) ?? {});
+const settingsOf = remembered(clustersKept, (json) => parsed(SettingChange, json) ?? {});
+
 export function limitsOf(row: Row): Limits {
   const isReal = row.simulated !== 1;
-  const changes = parsed(LimitChange, row.limits) ?? {};
-  const settings = parsed(SettingChange, row.settings) ?? {};
+  const changes = changesOf(row.limits);
+  const settings = settingsOf(row.settings);
   const scale = { timeScale: isReal ? 1 : row.time_scale };
   const values = Object.fromEntries(
     limitNames.map((name) => {

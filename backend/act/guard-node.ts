@@ -9,6 +9,7 @@ import type { GuestSample } from '../../broker/contract/telemetry.ts';
 import type { NodeRecord } from '../state/fleet.ts';
 import type { Nodes } from '../store/sql/schema.ts';
 import type { NodeFact } from './guard.ts';
+import { remembered } from './remembered.ts';
 import type { Step } from './step.ts';
 
 /** SAFETY T1. */
@@ -18,16 +19,18 @@ const freshIntervals = 3;
 export const freshMsOf = (intervalMs: number): number =>
   Math.max(freshMinMs, freshIntervals * intervalMs);
 
-/** A column we wrote ourselves; one that no longer parses is unknown, and unknown denies. */
-export function parseDriver(row: Pick<Nodes, 'driver'>): Driver | null {
-  const parsed = Driver.safeParse(JSON.parse(row.driver ?? 'null'));
-  return parsed.success ? parsed.data : null;
-}
+/** Facts change seldom and are looked at in every step; more nodes are read anew. */
+const nodesKept = 512;
 
-export function parseFacts(row: Pick<Nodes, 'facts'>): NodeFacts | null {
-  const parsed = NodeFacts.safeParse(JSON.parse(row.facts ?? 'null'));
-  return parsed.success ? parsed.data : null;
-}
+const driverOf = remembered(nodesKept, (json) => Driver.safeParse(JSON.parse(json)).data ?? null);
+const factsOf = remembered(nodesKept, (json) => NodeFacts.safeParse(JSON.parse(json)).data ?? null);
+
+/** A column we wrote ourselves; one that no longer parses is unknown, and unknown denies. */
+export const parseDriver = ({ driver }: Pick<Nodes, 'driver'>): Driver | null =>
+  driver === null ? null : driverOf(driver);
+
+export const parseFacts = ({ facts }: Pick<Nodes, 'facts'>): NodeFacts | null =>
+  facts === null ? null : factsOf(facts);
 
 const isParkable = ({ state, tags, lock, haState }: GuestSample): boolean =>
   state === 'running' && tags.includes('kr_park') && lock === null && haState === null;

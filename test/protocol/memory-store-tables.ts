@@ -34,7 +34,8 @@ type Undo = { table: Table<TableName>; key: string; written: Written };
 const real: ReadonlySet<string> = new Set(['time_scale', 'tokens']);
 
 function checkColumns(row: object): void {
-  for (const [column, value] of Object.entries(row) as [string, unknown][]) {
+  for (const column in row) {
+    const value: unknown = row[column as keyof typeof row];
     if (value === null || typeof value === 'string') continue;
     const isNumber = real.has(column) ? Number.isFinite(value) : Number.isSafeInteger(value);
     if (!isNumber) throw new TypeError(`column ${column} does not take ${JSON.stringify(value)}`);
