@@ -35,8 +35,15 @@ function optionsOf(args: string[]): Options {
   return { product, architectures: asked.filter(isKnown), out: resolve(values.out ?? 'dist') };
 }
 
-const commitSeconds = (): number =>
-  Number(execFileSync('git', ['log', '-1', '--format=%ct'], { cwd: root }).toString().trim());
+function commitSeconds(): number {
+  try {
+    const stdio = ['ignore', 'pipe', 'ignore'] as const;
+    const options = { cwd: root, stdio: [...stdio] };
+    return Number(execFileSync('git', ['log', '-1', '--format=%ct'], options).toString().trim());
+  } catch (cause) {
+    throw new Error('no commit to take the time from: set SOURCE_DATE_EPOCH', { cause });
+  }
+}
 
 /** As `npm ci` on that machine would, without the packages for developers. */
 function install(into: string, cpu: string): void {

@@ -83,11 +83,12 @@ function cpuOf(pid: number): { own: number; tools: number } {
 const kibibytesIn = (file: string, name: string): number =>
   Number(new RegExp(`^${name}:\\s+(\\d+) kB`, 'm').exec(readFileSync(file, 'utf8'))?.[1] ?? 0);
 
-/** Resident, the share of it that is nobody else's, and the peak; in MiB. */
+/** Resident, of that its own data, its share where pages are shared, and the peak; in MiB. */
 function memoryOf(pid: number) {
   const mebibytes = (kibibytes: number): number => Math.round(kibibytes / 102.4) / 10;
   return {
     residentMib: mebibytes(kibibytesIn(`/proc/${pid}/status`, 'VmRSS')),
+    ownMib: mebibytes(kibibytesIn(`/proc/${pid}/status`, 'RssAnon')),
     proportionalMib: mebibytes(kibibytesIn(`/proc/${pid}/smaps_rollup`, 'Pss')),
     peakMib: mebibytes(kibibytesIn(`/proc/${pid}/status`, 'VmHWM')),
   };
@@ -108,7 +109,9 @@ async function measure(sides: readonly Side[], stack: Stack, minutes: number) {
     const cpuRatio = ratio(now.own - was.own, overMs);
     return [name, { cpuRatio, toolsRatio: ratio(now.tools - was.tools, overMs), ...memoryOf(pid) }];
   });
-  return { minutes, samples: (await received()) - samples, ...Object.fromEntries(figures) };
+  // The server's own daemon samples at the same pace.
+  const samplesOfBoth = (await received()) - samples;
+  return { minutes, samplesOfBoth, ...Object.fromEntries(figures) };
 }
 
 type Enrolled = {
@@ -170,7 +173,10 @@ async function main(): Promise<void> {
   if (!(minutes > 0)) throw new Error('--minutes: write a number above 0');
   const folder = mkdtempSync(join(tmpdir(), 'kr-bench-daemon-'));
   const house = await openHouse({ nodesPerCluster: 3, guestsPerNode });
-  const stack = await startStack({ KR_LOG_LEVEL: 'warn', KR_SAMPLE_INTERVAL_MS: '300000' });
+  const stack = await startStack({
+    KR_LOG_LEVEL: 'warn',
+    KR_SAMPLE_INTERVAL_MS: String(intervalMs),
+  });
   const running: Side[] = [];
   try {
     const installed = install(join(folder, 'package'));
