@@ -17,15 +17,10 @@ import { asyncapiYaml } from './broker/asyncapi.ts';
 import { readBrokerConfig } from './broker/config.ts';
 import { startBrokerProcess } from './broker/main.ts';
 import { type DaemonConfig, readLocalDaemonConfig, type Role, roles } from './daemon/config.ts';
-import { readPveConfig } from './daemon/hypervisor/proxmox-api/config.ts';
-import {
-  examinationText,
-  examine,
-  settingsExamination,
-} from './daemon/hypervisor/proxmox-api/doctor.ts';
 import { credentialPath, readCredential } from './daemon/link/credential.ts';
 import { type RunningDaemon, startDaemon } from './daemon/main.ts';
 import {
+  examinePve,
   type Parts,
   partsOf,
   refuse,
@@ -185,13 +180,6 @@ function checkConfig(file: string | undefined): void {
     process.stderr.write(`${path}:${line}:${column} ${field}: ${hint}\n`);
   }
   process.exitCode = 1;
-}
-
-async function examinePve({ json }: { json?: boolean }): Promise<void> {
-  const config = readPveConfig();
-  const found = config.ok ? await examine(config.endpoint) : settingsExamination(config.problems);
-  out(json ? JSON.stringify(found) : examinationText(found));
-  if (!found.isFine) process.exitCode = 1;
 }
 
 function programOf(): Command {

@@ -102,6 +102,14 @@ export async function runDaemon(role: Role): Promise<void> {
   await untilStopped(() => running.stop());
 }
 
+/** Prints what the API of Proxmox VE lacks for this daemon; ends with 1 when it lacks something. */
+export async function examinePve({ json }: { json?: boolean }): Promise<void> {
+  const { examination, examinationText } = await import('../hypervisor/proxmox-api/doctor.ts');
+  const found = await examination();
+  process.stdout.write(`${json ? JSON.stringify(found) : examinationText(found)}\n`);
+  if (!found.isFine) process.exitCode = 1;
+}
+
 /** Ends the process; what a user can mend is one line without a stack. */
 export function refuse(error: unknown): never {
   const line = lineForUsers(error);
@@ -121,8 +129,14 @@ function roleOf(argv: string[]): Role {
   return role;
 }
 
+/** `[--role <role>]`, or `doctor pve [--json]`. */
+const run = ([command, what, ...more]: string[]): Promise<void> =>
+  command === 'doctor' && what === 'pve'
+    ? examinePve({ json: more.includes('--json') })
+    : runDaemon(roleOf(process.argv.slice(2)));
+
 if (import.meta.main) {
-  await runDaemon(roleOf(process.argv.slice(2))).catch((error: unknown) => {
+  await run(process.argv.slice(2)).catch((error: unknown) => {
     if (!stopping.signal.aborted) refuse(error);
     process.exit(0);
   });

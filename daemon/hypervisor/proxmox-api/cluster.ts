@@ -111,10 +111,10 @@ export function createCluster(asking: Asking): Cluster {
       const { clock } = asking;
       if (last !== null && clock.monotonicMs() - last.atMs <= ageMaxMs) return last;
       const seenEvents = events;
-      taking ??= take(asking).finally(() => {
-        taking = null;
+      const own = (taking ??= take(asking));
+      const taken = await own.finally(() => {
+        if (taking === own) taking = null;
       });
-      const taken = await taking;
       if (events === seenEvents) last = taken;
       return taken;
     },

@@ -8,6 +8,7 @@ import { z } from 'zod';
 import type { Problem } from '../../../broker/contract/environment.ts';
 import { ClusterStatus } from '../proxmox/answers.ts';
 import { nodeIdOf } from '../proxmox/context.ts';
+import { readPveConfig } from './config.ts';
 import { type ApiEndpoint, createPveApi, type PveApi, PveApiError } from './client.ts';
 
 export type Finding = {
@@ -241,7 +242,7 @@ export async function examine(
 }
 
 /** What is wrong with the settings themselves; then nobody was asked. */
-export const settingsExamination = (problems: readonly Problem[]): Examination => ({
+const settingsExamination = (problems: readonly Problem[]): Examination => ({
   isFine: false,
   findings: problems.map(({ field, hint }) => ({
     check: 'settings',
@@ -251,6 +252,11 @@ export const settingsExamination = (problems: readonly Problem[]): Examination =
     fix: [hint],
   })),
 });
+
+/** By the settings of the daemon. */
+export async function examination(config = readPveConfig()): Promise<Examination> {
+  return config.ok ? examine(config.endpoint) : settingsExamination(config.problems);
+}
 
 const marks = { fine: 'ok   ', note: 'note ', wrong: 'WRONG' } as const;
 
