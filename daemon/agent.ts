@@ -10,6 +10,7 @@ import { SandboxError } from './command/sandbox.ts';
 import type { DaemonConfig } from './config.ts';
 import type { Hypervisor } from './hypervisor/port.ts';
 import { within } from './link/agent.ts';
+import { ownHouse, withOwnWords } from './link/own-words.ts';
 import { type Link, startLink } from './link/connection.ts';
 import { credentialOf, diskOf, settingsOf, stopMaxMs } from './link/setup.ts';
 import type { DaemonDeps, RunningDaemon } from './main.ts';
@@ -68,7 +69,10 @@ export async function startAgent(config: AgentConfig, deps: DaemonDeps): Promise
     signal: deps.signal ?? new AbortController().signal,
   };
   const remote = await connectExecutor(options);
-  const hypervisor = withLinks(remote.hypervisor, sampler);
+  const hypervisor = withOwnWords(withLinks(remote.hypervisor, sampler), {
+    wakers: config.wakers ?? {},
+    house: ownHouse(config.mqttUrl, clock),
+  });
   const open = async (): Promise<Link> => {
     const disk = await diskOf(config, deps);
     return startLink(settingsOf(config, deps, credential), {

@@ -17,6 +17,7 @@ import type { Hypervisor } from './hypervisor/port.ts';
 import { type LinkCounters, type LinkDeps, type LinkSettings, within } from './link/agent.ts';
 import { startLink } from './link/connection.ts';
 import type { Credential } from './link/credential.ts';
+import { ownHouse, withOwnWords } from './link/own-words.ts';
 import { credentialOf, diskOf, settingsOf, stopMaxMs } from './link/setup.ts';
 import { createSampler, type Sampler } from './sample/sampler.ts';
 import { createWakers } from './waker/order.ts';
@@ -84,6 +85,18 @@ function executorOf(config: DaemonConfig, deps: DaemonDeps, parts: ExecutorParts
   });
 }
 
+async function ownDriver(
+  config: DaemonConfig,
+  deps: DaemonDeps,
+  { nodes, sampler }: { nodes: readonly string[]; sampler: Sampler },
+): Promise<Hypervisor> {
+  const driver = await driverOf({ ...config, nodes }, deps, sampler);
+  const { wakers = {}, mqttUrl } = config;
+  // One that speaks for a cluster by its API sits on none of its nodes, and wakes by its members.
+  if (config.pveApi) return driver;
+  return withOwnWords(driver, { wakers, house: ownHouse(mqttUrl, deps.clock) });
+}
+
 /**
  * Resolves when the daemon samples and connects; the network may still be away.
  * @throws CredentialError when it may not speak for this node and no token helps.
@@ -93,7 +106,7 @@ export async function startDaemon(config: DaemonConfig, deps: DaemonDeps): Promi
   const sampler = createSampler({ clock, addresses: networkInterfaces });
   const credential = await credentialOf(config, deps, sampler);
   const { nodes } = credential;
-  const hypervisor = deps.hypervisor ?? (await driverOf({ ...config, nodes }, deps, sampler));
+  const hypervisor = deps.hypervisor ?? (await ownDriver(config, deps, { nodes, sampler }));
   const wakers = deps.wakers ?? [
     ...(hypervisor.waker ? [hypervisor.waker] : []),
     ...wakersOf(config, deps, sampler),
