@@ -49,7 +49,8 @@ export type Backend = BackendEnd & {
   freeze(ms: number): void;
 };
 
-const never = new Promise<never>(() => undefined);
+/** A new one each time: whoever waits for a shared one is kept in memory by it for ever. */
+const never = (): Promise<never> => new Promise(() => undefined);
 const tickMs = 1_000;
 class Killed extends Error {
   override readonly name = 'Killed';
@@ -126,13 +127,13 @@ export function createBackend(deps: BackendDeps): Backend {
     const pauseMs = takePause();
     const begun = pauseMs > 0 ? beginEarly(work) : work;
     if (pauseMs > 0) await new Promise<void>((resolve) => void clock.after(pauseMs, resolve));
-    if (!isAlive) return never;
+    if (!isAlive) return never();
     try {
       const result = await store.transaction(begun, atCommit);
       if (isLast('after')) isAlive = false;
-      return isAlive ? result : never;
+      return isAlive ? result : never();
     } catch (error) {
-      if (error instanceof Killed) return never;
+      if (error instanceof Killed) return never();
       throw error;
     }
   };

@@ -33,7 +33,8 @@ export type Disk = {
 };
 
 const sectorBytes = 512;
-const never = new Promise<never>(() => undefined);
+/** A new one each time: whoever waits for a shared one is kept in memory by it for ever. */
+const never = (): Promise<never> => new Promise(() => undefined);
 const empty: Buffer = Buffer.alloc(0);
 
 export type DiskHooks = {
@@ -83,14 +84,14 @@ export function createDisk({ chance, at, pause }: DiskHooks): Disk {
     hasFailed = false;
     const step = async (what: DiskStep, work: () => void): Promise<void> => {
       await Promise.resolve();
-      if (!isAlive() || at(what, 'before')) return never;
+      if (!isAlive() || at(what, 'before')) return never();
       work();
-      if (at(what, 'after')) return never;
+      if (at(what, 'after')) return never();
       return undefined;
     };
     const look = async <T>(read: () => T): Promise<T> => {
       await Promise.resolve();
-      return isAlive() ? read() : never;
+      return isAlive() ? read() : never();
     };
     return {
       read: (name) => look(() => (now.has(name) ? whole(fileOf(name)) : null)),

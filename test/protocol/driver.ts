@@ -31,7 +31,8 @@ const capabilities: CommandKind[] = [
 ];
 
 const gib = 2 ** 30;
-const never = new Promise<never>(() => undefined);
+/** A new one each time: whoever waits for a shared one is kept in memory by it for ever. */
+const never = (): Promise<never> => new Promise(() => undefined);
 
 export const driverOf = ({ simulated }: ClusterPlan): Description['driver'] =>
   simulated
@@ -194,7 +195,7 @@ export type DriverDeps = { world: World; plan: ClusterPlan; host: Host; clock: C
 
 export function createDriver({ world, plan, host, clock, life }: DriverDeps): Hypervisor {
   const alive = async (): Promise<void> => {
-    if (!life.isAlive()) await never;
+    if (!life.isAlive()) await never();
   };
   /** Resolves when the task ends; a killed tool ends its task too. */
   const ending = (task: Task, signal: AbortSignal): Promise<Performed> =>
@@ -222,9 +223,9 @@ export function createDriver({ world, plan, host, clock, life }: DriverDeps): Hy
     },
     async perform(work, context) {
       await alive();
-      if (life.diesAt('before')) await never;
+      if (life.diesAt('before')) await never();
       const task = world.begin(host, work);
-      if (life.diesAt('after')) await never;
+      if (life.diesAt('after')) await never();
       const result = ending(task, context.signal);
       await context.onHandle(task.handle);
       return result;
@@ -251,9 +252,9 @@ export function createDriver({ world, plan, host, clock, life }: DriverDeps): Hy
 export const createWaker = ({ world, host, life }: Omit<DriverDeps, 'plan' | 'clock'>): Waker => ({
   name: 'memory',
   async wake(request) {
-    if (!life.isAlive() || life.diesAt('before')) return never;
+    if (!life.isAlive() || life.diesAt('before')) return never();
     world.wake(host, request);
-    if (life.diesAt('after')) return never;
+    if (life.diesAt('after')) return never();
     return { packets: 3, detail: 'sent' };
   },
 });
