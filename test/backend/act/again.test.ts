@@ -2,6 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { NodeFacts } from '../../../broker/contract/facts.ts';
 import { simulatedLimits } from '../../../backend/act/guard-limits.ts';
 import type { Submission } from '../../../backend/act/planned.ts';
 import { checkInvariants } from './invariants.ts';
@@ -27,6 +28,9 @@ async function running(limits: object = {}) {
     })
     .execute();
   const service = world.createService();
+  // Measured to boot in a minute, so a wake is given up after three.
+  const facts = NodeFacts.parse({ bootMs: minute });
+  Object.assign(world.fleet.nodes.get('home/n3') ?? {}, { facts });
   await service.commands.start();
   await world.boot();
   const send = async (wish: Partial<Submission> & Pick<Submission, 'kind'>) => {
@@ -62,7 +66,7 @@ describe('a wake whose node does not come', () => {
     await sleep();
     world.muteWaker('n1');
     const first = await send({ kind: 'node.wake', node: 'n3' });
-    await world.clock.advance(14 * minute);
+    await world.clock.advance(6 * minute);
     const wakes = (await commands()).filter(({ kind }) => kind === 'node.wake');
     expect(wakes.map(({ executor, parent_id, origin }) => [executor, parent_id, origin])).toEqual([
       ['n1', null, 'person'],
@@ -84,10 +88,10 @@ describe('a wake whose node does not come', () => {
     await sleep();
     world.breakWakes();
     await send({ kind: 'node.wake', node: 'n3' });
-    await world.clock.advance(12 * minute);
+    await world.clock.advance(4 * minute);
     const early = await send({ kind: 'node.shutdown', node: 'n2' });
     expect((await world.command(early)).state_reason).toMatch(/^KR_WAKE_FAILING: node n3/);
-    await world.clock.advance(40 * minute);
+    await world.clock.advance(8 * minute);
     const wakes = (await commands()).filter(({ kind }) => kind === 'node.wake');
     expect(wakes.map(({ executor }) => executor)).toEqual(['n1', 'n2', 'n1']);
     expect(wakes.every(({ state }) => state === 'INDETERMINATE')).toBe(true);
@@ -105,7 +109,7 @@ describe('a wake whose node does not come', () => {
     await world.clock.advance(1_000);
     const hold = { cluster: 'home', reason: null, actor: 'account:anna' };
     await service.commands.setHold({ ...hold, hold: true });
-    await world.clock.advance(30 * minute);
+    await world.clock.advance(8 * minute);
     expect((await commands()).filter(({ kind }) => kind === 'node.wake')).toHaveLength(1);
     await service.commands.setHold({ ...hold, hold: false });
     await world.clock.advance(5 * minute);

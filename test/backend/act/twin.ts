@@ -16,7 +16,12 @@ import type { ServerLink } from '../../../broker/port.ts';
 import { unseenNode } from '../../../backend/state/reduce.ts';
 import { type Commands, createCommands } from '../../../backend/act/commands.ts';
 import { openSigner } from '../../../backend/act/signer.ts';
-import { emptyFleet, type Fleet, type NodeRecord } from '../../../backend/state/fleet.ts';
+import {
+  emptyFleet,
+  type Fleet,
+  type GuestRecord,
+  type NodeRecord,
+} from '../../../backend/state/fleet.ts';
 import { ensureCluster, ensureNodes } from '../../../backend/store/sql/clusters.ts';
 import { commandStore } from '../../../backend/store/sql/command-rows.ts';
 import { type Database, openDatabase } from '../../../backend/store/sql/database.ts';
@@ -77,6 +82,8 @@ type Links = {
   isOff: (node: string) => boolean;
   powerOff: (node: string) => void;
   powerOn: (node: string, by: string) => void;
+  /** What the picture shows otherwise of a guest that has moved. */
+  arrival: () => Partial<GuestRecord>;
 };
 
 export function createTwin(node: string, cluster: string, links: Links) {
@@ -180,7 +187,8 @@ export function createTwin(node: string, cluster: string, links: Links) {
     if (entry.grant?.kind === 'guest.migrate') {
       const { targetNode } = entry.grant.args as { targetNode: string };
       const guest = fleet.guests.get(`${cluster}/${entry.grant.target.id}`);
-      if (guest) guest.node = targetNode;
+      const seen = { node: targetNode, sampleAtMs: clock.monotonicMs() };
+      if (guest) Object.assign(guest, seen, links.arrival());
     }
     const postcondition = isWake ? null : true;
     report(id, entry, { step: 'finished', exitCode: 0, postcondition, detail: '', output: '' });
@@ -422,6 +430,7 @@ export async function createWorld(options: WorldOptions) {
   const off = new Set<string>();
   let canBoot = true;
   const mute = new Set<string>();
+  let arrival: Partial<GuestRecord> = {};
   let canSee = true;
 
   const carry = (deliver: () => void): void => {
@@ -449,6 +458,7 @@ export async function createWorld(options: WorldOptions) {
       off.add(nodeKey(cluster, node));
       twins.get(nodeKey(cluster, node))?.crash();
     },
+    arrival: () => arrival,
     powerOn(node, by) {
       const key = nodeKey(cluster, node);
       if (mute.has(by) || !canBoot || !off.delete(key)) return;
@@ -528,6 +538,7 @@ export async function createWorld(options: WorldOptions) {
     twin: (node: string, cluster = 'home') => twins.get(nodeKey(cluster, node)) as Twin,
     breakWakes: () => void (canBoot = false),
     /** What this node sends wakes nobody. */
+    setArrival: (change: Partial<GuestRecord>) => void (arrival = change),
     muteWaker: (node: string) => void mute.add(node),
     /** Witnesses look and see nothing of a power-off. */
     blindWitnesses: () => void (canSee = false),
