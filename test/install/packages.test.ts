@@ -156,8 +156,12 @@ describe.skipIf(why !== null)(`the packages${reason}`, () => {
     const walls = `mount --rbind ${copy.root} ${copy.root} && mount -o remount,bind,noexec \
 ${copy.root} && for f in $(readlink -f ${copy.root}/usr/lib ${copy.root}/usr/lib64); do mount \
 --bind $f $f && mount -o remount,bind,exec $f; done;`;
+    const [capabilities = ''] = settingOf(unit, 'CapabilityBoundingSet');
+    const kept = capabilities.toLowerCase().replaceAll('cap_', '+').replaceAll(' ', ',');
+    // Who is not root has none to lose, and may not execute setpriv behind those walls.
+    const bounded = kept === '' ? '' : `/usr/bin/setpriv --bounding-set -all,${kept} --`;
     const command = `exec strace -D -f -o ${trace} chroot --userspec=${user} --groups= ${copy.root} \
-${start}`;
+${bounded} ${start}`;
     const script = `${isNoExec ? walls : ''} ${command}`;
     const child = copy.start(['unshare', '-m', 'env', ...environment, 'sh', '-c', script]);
     started.push(child);
