@@ -5,6 +5,7 @@ import { r04 } from './r04.ts';
 import { r05 } from './r05.ts';
 import { r13 } from './r13.ts';
 import { r14 } from './r14.ts';
+import { r19 } from './r19.ts';
 import { r20 } from './r20.ts';
 import { r21 } from './r21.ts';
 
@@ -43,3 +44,9 @@ it('does not act on telemetry that lies, nor when a fifth of the nodes is silent
   expect(figures.violations).toEqual([]);
   expect(figures['silentAnswer']).toMatch(/^KR_|REJECTED KR_/);
 }, 300_000);
+
+it('switches off only what can be woken, and tells of a wake that nothing came of (R19)', async () => {
+  const figures = await r19.run(quietScope(r19.short));
+  expect(figures.violations).toEqual([]);
+  expect(figures['failedWakes']).toBeGreaterThan(0);
+}, 120_000);
