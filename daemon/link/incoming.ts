@@ -82,6 +82,9 @@ async function onSync(agent: Agent, state: NodeState, message: Message<'sync'>):
   changePace(agent, state, checked.intervalMs);
   const { storedIncarnation: incarnation, storedSeq } = checked;
   await applySync(agent, state, { incarnation, storedSeq });
+  // The server counts on a wake table only once it is said to be held.
+  const { wakeTableVersion } = await agent.deps.executor.introduce(state.node);
+  if (wakeTableVersion !== state.wakeTableSaid) await sayHello(agent, state);
 }
 
 function onServer(agent: Agent, payload: Uint8Array): void {
@@ -110,7 +113,12 @@ function onServer(agent: Agent, payload: Uint8Array): void {
 export async function onOutgoing(agent: Agent, said: FromExecutor): Promise<void> {
   if (!isOnline(agent)) return;
   const { node } = said;
-  if (said.name === 'goodbye') return sayGoodbye(agent, [node], 'shutdown');
+  if (said.name === 'goodbye') {
+    // Should its host stay after all, the next look at it says hello again and takes this back.
+    const staying = agent.nodes.get(node);
+    if (staying) staying.described = '';
+    return sayGoodbye(agent, [node], 'shutdown');
+  }
   const outgoing =
     said.name === 'claim'
       ? encode('claim', envelope(agent, node, said.body))

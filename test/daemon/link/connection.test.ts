@@ -409,6 +409,16 @@ describe('commands', () => {
     expect(said).toMatchObject({ node: 'pve2', body: { online: false, reason: 'shutdown' } });
   });
 
+  it('says hello again when its host is still there after that goodbye', async () => {
+    const world = await startWorld({ nodes: ['pve1', 'pve2'] });
+    await live(world, 5_000);
+    const before = world.server.of('hello').filter(({ node }) => node === 'pve2').length;
+    await world.relay.say({ name: 'goodbye', node: 'pve2' });
+    await live(world, 120_000);
+    const hellos = world.server.of('hello').filter(({ node }) => node === 'pve2');
+    expect(hellos).toHaveLength(before + 1);
+  });
+
   it('does not hold up a shutdown for longer than 2 s on a dead network', async () => {
     const world = await startWorld();
     world.server.isMute = true;
