@@ -12,6 +12,7 @@ import { nodeFiles } from './command/files.ts';
 import { holdFile, policyFile } from './command/local-policy.ts';
 import { type ExecutorServer, serveExecutor } from './command/socket/server.ts';
 import { openTrust } from './command/socket/trust.ts';
+import { missingForUnits } from './command/transient-unit.ts';
 import type { ExecutorConfig } from './config.ts';
 import { driverOf, holdPath, policyPath, scriptsOf } from './drivers.ts';
 import type { Hypervisor } from './hypervisor/port.ts';
@@ -49,6 +50,7 @@ export async function startExecutor(
   const { clock, random, newId, log } = deps;
   const { cluster, dataDir, executorSocket: path } = config;
   const sampler = createSampler({ clock, addresses: addressesIfAllowed });
+  for (const missing of missingForUnits()) log.warn({ missing }, 'tools run without a unit');
   const hypervisor = deps.hypervisor ?? (await driverOf(config, deps, sampler));
   const trust = await openTrust({ file: join(dataDir, 'server-keys.json'), cluster }, log);
   let server: ExecutorServer | null = null;
