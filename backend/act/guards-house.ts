@@ -111,13 +111,17 @@ const ownGuest: Guard = {
   },
 };
 
-const unreadable: Says = {
+type WindowSays = Says & { code: `KR_${string}` };
+
+const unreadable: WindowSays = {
   code: 'KR_WINDOW_UNKNOWN',
   reason: 'the change windows of the cluster cannot be read',
   wayOut: 'correct its policy; kernreaktor config check names line and column',
 };
 
-function windowSays({ windows, kind, nowMs }: GuardFacts): Says | null {
+type Moment = Pick<GuardFacts, 'windows' | 'kind' | 'nowMs'>;
+
+export function windowSays({ windows, kind, nowMs }: Moment): WindowSays | null {
   if (windows === null) return unreadable;
   const verdict = windowVerdict(windows, kind, nowMs);
   if (verdict.isOpen) return null;

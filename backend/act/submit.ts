@@ -4,13 +4,15 @@
  * there is no row at all.
  */
 import { firstIssue } from '../../broker/contract/codec.ts';
-import { type CommandState, commandArgs } from '../../broker/contract/command.ts';
+import { type CommandKind, type CommandState, commandArgs } from '../../broker/contract/command.ts';
 import { ClusterId, GuestId, NodeId } from '../../broker/contract/ids.ts';
 import { ConflictError, UniqueViolation } from '../store/sql/errors.ts';
 import { assign, type Wanted } from './executor.ts';
 import { gatherFacts } from './facts.ts';
 import { type Denial, denialOf } from './guard.ts';
+import { windowsOf } from './guard-surroundings.ts';
 import { evaluate } from './guards.ts';
+import { windowSays } from './guards-house.ts';
 import { move, sha256, stateOf } from './ledger.ts';
 import { approvalTtlMs, plannedTtlMs } from './lifecycle.ts';
 import { newRow, plan, queue, type Request, sentenceOf, type Submission } from './planned.ts';
@@ -64,6 +66,14 @@ async function replay(step: Step, { key, hash }: Request): Promise<Submitted | u
   });
 }
 
+/** The engine asks every few seconds: outside of its window that leaves no row each time. */
+function checkWindow(step: Step, kind: CommandKind): void {
+  const says = windowSays({ windows: windowsOf(step), kind, nowMs: step.nowMs });
+  if (says === null || kind === 'node.wake') return;
+  const { code, reason, wayOut } = says;
+  refuse(409, code, { field: 'kind', detail: reason, wayOut });
+}
+
 type Approval = { isApproved: boolean; ttlMs: number };
 
 /** A person approves by sending; the engine's wish waits unless autonomy says auto. */
@@ -78,6 +88,7 @@ async function approvalOf(step: Step, submission: Submission): Promise<Approval>
       wayOut: 'an administrator raises it to approve or auto',
     });
   }
+  checkWindow(step, kind);
   const isApproved = level === 'auto' && approved;
   return { isApproved, ttlMs: level === 'approve' ? approvalTtlMs : plannedTtlMs };
 }
