@@ -53,8 +53,8 @@ async function take(agent: Agent, state: NodeState, dueAtMs: number): Promise<vo
     notice(agent, state, sample);
   } catch (error) {
     agent.counters.failedSamples += 1;
-    const level = isAsleep(error) ? 'debug' : 'warn';
-    log[level]({ node: state.node, err: error }, 'the driver gave no sample');
+    if (isAsleep(error)) noticeSleep(agent, state);
+    else log.warn({ node: state.node, err: error }, 'the driver gave no sample');
   } finally {
     state.isSampling = false;
   }
@@ -73,6 +73,15 @@ function notice(agent: Agent, state: NodeState, { guests }: HostSample): void {
   state.guestsSeen = seen.sort().join();
   if (before === null || before === state.guestsSeen || !isOnline(agent)) return;
   void sayHello(agent, state, 'changed');
+}
+
+/** Stands for the guests of a node that sleeps, so that its first sample is news. */
+const asleep = 'asleep';
+
+function noticeSleep(agent: Agent, state: NodeState): void {
+  if (state.guestsSeen === asleep) return;
+  state.guestsSeen = asleep;
+  if (isOnline(agent)) void sayHello(agent, state);
 }
 
 function encodeSample(agent: Agent, state: NodeState, body: Telemetry): string {
