@@ -132,7 +132,7 @@ function alsoOn({ context, cluster }: Step, { id, node: home }: GuestRecord): st
     online && sampleAtMs !== null && nowMs - sampleAtMs <= freshMsOf(intervalMs);
   return [...(context.fleet().nodesByCluster.get(cluster.id)?.values() ?? [])]
     .filter((record) => record.node !== home && isHeard(record))
-    .filter(({ guests }) => guests?.some((one) => one.id === id && one.state === 'running'))
+    .filter(({ guests }) => guests?.some((one) => one.id === id && one.state !== 'stopped'))
     .map(({ node }) => node);
 }
 

@@ -48,6 +48,9 @@ const stayingNodes = ({ targetNode, power }: GuardFacts): NodeFact[] =>
       isMemberOf(targetNode?.facts?.quorum, node.id),
   );
 
+const votesGiven = ({ members, qdevice }: Quorum): number =>
+  members.reduce((total, { votes }) => total + votes, qdevice?.votes ?? 0);
+
 /** Two nodes that count differently cannot both be right, so neither is believed. */
 function isContradicted(quorum: Quorum, staying: readonly NodeFact[]): boolean {
   const weights = new Map(quorum.members.map(({ node, votes }) => [node, votes]));
@@ -55,6 +58,7 @@ function isContradicted(quorum: Quorum, staying: readonly NodeFact[]): boolean {
     const other = facts?.quorum;
     return (
       other?.expectedVotes !== quorum.expectedVotes ||
+      other.quorumVotes !== quorum.quorumVotes ||
       other.members.length !== weights.size ||
       other.members.some(({ node, votes }) => weights.get(node) !== votes)
     );
@@ -70,8 +74,9 @@ function votesOf(facts: GuardFacts): VoteCount | null {
   if (isContradicted(quorum, staying)) return null;
   const sees = (node: string): boolean =>
     staying.every(({ membersOnline }) => membersOnline?.includes(node) ?? false);
-  return countVotes({
-    expectedVotes: quorum.expectedVotes,
+  const count = countVotes({
+    // The target's word about the device counts too: what it adds is needed by all.
+    expectedVotes: Math.max(quorum.expectedVotes, votesGiven(quorum)),
     voters: quorum.members.map(({ node, votes, online }) => ({
       node,
       votes,
@@ -80,6 +85,8 @@ function votesOf(facts: GuardFacts): VoteCount | null {
     leaving: new Set([targetNode.id, ...power.inDoubt]),
     qdeviceViews: staying.map((node) => node.facts?.quorum?.qdevice ?? null),
   });
+  // Where corosync itself wants more than a majority, it is right.
+  return { ...count, quorumVotes: Math.max(count.quorumVotes, quorum.quorumVotes) };
 }
 
 const unknownVotes: Says = {
@@ -125,7 +132,8 @@ const quorum = voteRow('quorum', 'Q1', ({ remainingVotes, quorumVotes }) =>
 const isLrmAtRest = ({ facts }: NodeFact): boolean =>
   ![undefined, null, 'active'].includes(facts?.ha?.lrmState);
 
-const spare = voteRow('quorum-spare', 'Q2', ({ worstVotes, quorumVotes }, { limits, power }) => {
+const spare = voteRow('quorum-spare', 'Q2', ({ worstVotes, quorumVotes }, facts) => {
+  const { limits, power, targetNode } = facts;
   if (worstVotes >= quorumVotes) return null;
   const lost = `after the loss of one more voter ${worstVotes} votes remain, ${quorumVotes} are needed`;
   if (limits.spareVoters > 0) {
@@ -136,7 +144,8 @@ const spare = voteRow('quorum-spare', 'Q2', ({ worstVotes, quorumVotes }, { limi
         'wake another node, or an administrator sets limits.spareVoters to 0 for this cluster',
     };
   }
-  const active = power?.neighbours.find((node) => isFresh(node) && !isLrmAtRest(node));
+  const members = [...(targetNode ? [targetNode] : []), ...(power?.neighbours ?? [])];
+  const active = members.find((node) => isFresh(node) && !isLrmAtRest(node));
   return active
     ? {
         code: 'KR_QUORUM_SPARE',
@@ -223,8 +232,8 @@ function haDenial(ha: NodeFacts['ha'], node: string): Says | null {
       wayOut: 'wait until its daemon reports `ha-manager status`',
     };
   }
-  // A watchdog that is held resets the node when it falls silent, whoever holds it.
-  if (!ha.managed && ha.watchdogOpen !== true) return null;
+  // Services, or a watchdog that is held, belie that nothing is managed.
+  if (!ha.managed && ha.services.length === 0 && ha.watchdogOpen !== true) return null;
   const restlessService = ha.services.find(({ state }) => restless.includes(state));
   if (restlessService) {
     return {

@@ -112,6 +112,9 @@ export type Proof = {
   bootMs: number | null;
 };
 
+/** SAFETY W1: from the wake to the rejoined cluster. */
+const rejoinMaxMs = 10 * 60_000;
+
 /** Successes since the last failure by the same way, made with what the node is today. */
 function proofBy(
   waker: WakerKind,
@@ -125,7 +128,12 @@ function proofBy(
     .toSorted((a, b) => b.created_at_ms - a.created_at_ms);
   const failedAt = own.findIndex(({ succeeded }) => succeeded === 0);
   const good = (failedAt < 0 ? own : own.slice(0, failedAt)).filter(
-    (row) => hash !== null && row.binding_hash === hash && row.woken_at_ms !== null,
+    (row) =>
+      hash !== null &&
+      row.binding_hash === hash &&
+      row.woken_at_ms !== null &&
+      row.boot_ms !== null &&
+      row.boot_ms <= rejoinMaxMs,
   );
   const youngest = good[0]?.woken_at_ms ?? null;
   const boots = good.flatMap(({ boot_ms }) => boot_ms ?? []).toSorted((a, b) => a - b);

@@ -93,8 +93,8 @@ const availability = ofPowerOff('ha', (facts, node) => {
       return deny('KR_HA_SERVICES', `HA service ${sid} is on this node`, 'migrate it first');
     }
   }
-  // A watchdog that is held resets the node when it falls silent, whoever holds it.
-  if (!ha.managed && ha.watchdogOpen !== true) return null;
+  // Services, or a watchdog that is held, belie that nothing is managed.
+  if (!ha.managed && ha.services.length === 0 && ha.watchdogOpen !== true) return null;
   if (ha.shutdownPolicy === null || !knownPolicies.has(ha.shutdownPolicy)) {
     return deny(
       'KR_HA_POLICY',

@@ -1,7 +1,7 @@
 /**
  * RELIABILITY R16: the product's rows about votes against real corosync.
  *
- *   node test/corosync/r16.ts [--form short|full]
+ *   node test/corosync/r16.ts [--form short|device|full]
  *
  * Needs root, network namespaces, and Debian's corosync, which is unpacked and not installed. The
  * last line is one JSON object; the exit code is 1 when anything was allowed that corosync called
@@ -30,6 +30,12 @@ const withDevice = (
 type Wanted = readonly (readonly [Layout, Survey['by']])[];
 
 const short: Wanted = [[plain(1, 1, 1), 'cut']];
+const devices: Wanted = [
+  [withDevice('ffsplit', 1, 1, 1), 'cut'],
+  [withDevice('lms', 2, 1, 1, 1), 'cut'],
+  [withDevice('ffsplit', 1, 1, 1, 1, 1), 'cut'],
+  [withDevice('lms', 4, 1, 1, 1, 1, 1), 'cut'],
+];
 /** Proxmox gives a device 1 vote and ffsplit with an even number of nodes, N-1 and lms otherwise. */
 const full: Wanted = [
   [plain(1, 1), 'cut'],
@@ -45,17 +51,16 @@ const full: Wanted = [
   [plain(1, 1, 1, 1, 1), 'kill'],
   [plain(2, 1, 1, 1, 1), 'cut'],
   [plain(3, 2, 1, 1, 1), 'cut'],
-  [withDevice('ffsplit', 1, 1, 1), 'cut'],
-  [withDevice('ffsplit', 1, 1, 1, 1, 1), 'cut'],
-  [withDevice('lms', 2, 1, 1, 1), 'cut'],
-  [withDevice('lms', 4, 1, 1, 1, 1, 1), 'cut'],
+  ...devices,
 ];
 
 async function inside(form: string): Promise<void> {
   const startedAt = performance.now();
   await prepare();
   const surveys: Survey[] = [];
-  for (const [layout, by] of form === 'short' ? short : full) {
+  const wanted = { short, device: devices, full }[form];
+  if (!wanted) throw new Error(`--form ${form}: use short, device or full`);
+  for (const [layout, by] of wanted) {
     for (const found of await survey(layout, by)) {
       surveys.push(found);
       process.stdout.write(`${JSON.stringify(found)}\n`);

@@ -88,16 +88,47 @@ async function measure(
   return sets;
 }
 
-function ask(survey: Survey, sets: Map<string, Set>, withoutDevice: Map<string, Set>): void {
+/** Whether corosync stays quorate when this node leaves this set. */
+type After = (on: readonly number[], target: number) => boolean;
+
+/** Without a device the answer depends on who is left alone, however it came about. */
+const byTheRest =
+  (sets: Map<string, Set>): After =>
+  (on, target) =>
+    sets.get(keyOf(on.filter((index) => index !== target)))?.quorate ?? false;
+
+/**
+ * A quorum device remembers: whom it last voted for decides whom it votes for next. So every
+ * switch-off is made for real, from all nodes by way of the set that is asked about.
+ */
+async function leave(lab: Lab, sets: Map<string, Set>, by: Survey['by']): Promise<After> {
+  const quorate = new Map<string, boolean>();
+  const everyone = Array.from({ length: lab.size }, (_, index) => index);
+  for (const { on } of sets.values()) {
+    for (const target of on) {
+      const left = on.filter((index) => index !== target);
+      if (left.length === 0) continue;
+      for (const stage of [everyone, on, left]) {
+        await switchTo(lab, stage, by);
+        const seenNow = await settled(lab, stage, 'alive');
+        if (stage === left) quorate.set(`${keyOf(on)}-${target}`, seenNow.quorate);
+      }
+    }
+  }
+  return (on, target) => quorate.get(`${keyOf(on)}-${target}`) ?? false;
+}
+
+type Truth = { after: After; withoutDevice: After };
+
+function ask(survey: Survey, sets: Map<string, Set>, { after, withoutDevice }: Truth): void {
   const config = configOf(survey);
-  const isQuorate = (among: Map<string, Set>, on: readonly number[]): boolean =>
-    among.get(keyOf(on))?.quorate ?? false;
   for (const { on, statuses } of sets.values()) {
     const views = on.flatMap((index, at) => seen(nameOf(index), statuses[at] ?? '', config) ?? []);
     for (const target of views) {
-      const left = on.filter((index) => nameOf(index) !== target.name);
+      const gone = on.find((index) => nameOf(index) === target.name) ?? -1;
+      const left = on.filter((index) => index !== gone);
       const where = `${keyOf(on)} without ${target.name}`;
-      const stays = isQuorate(sets, left);
+      const stays = after(on, gone);
       const bare = mayGo(target, views, 0);
       const careful = mayGo(target, views, 1);
       survey.questions += 2;
@@ -110,13 +141,8 @@ function ask(survey: Survey, sets: Map<string, Set>, withoutDevice: Map<string, 
         if (!isAllowed && stays) survey.deniedButQuorate.push(`${who}: ${where}`);
       }
       const failures = [
-        ...left.map((lost) =>
-          isQuorate(
-            sets,
-            left.filter((index) => index !== lost),
-          ),
-        ),
-        ...(survey.device === 'alive' ? [isQuorate(withoutDevice, left)] : []),
+        ...left.map((lost) => after(left, lost)),
+        ...(survey.device === 'alive' ? [withoutDevice(on, gone)] : []),
       ];
       if (careful.server && failures.includes(false)) survey.allowedButNoSpare.push(where);
     }
@@ -144,18 +170,25 @@ export async function survey(layout: Layout, by: Survey['by']): Promise<Survey[]
     if (layout.deviceVotes === 0) {
       const sets = await measure(lab, by, 'none');
       const result = { ...empty(layout, by, 'none'), sets: sets.size };
-      ask(result, sets, sets);
+      ask(result, sets, { after: byTheRest(sets), withoutDevice: byTheRest(sets) });
       return [result];
     }
     const alive = await measure(lab, by, 'alive');
+    const after = await leave(lab, alive, by);
+    await switchTo(
+      lab,
+      Array.from({ length: lab.size }, (_, index) => index),
+      by,
+    );
     await lab.stopQnetd();
     const dead = await measure(lab, by, 'dead');
     const results = [
       { ...empty(layout, by, 'alive'), sets: alive.size },
       { ...empty(layout, by, 'dead'), sets: dead.size },
     ];
-    ask(results[0] as Survey, alive, dead);
-    ask(results[1] as Survey, dead, dead);
+    const withoutDevice = byTheRest(dead);
+    ask(results[0] as Survey, alive, { after, withoutDevice });
+    ask(results[1] as Survey, dead, { after: withoutDevice, withoutDevice });
     return results;
   } finally {
     await lab.stop();

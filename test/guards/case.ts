@@ -34,8 +34,6 @@ export type CaseNode = {
   journalConfirmed: boolean;
   keepAwakeForMs: number | null;
   usage: Usage | null;
-  /** How long its load has been under the threshold of saving; null when it is not. */
-  idleForMs: number | null;
   /** A second way to switch it on: IPMI, Redfish, a plug. */
   managementWaker: boolean;
 };

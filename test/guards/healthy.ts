@@ -133,7 +133,6 @@ export function healthyNode(index: number, shape: Shape): CaseNode {
     journalConfirmed: true,
     keepAwakeForMs: null,
     usage: { cpuRatioP95: 0.1, memoryP95Bytes: 10 * gibibyte },
-    idleForMs: 3_600_000,
     managementWaker: false,
   };
 }

@@ -4,14 +4,11 @@
  */
 import type { Case, Rule } from './case.ts';
 import {
-  guestOf,
   holdsTarget,
-  hour,
   isAutomatic,
   isDestructive,
   isFresh,
   kindOf,
-  mayStillHappen,
   minute,
   nodeOf,
   second,
@@ -32,23 +29,29 @@ export const t1: Rule = (question) => {
   const kind = kindOf(question);
   if (kind === 'node.wake') return null;
   const node = target(question);
-  if (!node || !isFresh(node)) return 'the node is stale';
-  if (!node.record.facts || node.factsAgeMs === null) return 'no facts of the node';
+  // What takes nothing away waits for nobody's sample.
+  const takes = isDestructive(question) || kind === 'guest.scale';
+  if (takes && (!node || !isFresh(node))) return 'the node is stale';
+  if (takes && !node?.record.facts) return 'no facts of the node';
   const { action, guest } = question.proposal;
   if (action.kind === 'guest.migrate') {
     const to = nodeOf(question, action.args.targetNode);
-    if (!to || !isFresh(to) || !to.record.facts) return 'the destination is stale';
+    if (!to || !isFresh(to)) return 'the destination is stale';
   }
   if (guest === null || kind === 'guest.create') return null;
   if (isTwice(question)) return 'the guest is seen on two nodes';
-  const view = guestOf(question);
-  if (!view || view.sample.state === 'unknown') return 'the guest is not known';
-  return view.sample.kind === view.facts.kind ? null : 'its descriptions differ';
+  const view = node?.record.guests?.find(({ id }) => id === guest);
+  // What these two do depends on whether it runs.
+  if (kind !== 'guest.migrate' && kind !== 'guest.scale') return null;
+  if (!view || view.state === 'unknown') return 'the guest is not known';
+  return null;
 };
 
 /** Many nodes silent at once say more about the network than about the nodes. */
 export const t1Storm: Rule = (question) => {
-  if (kindOf(question) === 'node.wake') return null;
+  const kind = kindOf(question);
+  // Observe only: nothing by automation, and nobody switches anything off.
+  if (kind === 'node.wake' || (!isAutomatic(question) && !stopsNode(kind))) return null;
   const { frozenForMs, stormAgoMs } = question.cluster;
   if (frozenForMs !== null && frozenForMs > 0) return 'the cluster is frozen';
   if (stormAgoMs !== null && stormAgoMs < 5 * minute) return 'nodes were silent just now';
@@ -79,29 +82,16 @@ export const k1: Rule = (question) => {
 };
 
 export const a1: Rule = (question) => {
-  if (!isAutomatic(question)) return null;
   const { proposal, cluster } = question;
+  // S-2: nobody switches anything off outside of the window.
+  if (stopsNode(kindOf(question)) && !cluster.insideWindow) return 'outside the change window';
+  if (!isAutomatic(question)) return null;
   if (proposal.action.kind === 'guest.delete') return 'never automatic';
   if (question.pausedForMs !== null && question.pausedForMs > 0) return 'a person touched it';
-  if (!cluster.insideWindow) return 'outside the change window';
+  if (!cluster.insideWindow && kindOf(question) !== 'node.wake') return 'outside the change window';
   if (cluster.mode === 'observe' || cluster.mode === 'recommend') return `mode ${cluster.mode}`;
   if (cluster.mode === 'approve') return proposal.approved ? null : 'nobody approved it';
   return null;
-};
-
-/** One failed power command, or a tenth of at least five migrations, stops the campaign. */
-export const b1: Rule = (question) => {
-  if (kindOf(question) === 'node.wake') return null;
-  const recent = question.commands.filter(({ startedAgoMs }) => startedAgoMs < hour);
-  const power = recent.some(
-    ({ kind, state }) => (stopsNode(kind) || kind === 'node.wake') && state === 'FAILED',
-  );
-  if (power) return 'a power command failed';
-  const moves = recent.filter(
-    (command) => command.kind === 'guest.migrate' && !mayStillHappen(command),
-  );
-  const failed = moves.filter(({ state }) => state === 'FAILED').length;
-  return moves.length >= 5 && failed >= moves.length / 10 ? 'migrations fail' : null;
 };
 
 /** One active command per target; a power-off in doubt never bars the wake of its own node. */

@@ -6,6 +6,7 @@ import type { NodeFacts } from '../../broker/contract/facts.ts';
 import type { CommandArgs } from '../../broker/contract/command.ts';
 import type { GuestSample } from '../../broker/contract/telemetry.ts';
 import type { Case, CaseNode, Rule } from './case.ts';
+import { isStandalone } from './second-standalone.ts';
 import {
   aliveGuests,
   day,
@@ -48,15 +49,16 @@ const isParked = (guest: GuestSample): boolean => guest.tags.includes('kr_park')
 
 /** Shared with the local view: running by processes and by configuration, parked ones apart. */
 export function v1Says(
-  facts: NodeFacts,
+  counted: number | null,
   guests: readonly GuestSample[] | null,
   mayPark: boolean,
 ): string | null {
-  if (guests === null || facts.runningGuests === null) return 'guests cannot be counted';
+  if (guests === null) return 'guests cannot be counted';
   const alive = aliveGuests(guests);
   const bound = alive.find((guest) => !mayPark || guest.state !== 'running' || !isParked(guest));
   if (bound) return `guest ${bound.id} is ${bound.state}`;
-  return facts.runningGuests > alive.length ? 'a process runs that no guest explains' : null;
+  const told = counted ?? 0;
+  return told > alive.length ? 'a process runs that no guest explains' : null;
 }
 
 export const v1: Rule = (question) => {
@@ -70,7 +72,8 @@ export const v1: Rule = (question) => {
       (command.targetNode === id || (command.guest !== null && command.node === id)),
   );
   if (onTheWay) return 'a guest command on the node may still happen';
-  return v1Says(node.record.facts, node.record.guests, kindOf(question) === 'node.shutdown');
+  // The count of the last hello is older than the sample; the node itself compares both.
+  return v1Says(null, node.record.guests, kindOf(question) === 'node.shutdown');
 };
 
 /** Shared with the local view. */
@@ -92,15 +95,19 @@ export const v2: Rule = (question) => {
   if (stopsNode(kind) || kind === 'node.drain') {
     return v2Node(node?.record.facts ?? null) ?? lockedGuest(node?.record.guests ?? null);
   }
-  const guest = guestOf(question);
-  if (!guest) return 'the guest is not known';
-  if (guest.sample.lock !== null || guest.facts.lock !== null) return 'the guest is locked';
-  return kind === 'guest.migrate' ? v2Node(node?.record.facts ?? null) : null;
+  const same = ({ id }: { id: string }): boolean => id === question.proposal.guest;
+  const sample = node?.record.guests?.find(same);
+  if (!sample) return 'the guest is not known';
+  const lock = sample.lock ?? node?.guestFacts?.find(same)?.lock ?? null;
+  return lock === null ? null : 'the guest is locked';
 };
 
-export const v3: Rule = ofMigration(({ facts, to }) =>
-  facts.allowedNodes?.includes(to.record.node) ? null : 'the hypervisor does not allow the target',
-);
+export const v3: Rule = ofMigration(({ facts, from, to }) => {
+  if (from === to) return 'it is there already';
+  if (facts.ownedByHypervisorBalancer === true) return 'the hypervisor moves it itself';
+  if (facts.allowedNodes?.includes(to.record.node)) return null;
+  return 'the hypervisor does not allow the target';
+});
 
 export const v4: Rule = ofMigration(({ facts, args, sample }) => {
   if (facts.localResources === null || facts.disks === null) return 'its bindings are not known';
@@ -157,53 +164,61 @@ export const v7: Rule = ofMigration(({ args, from, to }, question) => {
   );
   if (under.some(({ node }) => node === from.record.node)) return 'the source already sends one';
   if (under.some(({ targetNode }) => targetNode === to.record.node)) return 'one already arrives';
-  const guests = [...(from.record.guests ?? []), ...(to.record.guests ?? [])];
-  if (guests.some(({ lock }) => lock === 'migrate')) return 'the hypervisor migrates already';
-  return args.bandwidthBytesPerSecond === undefined ? 'no bandwidth limit' : null;
+  if (from.record.guests?.some(({ lock }) => lock === 'migrate'))
+    return 'the hypervisor migrates already';
+  const measured = from.record.facts?.migrationBytesPerSecond ?? null;
+  return (args.bandwidthBytesPerSecond ?? measured) === null ? 'no bandwidth limit' : null;
 });
 
 const memoryOf = ({ record }: CaseNode): number =>
   record.values?.memoryTotalBytes ?? record.facts?.memoryBytes ?? 0;
 
-/** With the largest awake node lost, the guests of all awake nodes must fit into the others. */
-function survivesLoss(nodes: readonly CaseNode[], reserveBytes: number): boolean {
-  const largest = Math.max(0, ...nodes.map(memoryOf));
-  const demand = sum(
-    nodes.flatMap(({ record }) =>
-      aliveGuests(record.guests ?? []).map(({ memoryTotalBytes }) => memoryTotalBytes ?? Infinity),
-    ),
-  );
-  return demand <= sum(nodes.map(memoryOf)) - largest + reserveBytes;
+/**
+ * With the largest node lost after the power-off, all guests must fit into the others. In mode
+ * `wakeable` a node that sleeps as it was told to is such another, the target among them.
+ */
+function reserveSays(question: Case): string | null {
+  const { reserve } = question.cluster;
+  const self = target(question);
+  if (reserve === 'none' || isStandalone(question)) return null;
+  const leaving = (node: CaseNode): boolean =>
+    question.commands.some(
+      (command) =>
+        stopsNode(command.kind) && mayStillHappen(command) && command.node === node.record.node,
+    );
+  const there = question.nodes.filter((node) => {
+    if (node === self) return reserve === 'wakeable';
+    if (isFresh(node) && !leaving(node)) return true;
+    return reserve === 'wakeable' && node.record.desired === 'asleep';
+  });
+  const alive = question.nodes.flatMap(({ record }) => aliveGuests(record.guests ?? []));
+  const demand = sum(alive.map(({ memoryTotalBytes }) => memoryTotalBytes ?? Infinity));
+  const sizes = there.map(memoryOf);
+  const left = sum(sizes) - Math.max(0, ...sizes);
+  return demand <= left ? null : 'the loss of a node cannot be carried';
 }
 
-function reserveOf(question: Case): number {
-  if (question.cluster.reserve !== 'wakeable') return 0;
-  const asleep = question.nodes.filter(
-    (node) => !isFresh(node) && node.record.desired === 'asleep' && hasProof(question, node),
-  );
-  return Math.max(0, ...asleep.map(memoryOf));
-}
-
-const hasProof = (question: Case, { record }: CaseNode): boolean =>
-  question.proofs.filter(({ node, succeeded }) => node === record.node && succeeded).length >= 3;
-
-export const v8: Rule = ofMigration(({ sample, to, from }, question) => {
+const destinationSays: Rule = ofMigration(({ sample, to }, question) => {
   const { usage } = to;
   const { values } = to.record;
-  const memory = sample.memoryTotalBytes;
   const total = values?.memoryTotalBytes;
-  if (!usage || !isKnown(total) || !isKnown(values?.cpuCount) || memory === null) {
+  const memory = sample.memoryTotalBytes;
+  if (!usage || !isKnown(total) || memory === null || !isKnown(values?.memoryUsedBytes)) {
     return 'load or size of the target is not known';
   }
   const ratio = 1 - question.cluster.reserveRatio;
-  if (usage.memoryP95Bytes + memory > total * ratio) return 'memory is short';
-  const cpus =
-    usage.cpuRatioP95 * values.cpuCount + (sample.cpuRatio ?? 1) * (sample.cpuCount ?? 1);
-  if (cpus > values.cpuCount * ratio) return 'cpu is short';
-  if (question.cluster.reserve === 'none') return null;
-  const nodes = question.nodes.filter((node) => isFresh(node) || node === from);
-  return survivesLoss(nodes, reserveOf(question)) ? null : 'the loss of a node cannot be carried';
+  const used = Math.max(usage.memoryP95Bytes, values.memoryUsedBytes);
+  if (used + memory > total * ratio) return 'memory is short';
+  if (sample.state === 'stopped') return null;
+  const { cpuCount, cpuRatio } = values;
+  if (cpuCount === null || cpuRatio === null) return 'load or size of the target is not known';
+  if (sample.cpuRatio === null || sample.cpuCount === null) return 'load of the guest is not known';
+  const cpus = Math.max(usage.cpuRatioP95, cpuRatio) * cpuCount;
+  return cpus + sample.cpuRatio * sample.cpuCount > cpuCount * ratio ? 'cpu is short' : null;
 });
+
+export const v8: Rule = (question) =>
+  stopsNode(kindOf(question)) ? reserveSays(question) : destinationSays(question);
 
 /** Policies may allow more moves a day than two, but never more than twelve. */
 const movesPerDayCeiling = 12;

@@ -38,7 +38,7 @@ function powerOffSays({ proposal, local, nodes, cluster }: Case): string | null 
   return (
     quorumSays(facts, proposal.node) ??
     (inCluster ? q6Says(facts, proposal.node) : null) ??
-    v1Says(facts, local.guests, proposal.action.kind === 'node.shutdown') ??
+    v1Says(facts.runningGuests, local.guests, proposal.action.kind === 'node.shutdown') ??
     v2Node(facts) ??
     lockedGuest(local.guests) ??
     c3Says(facts) ??

@@ -4,6 +4,7 @@
  */
 import type { NodeFacts } from '../../broker/contract/facts.ts';
 import type { Case, CaseNode, Rule } from './case.ts';
+import { isStandalone } from './second-standalone.ts';
 import {
   aliveGuests,
   isAutomatic,
@@ -27,14 +28,6 @@ const reportsOf = (question: Case): { node: CaseNode; quorum: Quorum }[] =>
       node.record.facts?.quorum ? [{ node, quorum: node.record.facts.quorum }] : [],
     );
 
-/** Standalone hosts have no quorum: nobody has ever heard of one, and nothing hints at one. */
-export const isStandalone = (question: Case): boolean =>
-  isKnown(target(question)?.record.facts) &&
-  question.nodes.every(
-    ({ record }) =>
-      !isKnown(record.facts?.quorum) && record.membersOnline === null && !record.facts?.ha?.managed,
-  );
-
 const applies = (question: Case): boolean => stopsNode(kindOf(question)) && !isStandalone(question);
 
 type Votes = { needed: number; byNode: Map<string, number>; device: number };
@@ -52,10 +45,7 @@ function needed(reports: readonly Quorum[]): number {
 function mayBeGone(question: Case, id: string): boolean {
   if (id === question.proposal.node) return true;
   return question.commands.some(
-    (command) =>
-      command.node === id &&
-      mayStillHappen(command) &&
-      ['node.shutdown', 'node.reboot', 'node.wake'].includes(command.kind),
+    (command) => command.node === id && mayStillHappen(command) && stopsNode(command.kind),
   );
 }
 
@@ -63,9 +53,10 @@ function mayBeGone(question: Case, id: string): boolean {
 function votesAfter(question: Case): Votes | string {
   const own = target(question);
   if (!own || !isFresh(own) || !own.record.facts?.quorum) return 'the target tells no quorum';
-  const reports = reportsOf(question);
+  if (!own.record.facts.quorum.quorate) return 'the target is not quorate';
+  // Whoever is not quorate is cut off: it has no vote for us, and no word about the others.
+  const reports = reportsOf(question).filter(({ quorum }) => quorum.quorate);
   const words = reports.map(({ quorum }) => quorum);
-  if (words.some(({ quorate }) => !quorate)) return 'a member is not quorate';
   const weights = new Map<string, number>();
   for (const { members } of words) {
     for (const { node, votes } of members) {
@@ -158,25 +149,25 @@ export const q5: Rule = (question) => {
 };
 
 const unsettled = ['fence', 'recovery', 'migrate', 'error'];
+const atRest = ['stopped', 'disabled', 'ignored'];
 const understoodPolicies = ['freeze', 'failover', 'conditional', 'migrate'];
 
 /** Shared with the local view, which has facts of its own node only. */
 export function q6Says(facts: NodeFacts, id: string): string | null {
   const { ha } = facts;
   if (!ha) return 'HA cannot be read';
-  if (!ha.managed && (ha.services.length > 0 || ha.watchdogOpen === true)) {
-    return 'HA contradicts itself';
-  }
-  if (!ha.managed) return null;
+  // Services, or a watchdog that is held, belie that nothing is managed: then all is asked.
+  if (!ha.managed && ha.services.length === 0 && ha.watchdogOpen !== true) return null;
   if ([ha.mode, ha.lrmState].some((word) => word === 'disarming' || word === 'disarmed')) {
     return 'HA is being disarmed';
   }
   const policy = ha.shutdownPolicy;
   if (policy === null || !understoodPolicies.includes(policy)) return 'shutdown policy unknown';
   if (ha.services.some(({ state }) => unsettled.includes(state))) return 'a service is unsettled';
-  if (ha.services.some(({ node }) => node === id)) return 'HA services are left on the node';
-  if (ha.watchdogOpen !== false) return 'the LRM holds the watchdog';
-  return facts.maintenance === true || ha.mode === 'maintenance' ? null : 'not in maintenance';
+  if (ha.services.some(({ node, state }) => node === id && !atRest.includes(state)))
+    return 'HA services are left on the node';
+  // Maintenance itself is the first part of the effect; what it must have led to is asked here.
+  return ha.watchdogOpen === false ? null : 'the LRM holds the watchdog';
 }
 
 export const q6: Rule = (question) => {

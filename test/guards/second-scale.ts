@@ -2,12 +2,12 @@
  * Second implementation of SAFETY 2.3, C1 to C3 and S1 to S3, written from its text alone. Of
  * Ceph's health no fact exists, so what would need it cannot be opted into.
  */
-import type { NodeFacts } from '../../broker/contract/facts.ts';
+import type { GuestFacts, NodeFacts } from '../../broker/contract/facts.ts';
 import type { CommandArgs } from '../../broker/contract/command.ts';
+import type { GuestSample } from '../../broker/contract/telemetry.ts';
 import type { Case, Rule } from './case.ts';
 import {
   guestOf,
-  type GuestView,
   isAutomatic,
   isDestructive,
   kindOf,
@@ -52,8 +52,7 @@ export const c3: Rule = (question) => {
     if (house.nodes.includes(node.record.node)) return 'Kernreaktor lives here';
     return c3Says(node.record.facts);
   }
-  if (guest === null || !isDestructive(question)) return null;
-  if (house === null) return 'where Kernreaktor itself lives is not known';
+  if (guest === null || house === null || !isDestructive(question)) return null;
   if (!house.guests.includes(guest)) return null;
   const { action } = question.proposal;
   const isLive =
@@ -63,21 +62,25 @@ export const c3: Rule = (question) => {
   return isLive ? null : 'it carries Kernreaktor itself';
 };
 
-type Scaling = { args: CommandArgs<'guest.scale'> } & GuestView;
+type Scaling = { args: CommandArgs<'guest.scale'>; sample: GuestSample; facts: GuestFacts | null };
 
 const ofScaling =
   (says: (wanted: Scaling, question: Case) => string | null): Rule =>
   (question) => {
     const { action } = question.proposal;
     if (action.kind !== 'guest.scale') return null;
-    const guest = guestOf(question);
-    return guest ? says({ args: action.args, ...guest }, question) : 'the guest is not known';
+    const node = target(question);
+    const same = ({ id }: { id: string }): boolean => id === question.proposal.guest;
+    const sample = node?.record.guests?.find(same);
+    if (!sample) return 'the guest is not known';
+    const facts = node?.guestFacts?.find(same) ?? null;
+    return says({ args: action.args, sample, facts }, question);
   };
 
 function hotplugMemory({ args, facts, sample }: Scaling): string | null {
   if (args.memoryBytes === undefined || sample.kind !== 'vm') return null;
   if (sample.state === 'stopped') return null;
-  if (!facts.hotplug?.includes('memory')) return 'its memory cannot be plugged while it runs';
+  if (!facts?.hotplug?.includes('memory')) return 'its memory cannot be plugged while it runs';
   if (args.memoryBytes < 1_024 * mebibyte) return 'at least 1024 MiB stay';
   if (args.memoryBytes > 2 ** 42) return 'more than 4 TiB';
   if ((args.memoryBytes / mebibyte) % 512 !== 0) return 'memory comes in steps of 512 MiB';
@@ -93,19 +96,21 @@ export const s1: Rule = ofScaling((wanted, question) => {
   const wished = [args.memoryBytes, args.balloonBytes].filter((bytes) => bytes !== undefined);
   if (wished.length === 0) return null;
   const smallest = Math.min(...wished);
-  if (sample.memoryTotalBytes === null) return 'its memory is not known';
-  if (smallest >= sample.memoryTotalBytes) return null;
-  const p99 = question.guestMemoryP99Bytes;
-  if (p99 === null) return 'what it uses is not known';
-  return smallest >= 1.25 * p99 ? null : 'less than 1.25 times what it uses';
+  if (smallest >= (sample.memoryTotalBytes ?? Infinity)) return null;
+  // Automation must know what the guest ever used; a person answers for what it uses now.
+  const used = isAutomatic(question) ? question.guestMemoryP99Bytes : sample.memoryUsedBytes;
+  if (used === null || sample.memoryUsedBytes === null) return 'what it uses is not known';
+  const least = 1.25 * Math.max(used, sample.memoryUsedBytes);
+  return smallest >= least ? null : 'less than 1.25 times what it uses';
 });
 
 export const s2: Rule = ofScaling(({ args, facts, sample }) => {
   if (sample.state === 'stopped') return null;
   if (args.cpuCount !== undefined && sample.kind === 'vm') {
-    if (!facts.hotplug?.includes('cpu')) return 'its cpus cannot be plugged while it runs';
+    if (!facts?.hotplug?.includes('cpu')) return 'its cpus cannot be plugged while it runs';
   }
   if (args.memoryBytes === undefined || sample.kind === 'vm') return null;
+  if (args.memoryBytes >= (sample.memoryTotalBytes ?? Infinity)) return null;
   if (sample.memoryUsedBytes === null) return 'what it uses is not known';
   return args.memoryBytes < sample.memoryUsedBytes ? 'it would be killed for memory' : null;
 });
@@ -118,7 +123,9 @@ const upToTwice = (value: number | undefined, present: number | null): boolean =
 
 export const s3: Rule = ofScaling(({ args, sample }, question) => {
   const policy = question.guestPolicy;
-  if (policy === null) return isAutomatic(question) ? 'no policy, so it is only observed' : null;
+  // A person answers for the size they name; automation needs a policy of the guest.
+  if (!isAutomatic(question)) return null;
+  if (policy === null) return 'no policy, so it is only observed';
   if (!within(args.cpuCount, policy.cpuMin, policy.cpuMax)) return 'outside the policy';
   if (!within(args.cpuLimit, policy.cpuMin, policy.cpuMax)) return 'outside the policy';
   for (const bytes of [args.memoryBytes, args.balloonBytes]) {

@@ -35,8 +35,8 @@ const destructive: ReadonlySet<CommandKind> = new Set([
 ]);
 export const isDestructive = (question: Case): boolean => destructive.has(kindOf(question));
 
-export const isAutomatic = ({ proposal }: Case): boolean =>
-  proposal.origin === 'engine' || proposal.origin === 'system';
+/** What the system itself sends completes something begun, so it is no wish of automation. */
+export const isAutomatic = ({ proposal }: Case): boolean => proposal.origin === 'engine';
 
 export const nodeOf = (question: Case, id: string): CaseNode | undefined =>
   question.nodes.find(({ record }) => record.node === id);
@@ -49,7 +49,10 @@ export function isFresh({ record }: CaseNode): boolean {
   return -record.sampleAtMs <= Math.max(3 * record.intervalMs, 30 * second);
 }
 
-export const mayStillHappen = ({ state }: PastCommand): boolean => !isTerminal(state);
+/** From the grant on; what only waits is judged again when its turn comes. */
+const hasNotBegun: readonly string[] = ['PLANNED', 'QUEUED', 'OFFERED'];
+export const mayStillHappen = ({ state }: PastCommand): boolean =>
+  !isTerminal(state) && !hasNotBegun.includes(state);
 
 /** Under way, and not one that has released its target by being safe to repeat. */
 export const holdsTarget = (command: PastCommand): boolean =>

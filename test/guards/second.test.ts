@@ -13,6 +13,12 @@ function hurt(change: (question: Case) => void, shape = five): string[] {
   return rulesAgainst(question);
 }
 
+function nodeAt(question: Case, index = 0) {
+  const node = question.nodes[index];
+  if (!node) throw new Error('the case has nodes');
+  return node;
+}
+
 const facts = (question: Case, index = 0) => {
   const known = question.nodes[index]?.record.facts;
   if (!known) throw new Error('the case has facts');
@@ -48,15 +54,28 @@ describe('the second opinion should', () => {
     ['A1', ({ cluster }) => (cluster.insideWindow = false)],
     ['Q5', ({ cluster }) => (cluster.votesStableMs = 59_999)],
     ['Q6', (question) => (facts(question).ha = null)],
-    ['V1', (question) => (facts(question).runningGuests = 1)],
+    ['V1', (question) => addGuest(nodeAt(question), '100', 'vm', 'running')],
     ['V2', (question) => facts(question).busy?.push({ what: 'zfs-scrub', detail: null })],
     ['C1', (question) => facts(question).roles?.push('ceph-osd')],
     ['C3', ({ cluster }) => (cluster.house = { nodes: ['n1'], guests: [] })],
     ['W1', (question) => question.proofs.shift()],
     ['W2', ({ cluster }) => (cluster.wakersMin = 5)],
     ['W3', ({ nodes }) => nodes.forEach((node) => (node.quarantinedForMs = 1))],
-    ['W4', ({ nodes }) => nodes.forEach((node) => (node.idleForMs = null))],
-    ['W5', ({ cluster }) => (cluster.powerOffAnywhereAgoMs = 119_999)],
+    ['W4', ({ nodes }) => nodes.forEach((node) => (node.usage = null))],
+    [
+      'W5',
+      ({ commands }) =>
+        commands.push({
+          kind: 'node.reboot',
+          state: 'RUNNING',
+          node: 'n9',
+          guest: null,
+          targetNode: null,
+          startedAgoMs: 9e6,
+          finishedAgoMs: null,
+          automatic: true,
+        }),
+    ],
     ['local', ({ local }) => (local.ageMs = 5_000)],
   ])('deny by %s alone when only its fact is hurt', (rule, change) => {
     expect(hurt(change)).toEqual([rule]);

@@ -4,7 +4,7 @@
  * Must import no guard of the product.
  */
 import type { Case, Rule } from './case.ts';
-import { a1, b1, driver, i7, k1, l1, t1, t1Storm, t2, t3 } from './second-control.ts';
+import { a1, driver, i7, k1, l1, t1, t1Storm, t2, t3 } from './second-control.ts';
 import { v1, v10, v2, v3, v4, v5, v6, v7, v8 } from './second-guests.ts';
 import { local } from './second-local.ts';
 import { w1, w2, w3, w4, w5 } from './second-power.ts';
@@ -21,7 +21,6 @@ export const secondRules: readonly (readonly [string, Rule])[] = [
   ['driver', driver],
   ['I7', i7],
   ['A1', a1],
-  ['B1', b1],
   ['Q1', q1],
   ['Q2', q2],
   ['Q3', q3],
