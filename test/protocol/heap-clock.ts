@@ -84,6 +84,8 @@ export function heapClock(startWallMs = 1_800_000_000_000): HeapClock {
     async run(ms) {
       const untilMs = nowMs + ms;
       let atOnce = 0;
+      // What was begun just now may go on before any timer.
+      await settle();
       while (heap[0] && heap[0].dueMs <= untilMs) {
         const timer = pop();
         if (timer.isCancelled) continue;

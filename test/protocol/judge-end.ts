@@ -8,6 +8,9 @@ import type { ServerKey, Signed } from '../../broker/contract/server.ts';
 import type { House } from './house.ts';
 import { isOver } from './judge-commits.ts';
 import type { CommandRow } from './ledger.ts';
+import { helloEveryMs } from './node.ts';
+import { callRoll } from './people.ts';
+import type { Host } from './world.ts';
 
 const second = 1_000;
 const minute = 60 * second;
@@ -96,6 +99,29 @@ export function judgeWishes({ ledger, court, world }: House): void {
     if (isOver(row.state) && row.state !== 'SUCCEEDED' && !row.state_reason) {
       court.accuse('L-2', `${row.state} without a reason: ${row.kind} ${row.id}`);
     }
+  }
+}
+
+/** Who is up and not known to be, each with what was said of it. */
+async function missing(house: House): Promise<[Host, string][]> {
+  const { world, nodes, clock } = house;
+  const answers = new Map<Host, string>();
+  callRoll(house, (host, reason) => void answers.set(host, reason));
+  await clock.run(1_000);
+  const up = [...world.hosts.values()].filter(
+    ({ cluster, plan }) => nodes.get(`${cluster}/${plan.name}`)?.isUp() ?? false,
+  );
+  return up
+    .map((host): [Host, string] => [host, answers.get(host) ?? 'nothing'])
+    .filter(([, reason]) => !reason.startsWith('KR_ALREADY_AWAKE'));
+}
+
+/** L-2: whoever is there can be spoken to again, at the latest when its next hello has come. */
+export async function judgeRoll(house: House): Promise<void> {
+  if ((await missing(house)).length === 0) return;
+  await house.clock.run(helloEveryMs + 60_000);
+  for (const [{ cluster, plan }, reason] of await missing(house)) {
+    house.court.accuse('L-2', `${cluster}/${plan.name} is up, and the server says ${reason}`);
   }
 }
 

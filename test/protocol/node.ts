@@ -87,6 +87,8 @@ const calmSampleEveryMs = 40_000;
 const helloAgainMs = 8_000;
 const upkeepMs = 30_000;
 const aliveEveryMs = 60_000;
+/** Said again without any change, should the last one have been lost. */
+export const helloEveryMs = 600_000;
 
 export function createNode(deps: NodeDeps): SimNode {
   const { plan, host, clock, chance, newId, world, wire, watch } = deps;
@@ -98,6 +100,7 @@ export function createNode(deps: NodeDeps): SimNode {
   let isSynced = false;
   let heldSinceMs: number | null = null;
   let lastKey = '';
+  let helloAtMs = 0;
   let incarnation = 1;
   let seq = 0;
   let doomed: { how: Death; steps: number } | null = null;
@@ -126,9 +129,10 @@ export function createNode(deps: NodeDeps): SimNode {
     if (!isAlive(mine)) return;
     watch.onSay(node, message);
     if (diesHere()) return;
-    if (message.name === 'goodbye')
+    if (message.name === 'goodbye') {
+      lastKey = '';
       say('presence', { online: false, reason: 'shutdown', load: null });
-    else if (message.name === 'claim') say('claim', message.body);
+    } else if (message.name === 'claim') say('claim', message.body);
     else say('report', message.body);
   }
   function build(mine: number): ExecutorPort {
@@ -166,7 +170,9 @@ export function createNode(deps: NodeDeps): SimNode {
   };
   async function greet(mine: number, as: string): Promise<void> {
     if (!isAlive(mine) || session !== as || !executor) return;
-    if (!isSynced || descriptionKey(heldSinceMs !== null) !== lastKey) {
+    const isDue = !isSynced || clock.monotonicMs() - helloAtMs >= helloEveryMs;
+    if (isDue || descriptionKey(heldSinceMs !== null) !== lastKey) {
+      helloAtMs = clock.monotonicMs();
       const { localHold, wakeTableVersion, ...known } = await executor.introduce(name);
       if (!isAlive(mine) || session !== as) return;
       incarnation = known.incarnation;

@@ -11,7 +11,7 @@ import type { Backend } from './backend.ts';
 import type { House } from './house.ts';
 import type { ClusterPlan } from './houses.ts';
 import type { CommandRow } from './ledger.ts';
-import type { Guest } from './world.ts';
+import type { Guest, Host } from './world.ts';
 
 const guestKinds: CommandKind[] = [
   'guest.start',
@@ -216,5 +216,22 @@ export function confirmJournals(house: House): void {
   for (const { cluster, name } of house.nodes.values()) {
     if (!house.chance.is(0.5)) continue;
     order(house, (commands) => commands.confirmJournal({ cluster, node: name }, 'person:e'));
+  }
+}
+
+/** Asks whether each host that runs is known to: a wake of one that is awake is refused as such. */
+export function callRoll(house: House, isPresent: (host: Host, reason: string) => void): void {
+  const { world, ledger } = house;
+  for (const host of world.hosts.values()) {
+    if (!host.isOn) continue;
+    const { cluster } = host;
+    const wish = { cluster, kind: 'node.wake', node: host.plan.name, args: {} } as const;
+    const by = { origin: 'person', actor: 'person:f', approved: true } as const;
+    order(house, async (commands) => {
+      const answer = await commands.submit({ ...wish, ...by });
+      const reason = answer.ok ? ledger.commands.get(answer.id)?.state_reason : null;
+      if (answer.ok) isPresent(host, reason ?? 'taken up');
+      return answer;
+    });
   }
 }

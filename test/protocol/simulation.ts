@@ -13,6 +13,7 @@ import {
   judgeOutcomes,
   judgeProgress,
   judgeReceipts,
+  judgeRoll,
   judgeWishes,
 } from './judge-end.ts';
 import * as people from './people.ts';
@@ -154,8 +155,9 @@ export async function simulate(
   await disturb(house);
   await mend(house);
   await rest(house);
-  await judgeEnd(house, workshop);
   const counts = countsOf(house);
+  await judgeRoll(house);
+  await judgeEnd(house, workshop);
   await close(house);
   const { violations, unjudged } = house.court;
   const { lines } = house.log;
