@@ -52,6 +52,8 @@ const bounds = {
   abortFreezeMs: { usual: day, atLeast: hour },
   manualPauseMs: { usual: day },
   wakeQuarantineMs: { usual: 30 * day, atLeast: day },
+  /** Fail awake: how long without a server before a daemon wakes who sleeps; 0 for never. */
+  wakeAfterMs: { usual: 10 * minute },
   startupHoldMs: { usual: 5 * minute, atLeast: 5 * minute },
 } as const satisfies Record<string, Bounds>;
 

@@ -7,7 +7,7 @@ import { strict as assert } from 'node:assert';
 import { type CommandKind, type CommandState, isTerminal } from '../../broker/contract/command.ts';
 import { openCommandsMax } from '../../broker/contract/limits.ts';
 import type { Message } from '../../broker/contract/messages.ts';
-import type { SyncContent } from '../../broker/contract/server.ts';
+import type { SyncContent, WakeTable } from '../../broker/contract/server.ts';
 import { appendEntry } from '../audit/entry.ts';
 import type { NodeKey } from '../store/command-store.ts';
 import type { Commands, Nodes } from '../store/sql/schema.ts';
@@ -15,7 +15,10 @@ import { noteHello } from './hello.ts';
 import { note, stateOf } from './ledger.ts';
 import { activeStates, transitionOf } from './lifecycle.ts';
 import { witnessed } from './reports.ts';
+import { limitsOf } from './guard-limits.ts';
+import { parseFacts } from './guard-node.ts';
 import { say, type Step } from './step.ts';
+import { wakeTableOf } from './wake-table.ts';
 
 type Hello = Message<'hello'>;
 
@@ -123,6 +126,25 @@ async function reconcile(step: Step, hello: Hello, open: Commands[]): Promise<Co
   );
 }
 
+/** In a cluster this large somebody is always awake, and its table would not fit a message. */
+const tableNodesMax = 128;
+
+async function readWakeTable(step: Step, node: string): Promise<WakeTable | null> {
+  const { cluster, rows } = step;
+  const count = await rows.countNodes(cluster.id);
+  if (count < 2 || count > tableNodesMax) return null;
+  const others = await rows.neighbours({ cluster: cluster.id, id: node });
+  const { wakeAfterMs } = limitsOf(cluster);
+  return wakeTableOf(
+    others.map((row) => ({
+      id: row.id,
+      maintenance: row.maintenance === 1,
+      facts: parseFacts(row),
+    })),
+    wakeAfterMs === 0 ? null : Math.max(1, Math.round(wakeAfterMs)),
+  );
+}
+
 export async function onHello(step: Step, hello: Hello): Promise<void> {
   const { context, cluster, epoch } = step;
   const { node, session } = hello;
@@ -148,7 +170,7 @@ export async function onHello(step: Step, hello: Hello): Promise<void> {
       kind: row.kind as CommandKind,
       state: stateOf(row),
     })),
-    wakeTable: null,
+    wakeTable: await readWakeTable(step, node),
   } satisfies SyncContent;
   say(step, 'sync', { node, session, body: context.signer.sign(content) });
 }

@@ -16,12 +16,14 @@ import type {
   Introduction,
   ToExecutor,
 } from './executor-port.ts';
+import { createFailAwake, type FailAwake } from './fail-awake.ts';
 import type { FilePort } from './files.ts';
 import { createHold, type Hold } from './hold.ts';
 import { Inbox } from './inbox.ts';
 import { type Journal, openJournal } from './journal.ts';
 import { gatherLocalWill } from './local-facts.ts';
 import { isSettled, openCommandsOf } from './records.ts';
+import { openWakeTable, type WakeTableStore } from './wake-table.ts';
 
 export type ExecutorDeps = EffectDeps & {
   cluster: string;
@@ -39,7 +41,13 @@ export type HostExecutor = ExecutorPort & {
   begin(): Promise<void>;
 };
 
-type Opened = { journal: Journal; actors: Actors; inbox: Inbox };
+type Opened = {
+  journal: Journal;
+  actors: Actors;
+  inbox: Inbox;
+  table: WakeTableStore;
+  failAwake: FailAwake;
+};
 
 class Executor implements HostExecutor {
   readonly #deps: ExecutorDeps;
@@ -57,7 +65,7 @@ class Executor implements HostExecutor {
   }
 
   async introduce(node: string): Promise<Introduction> {
-    const { journal, actors } = await this.#opened();
+    const { journal, actors, table } = await this.#opened();
     const open = actors.of(node).filter((command) => !isSettled(command));
     const openCommands = openCommandsOf(open).slice(0, openCommandsMax);
     const { incarnation, maxEpoch } = journal.state;
@@ -66,7 +74,7 @@ class Executor implements HostExecutor {
       incarnation,
       maxEpoch,
       openCommands,
-      wakeTableVersion: null,
+      wakeTableVersion: table.current()?.table.version ?? null,
       localHold: await this.#isStoppedHere(journal),
     };
   }
@@ -94,11 +102,13 @@ class Executor implements HostExecutor {
     } else {
       this.#online.delete(node);
     }
+    this.#parts?.failAwake.server(this.#online.size > 0);
     void this.#reconnect(node);
   }
 
   async close(): Promise<void> {
     const parts = await this.#opening?.catch(() => undefined);
+    parts?.failAwake.close();
     await parts?.actors.close();
     await parts?.journal.close();
   }
@@ -138,8 +148,12 @@ class Executor implements HostExecutor {
       effects.recover(command);
     }
     const own = { cluster, hypervisor, serverKeys, log, earlier: this.#earlier };
-    const inbox = new Inbox({ ...own, hold, journal, actors });
-    this.#parts = { journal, actors, inbox };
+    const table = await openWakeTable({ files, cluster, serverKeys, log });
+    const inbox = new Inbox({ ...own, hold, journal, actors, table });
+    const isHeldByServer = () => hold.isHeld();
+    const failAwake = createFailAwake({ ...this.#deps, store: table, isHeldByServer });
+    failAwake.server(this.#online.size > 0);
+    this.#parts = { journal, actors, inbox, table, failAwake };
     return this.#parts;
   }
 

@@ -12,6 +12,7 @@ import type { Actors } from './actors.ts';
 import type { CheckedSync, ToExecutor } from './executor-port.ts';
 import type { Hold } from './hold.ts';
 import type { Journal } from './journal.ts';
+import type { WakeTableStore } from './wake-table.ts';
 import { checkGrant, checkServer, checkSync } from './signature.ts';
 
 export type InboxDeps = {
@@ -24,6 +25,7 @@ export type InboxDeps = {
   actors: Actors;
   /** node -> commands from before its session: only these can be missing from its sync. */
   earlier: ReadonlyMap<string, ReadonlySet<string>>;
+  table: WakeTableStore;
 };
 
 /** Ids are kept for 7 days; more than this many in that time is not a fleet but an attack. */
@@ -142,8 +144,15 @@ export class Inbox {
     if (this.#isOld(epoch)) return this.#drop('sync of an old epoch', { node, epoch });
     await this.#raiseEpoch(epoch);
     hold.onSync(sync.content.hold);
+    await this.#keepTable(node, body, sync.content);
     await this.#compare(node, sync.content);
     return { storedIncarnation, storedSeq, intervalMs };
+  }
+
+  async #keepTable(node: string, body: Signed, content: SyncContent): Promise<void> {
+    await this.#deps.table.keep(node, body, content).catch((error: unknown) => {
+      this.#deps.log.error({ err: error }, 'the wake table could not be kept on disk');
+    });
   }
 
   async #compare(node: string, { commands }: SyncContent): Promise<void> {

@@ -76,6 +76,17 @@ export function checkGrant(
   return { ok: false, reason: 'grant is for another node' };
 }
 
+/** A sync of whatever session, for the wake table in it: it was true when it was signed. */
+export function checkTable(
+  keys: readonly ServerKey[],
+  signed: Signed,
+  to: Addressee,
+): Checked<SyncContent> {
+  const sync = check(keys, signed, SyncContent);
+  if (!sync.ok || isFor(sync.content, to)) return sync;
+  return { ok: false, reason: 'sync is for another node' };
+}
+
 export function checkSync(
   keys: readonly ServerKey[],
   signed: Signed,

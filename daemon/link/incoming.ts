@@ -82,9 +82,6 @@ async function onSync(agent: Agent, state: NodeState, message: Message<'sync'>):
   changePace(agent, state, checked.intervalMs);
   const { storedIncarnation: incarnation, storedSeq } = checked;
   await applySync(agent, state, { incarnation, storedSeq });
-  // The server counts on a wake table only once it is said to be held.
-  const { wakeTableVersion } = await agent.deps.executor.introduce(state.node);
-  if (wakeTableVersion !== state.wakeTableSaid) await sayHello(agent, state);
 }
 
 function onServer(agent: Agent, payload: Uint8Array): void {

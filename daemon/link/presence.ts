@@ -19,6 +19,8 @@ import {
 const upkeepMs = 30_000;
 const aliveEveryMs = 60_000;
 const syncOverdueMs = 30_000;
+/** What others say changes the wake table, which comes as the answer. */
+const helloEveryMs = 600_000;
 export const goodbyeMaxMs = 2_000;
 
 /** MQTT knows one will per connection; it speaks by the first node for all of the session. */
@@ -73,8 +75,8 @@ async function introduce(agent: Agent, node: string): Promise<{ hello: Hello; ke
   const { hypervisor, executor } = agent.deps;
   const { driver, bootId, facts, guests } = await hypervisor.describe(node);
   const introduction = await executor.introduce(node);
-  const { localHold } = introduction;
-  const key = JSON.stringify([driver, bootId, facts, guests, localHold]);
+  const { localHold, wakeTableVersion } = introduction;
+  const key = JSON.stringify([driver, bootId, facts, guests, localHold, wakeTableVersion]);
   return { hello: { ...introduction, bootId, driver, facts, guests }, key };
 }
 
@@ -134,7 +136,8 @@ function upkeep(agent: Agent, measure: () => DaemonLoad): void {
   let load: DaemonLoad | undefined;
   for (const state of agent.nodes.values()) {
     const isUnanswered = !state.replay.isSynced && nowMs - state.helloAtMs >= syncOverdueMs;
-    if (isUnanswered) void sayHello(agent, state);
+    const isDue = isUnanswered || nowMs - state.helloAtMs >= helloEveryMs;
+    if (isDue) void sayHello(agent, state);
     if (nowMs - state.aliveAtMs < aliveEveryMs) continue;
     state.aliveAtMs = nowMs;
     load ??= measure();
@@ -142,6 +145,6 @@ function upkeep(agent: Agent, measure: () => DaemonLoad): void {
       agent,
       message(agent, state.node, 'presence', { online: true, reason: 'alive', load }),
     );
-    if (!isUnanswered) void sayHello(agent, state, 'changed');
+    if (!isDue) void sayHello(agent, state, 'changed');
   }
 }
