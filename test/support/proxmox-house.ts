@@ -68,7 +68,8 @@ export type House = {
 };
 
 const daemonProgram = fileURLToPath(import.meta.resolve('./proxmox-daemon.ts'));
-const beatMs = 2_000;
+/** Counters must move between two samples, or they say nothing. */
+const beatsPerSample = 3;
 
 const nodeSpec = (cluster: string, node: string, index: number): NodeSpec => ({
   cluster,
@@ -213,8 +214,8 @@ async function enrol(
   );
 }
 
-/** Numbers of the fake hosts move every 2 s, whoever looks. */
-function startBeats(clusters: readonly FakeCluster[]): () => void {
+/** Numbers of the fake hosts move, whoever looks. */
+function startBeats(clusters: readonly FakeCluster[], beatMs: number): () => void {
   const timer = setInterval(() => {
     for (const { trees } of clusters) for (const tree of Object.values(trees)) tree.beat();
   }, beatMs);
@@ -231,7 +232,7 @@ export async function openHouse(options: HouseOptions = {}): Promise<House> {
     const own = { live, cluster, folder: join(folder, cluster), clock: realClock };
     clusters.push(await openFakeCluster(own));
   }
-  const stopBeats = startBeats(clusters);
+  const stopBeats = startBeats(clusters, wanted.intervalMs / beatsPerSample);
   const daemons = new Map<string, DaemonProcess>();
   let isClosing = false;
   live.onPower(({ spec, power }) => {
