@@ -105,7 +105,7 @@ describe.skipIf(why !== null)(`the packages${reason}`, () => {
     await build('daemon', 'amd64,arm64', join(folder, 'a'));
     await build('daemon', own, join(folder, 'b'));
     await build('server', own, join(folder, 'server'));
-  }, 600_000);
+  }, 1_800_000);
   afterAll(async () => {
     for (const child of started) child.kill('SIGKILL');
     await stack?.remove();
