@@ -140,4 +140,4 @@ async function run({ n, seed, say }: Scope): Promise<Figures> {
   }
 }
 
-export const r19 = experiment(import.meta, { name: 'R19', short: 5, long: 1_000, run });
+export const r19 = experiment(import.meta, { name: 'R19', short: 4, long: 1_000, run });

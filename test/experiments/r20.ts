@@ -111,11 +111,14 @@ async function outcome({ stack: { api } }: Loaded, wish: object): Promise<string
   });
   if (answer.status !== 202) return String(answer.body.code);
   let ended = '';
-  await until(async () => {
-    const { state, stateReason } = await api.get(`commands/${answer.body.id}`);
-    ended = `${String(state)} ${String(stateReason)}`;
-    return /SUCCEEDED|FAILED|REJECTED|EXPIRED|CANCELLED/.test(ended);
-  });
+  await until(
+    async () => {
+      const { state, stateReason } = await api.get(`commands/${answer.body.id}`);
+      ended = `${String(state)} ${String(stateReason)}`;
+      return /SUCCEEDED|FAILED|REJECTED|EXPIRED|CANCELLED/.test(ended);
+    },
+    { withinMs: 120_000, what: 'the end of a command' },
+  );
   return ended;
 }
 
@@ -184,7 +187,7 @@ async function run({ n, seed, say }: Scope): Promise<Figures> {
         );
         return items.every(({ id, state }) => !silent.has(id) || state !== 'awake');
       },
-      { what: 'silent nodes noticed', withinMs: 60_000 },
+      { what: 'silent nodes noticed', withinMs: 120_000 },
     );
     const known = (await byEngine(loaded)).length;
     const told = await powerOff(loaded);
