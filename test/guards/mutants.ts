@@ -47,8 +47,8 @@ export const mutants: readonly Mutant[] = [
   act(
     'counts stopped only',
     'guards-power.ts',
-    'if (node.runningGuests === 0) return null;',
-    'if (node.runningGuests <= 1) return null;',
+    'const left = node.runningGuests - parked;',
+    'const left = Math.max(0, node.runningGuests - parked - 1);',
   ),
   act(
     'forgets guests on the way',
