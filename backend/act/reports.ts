@@ -37,11 +37,21 @@ function contradict(step: Step, row: Commands, said: Said): Commands {
   return row;
 }
 
+/**
+ * A host that is gone before anybody said that its power-off began may have lost its mains; who
+ * was told by it, by its goodbye or by its journal after the next boot, knows better.
+ */
+const isForeignLoss = (row: Commands, witnesses: readonly Witness[]): boolean =>
+  row.kind === 'node.shutdown' &&
+  row.started_at_ms === null &&
+  !witnesses.some(({ kind }) => kind === 'boot');
+
 /** Takes a witness's word into the row, and ends the command when it is proof enough. */
 export async function witnessed(step: Step, row: Commands, witness: Witness): Promise<Commands> {
   const witnesses = withWitness(parseWitnesses(row.witnesses), witness);
   const patch = { witnesses: JSON.stringify(witnesses) };
-  if (!isProven(kindOf(row), witnesses)) return note(step, row, patch);
+  const isOpen = !isProven(kindOf(row), witnesses) || isForeignLoss(row, witnesses);
+  if (isOpen) return note(step, row, patch);
   // Asked again by the sweep, until the telemetry of the new node has shown it.
   if (row.kind === 'guest.migrate' && missingArrival(step, row)) return note(step, row, patch);
   const actor = witness.kind === 'executor' ? actorOf(witness.by) : `witness:${witness.by}`;

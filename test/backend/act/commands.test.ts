@@ -145,6 +145,20 @@ describe('power', () => {
     await checkInvariants(world);
   });
 
+  it('is no shutdown that has done it when a host is gone before it began', async () => {
+    const { world, service } = await running();
+    world.setFaults({ loss: 0, duplicate: 0, delayMs: 3_000 });
+    const off = await accepted(service, shutdown);
+    while ((await world.command(off)).state !== 'GRANTED') await world.clock.advance(10);
+    // Its mains fail: gone for the broker, gone for every witness, and no order of ours did it.
+    world.powerOff('n3');
+    world.setFaults(noFaults);
+    await world.clock.advance(10 * 60_000);
+    expect((await world.command(off)).state).toBe('INDETERMINATE');
+    expect(world.effects).toEqual([]);
+    await checkInvariants(world);
+  });
+
   it('gives the target back to an uncertain power-off when a wake stays without proof', async () => {
     const { world, service } = await running({
       layout: { clusters: { home: ['n1', 'n3'] }, guests: {} },
