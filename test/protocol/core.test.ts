@@ -2,7 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import { noFigures, replayOf, runSeeds, whyNotCounted } from './run.ts';
 
-const seeds = 3_000;
+const seeds = 5_000;
 
 describe('the production protocol over a store in memory', () => {
   it('keeps every invariant in each seed, and enough happens for that to count', async () => {
@@ -20,7 +20,7 @@ describe('the production protocol over a store in memory', () => {
     expect(figures.seeds).toBe(seeds);
     expect(figures.repeated).toBe(seeds / 50);
     expect(whyNotCounted(figures)).toEqual([]);
-  }, 600_000);
+  }, 1_800_000);
 });
 
 describe('a run in which nothing happened', () => {

@@ -4,7 +4,7 @@ import { replayOf, runSeeds, whyNotCounted } from './run.ts';
 import { simulate } from './simulation.ts';
 import { openWorkshop } from './workshop.ts';
 
-const seeds = 200;
+const seeds = 500;
 
 describe('the production protocol with its real codec, store and signatures', () => {
   it('keeps every invariant in each seed, and enough happens for that to count', async () => {
@@ -24,7 +24,7 @@ describe('the production protocol with its real codec, store and signatures', ()
     expect(figures.tornWrites).toBeGreaterThan(0);
     expect(figures.powerOffs).toBeGreaterThan(0);
     expect(whyNotCounted(figures)).toEqual([]);
-  }, 600_000);
+  }, 1_800_000);
 
   it('gives another event log for another seed', async () => {
     const workshop = await openWorkshop('full');

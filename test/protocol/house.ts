@@ -53,23 +53,26 @@ const traceOf = (error: unknown): string =>
     .slice(0, 4)
     .join(' ');
 
-export type EventLog = { note(line: string): void; lines: string[] | null; digest(): string };
+/** `lines` are kept for who reads them, the hash is made for who compares: most seeds need neither. */
+export type Keeping = 'nothing' | 'hash' | 'lines';
+export type EventLog = {
+  note(line: () => string): void;
+  lines: string[] | null;
+  digest(): string;
+};
 
-export function createLog(clock: HeapClock, isKept: boolean): EventLog {
+export function createLog(clock: HeapClock, keeping: Keeping): EventLog {
   const hash = createHash('sha256');
-  const lines: string[] | null = isKept ? [] : null;
-  let waiting = '';
+  const lines: string[] | null = keeping === 'lines' ? [] : null;
   return {
     lines,
     note(line) {
-      const stamped = `${clock.monotonicMs()} ${line}\n`;
-      waiting += stamped;
+      if (keeping === 'nothing') return;
+      const stamped = `${clock.monotonicMs()} ${line()}\n`;
       lines?.push(stamped);
-      if (waiting.length < 65_536) return;
-      hash.update(waiting);
-      waiting = '';
+      hash.update(stamped);
     },
-    digest: () => hash.update(waiting).digest('hex'),
+    digest: () => (keeping === 'nothing' ? '' : hash.digest('hex')),
   };
 }
 
@@ -169,12 +172,12 @@ function createJudges({ house }: Parts) {
 export async function createHouse(
   seed: number,
   workshop: Workshop,
-  isLogged: boolean,
+  keeping: Keeping,
 ): Promise<House> {
   const clock = heapClock();
   const chance = chanceOf(seed);
   const newId = idsOf(clock, chance);
-  const log = createLog(clock, isLogged);
+  const log = createLog(clock, keeping);
   const court = createCourt(() => clock.monotonicMs());
   const ledger = createLedger();
   const network = createNetwork(clock, chance);
@@ -191,16 +194,16 @@ export async function createHouse(
     clusters,
     listener: {
       onEffect(effect) {
-        log.note(`effect ${JSON.stringify(effect)}`);
+        log.note(() => `effect ${JSON.stringify(effect)}`);
         if (effects) judgeEffect(effects, effect);
       },
       onOff(host, by) {
-        log.note(`off ${host.cluster}/${host.plan.name} by ${by}`);
+        log.note(() => `off ${host.cluster}/${host.plan.name} by ${by}`);
         nodes.get(endOf(host.cluster, host.plan.name))?.hostIsOff();
         if (by === 'world') counts.crashes += 1;
         if (by === 'command' && effects) judgeVotes(effects, host);
       },
-      onBoot: (host) => log.note(`on ${host.cluster}/${host.plan.name} ${host.bootId}`),
+      onBoot: (host) => log.note(() => `on ${host.cluster}/${host.plan.name} ${host.bootId}`),
     },
   });
   const wire = createWire({
@@ -236,7 +239,9 @@ export async function createHouse(
       if (table === 'clusters' && row.hold === 1) counts.holds += 1;
     }
   });
-  ledger.onChange((changes, by) => log.note(`${by.backend} commits ${JSON.stringify(changes)}`));
+  ledger.onChange((changes, by) =>
+    log.note(() => `${by.backend} commits ${JSON.stringify(changes)}`),
+  );
   const judges = createJudges({ house, workshop });
   effects = judges.effects;
   ledger.absorb(await workshop.store.begin(clusters, () => clock.wallMs()), {

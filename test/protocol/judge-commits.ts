@@ -129,7 +129,8 @@ function judgeEnd(watch: CommitWatch, row: CommandRow, hadPostcondition: boolean
   if (!hadPostcondition) court.accuse('I5', `nothing of it is true: ${nameOf(row)}`);
   if (count > 0 || hasStarted(row)) return;
   // The journal that could tell is on the very host that witnesses saw go, for whatever reason.
-  const isGone = row.kind === 'node.shutdown' && !world.host(row.cluster, row.target_id).isOn;
+  const isOff = !world.host(row.cluster, row.target_id).isOn || world.seenTrue.has(row.id);
+  const isGone = row.kind === 'node.shutdown' && isOff;
   if (!isGone) court.accuse('I5', `without any start: ${nameOf(row)}`);
 }
 

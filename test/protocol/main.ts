@@ -48,7 +48,7 @@ function show({ seed, violations }: Outcome): void {
 }
 
 async function replay(seed: number): Promise<void> {
-  const outcome = await simulate(seed, await openWorkshop(tier), true);
+  const outcome = await simulate(seed, await openWorkshop(tier), 'lines');
   for (const line of outcome.lines ?? []) process.stdout.write(line);
   if (outcome.violations.length > 0) show(outcome);
   const { hash, counts, violations } = outcome;

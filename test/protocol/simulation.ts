@@ -4,7 +4,7 @@
  * and the end is judged. The hash covers each message, commit and effect with its virtual time.
  */
 import { happen, supervise } from './faults.ts';
-import { createHouse, type House, type Tier, type Workshop } from './house.ts';
+import { createHouse, type House, type Keeping, type Tier, type Workshop } from './house.ts';
 import { settle } from './heap-clock.ts';
 import {
   hasSettled,
@@ -148,9 +148,9 @@ async function close(house: House): Promise<void> {
 export async function simulate(
   seed: number,
   workshop: Workshop,
-  isLogged = false,
+  keeping: Keeping = 'hash',
 ): Promise<Outcome> {
-  const house = await createHouse(seed, workshop, isLogged);
+  const house = await createHouse(seed, workshop, keeping);
   await open(house);
   await disturb(house);
   await mend(house);

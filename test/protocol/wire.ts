@@ -32,7 +32,7 @@ export type Wire = {
 export type WireDeps = {
   network: Network;
   hasCodec: boolean;
-  note: (line: string) => void;
+  note: (line: () => string) => void;
   /** Sees what passes a broker that is not to be trusted with commands. */
   onClaim: (message: Message<'claim'>) => void;
 };
@@ -89,7 +89,7 @@ export function createWire({ network, hasCodec, note, onClaim }: WireDeps): Wire
   let retained: ServerMessage | undefined;
 
   const deliver = (key: string, message: ServerMessage, line: string): void => {
-    note(`${key} < ${line}`);
+    note(() => `${key} < ${line}`);
     nodes.get(key)?.receive(message);
   };
   return {
@@ -105,7 +105,7 @@ export function createWire({ network, hasCodec, note, onClaim }: WireDeps): Wire
         carry([key, end], () => {
           const backend = backends[at];
           const heard = message();
-          note(`${key} > ${end} ${name} ${subjectOf(heard)}`);
+          note(() => `${key} > ${end} ${name} ${subjectOf(heard)}`);
           if (heard.name === 'claim' && at === 0) onClaim(heard);
           backend?.hear(heard);
         });
