@@ -15,11 +15,16 @@ function quorumOf(world: World, node: WorldNode): NodeFacts['quorum'] {
     votes: spec.votes,
     online: power === 'on' || power === 'stopping',
   }));
-  const expectedVotes = members.reduce((sum, { votes }) => sum + votes, 0);
-  const totalVotes = members.reduce((sum, { votes, online }) => sum + (online ? votes : 0), 0);
+  const votes = world.clusters.get(node.spec.cluster)?.qdeviceVotes ?? 0;
+  const expectedVotes = members.reduce((sum, member) => sum + member.votes, votes);
+  const totalVotes = members.reduce(
+    (sum, member) => sum + (member.online ? member.votes : 0),
+    votes,
+  );
+  const qdevice = votes === 0 ? null : { votes, alive: true, voting: true, seenAgeMs: 0 };
   const quorumVotes = Math.floor(expectedVotes / 2) + 1;
   const quorate = totalVotes >= quorumVotes;
-  return { quorate, expectedVotes, totalVotes, quorumVotes, members, qdevice: null };
+  return { quorate, expectedVotes, totalVotes, quorumVotes, members, qdevice };
 }
 
 const noHighAvailability = {

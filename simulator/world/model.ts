@@ -99,6 +99,8 @@ export type WorldGuest = {
 
 export type WorldCluster = {
   id: string;
+  /** Votes of a QDevice on a machine of its own, which is always there; 0 for none. */
+  qdeviceVotes?: number;
   nodes: WorldNode[];
   /** Ids of the nodes that are on; replaced, never edited, when one comes or goes. */
   online: readonly string[];
