@@ -19,8 +19,11 @@ import {
 /** A guest seen on two hosts is nowhere. */
 function isTwice(question: Case): boolean {
   const { guest } = question.proposal;
-  const homes = question.nodes.filter(({ record }) =>
-    record.guests?.some(({ id, state }) => id === guest && state !== 'stopped'),
+  // What a silent node said last is no claim of today.
+  const homes = question.nodes.filter(
+    (node) =>
+      isFresh(node) &&
+      node.record.guests?.some(({ id, state }) => id === guest && state !== 'stopped'),
   );
   return homes.length > 1;
 }
