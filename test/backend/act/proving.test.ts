@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { simulatedLimits } from '../../../backend/act/guard-limits.ts';
+import { guestSample } from '../../support/messages.ts';
 import { createWorld } from './twin.ts';
 
 let folder: string;
@@ -160,7 +161,7 @@ describe('a proving campaign', () => {
   it('waits for what passes with time, and begins with nothing that guards refuse', async () => {
     const { world, prove, stand, untilOver } = await running({ powerOffEveryMs: 10 * minute });
     const guests = world.fleet.nodes.get('home/n3');
-    Object.assign(guests ?? {}, { guests: [{ id: '7', state: 'running', lock: null }] });
+    Object.assign(guests ?? {}, { guests: [guestSample('7')] });
     expect(await prove()).toMatchObject({
       ok: false,
       refusal: {
