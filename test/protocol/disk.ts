@@ -27,7 +27,7 @@ export type Disk = {
   isReplaced(): boolean;
   /** The next fsync fails, as a broken disk does. */
   breakNextSync(): void;
-  /** An fsync has failed in the life that writes now. */
+  /** An fsync of the journal has failed in the life that writes now. */
   hasFailed(): boolean;
   tornWrites: number;
 };
@@ -106,7 +106,7 @@ export function createDisk({ chance, at, pause }: DiskHooks): Disk {
         return step('sync', () => {
           if (isBroken) {
             isBroken = false;
-            hasFailed = true;
+            hasFailed = name.startsWith('journal');
             throw Object.assign(new Error('EIO: fsync'), { code: 'EIO' });
           }
           const file = fileOf(name);

@@ -131,6 +131,8 @@ function judgeEnd(watch: CommitWatch, row: CommandRow, hadPostcondition: boolean
   // The journal that could tell is on the very host that witnesses saw go, for whatever reason.
   const isOff = !world.host(row.cluster, row.target_id).isOn || world.seenTrue.has(row.id);
   const isGone = row.kind === 'node.shutdown' && isOff;
+  // Its target's own boot proves a wake, whoever pressed the button; its executor is elsewhere.
+  if (row.kind === 'node.wake') return;
   if (!isGone) court.accuse('I5', `without any start: ${nameOf(row)}`);
 }
 
