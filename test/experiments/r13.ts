@@ -9,6 +9,7 @@ import { existsSync, globSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { isDestructive } from '../../backend/act/lifecycle.ts';
+import { patiently } from '../support/checker.ts';
 import { fetchInto } from '../support/debian.ts';
 import {
   chance,
@@ -57,12 +58,12 @@ const effectsOf = ({ simulation }: Loaded): number =>
 
 /** Refusals at the door and in the rows that name the clock. */
 async function clockRefusals({ load, store }: Loaded): Promise<number> {
-  const rows = await store.db
+  const asked = store.db
     .selectFrom('commands')
     .select('id')
     .where('state', '=', 'REJECTED')
-    .where('state_reason', 'like', 'KR_CLOCK%')
-    .execute();
+    .where('state_reason', 'like', 'KR_CLOCK%');
+  const rows = await patiently(() => asked.execute());
   return rows.length + (load.refusals.get('KR_CLOCK') ?? 0);
 }
 

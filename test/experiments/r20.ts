@@ -6,6 +6,7 @@
  * cluster's destructive commands are refused and the engine does nothing.
  */
 import { generate, type IPublishPacket, type Packet, parser } from 'mqtt-packet';
+import { patiently } from '../support/checker.ts';
 import {
   experiment,
   type Figures,
@@ -92,11 +93,11 @@ function proxyLie(
 }
 
 async function byEngine({ store }: Loaded) {
-  return store.db
+  const asked = store.db
     .selectFrom('commands')
     .select(['id', 'kind', 'executor', 'target_id'])
-    .where('origin', '=', 'engine')
-    .execute();
+    .where('origin', '=', 'engine');
+  return patiently(() => asked.execute());
 }
 
 const idle = 'n0010';

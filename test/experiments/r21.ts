@@ -4,7 +4,7 @@
  * nothing is granted and nothing begins; no state is lost; a restart still holds.
  */
 import { rm, writeFile } from 'node:fs/promises';
-import { judge, settled } from '../support/checker.ts';
+import { judge, patiently, settled } from '../support/checker.ts';
 import {
   experiment,
   type Figures,
@@ -34,11 +34,11 @@ async function askMany({ stack, load }: Loaded, n: number): Promise<number> {
 }
 
 async function grantsAfter({ store }: Loaded, atMs: number): Promise<number> {
-  const rows = await store.db
+  const asked = store.db
     .selectFrom('commands')
     .select('id')
-    .where('granted_at_ms', '>', atMs + allowedMs)
-    .execute();
+    .where('granted_at_ms', '>', atMs + allowedMs);
+  const rows = await patiently(() => asked.execute());
   return rows.length;
 }
 

@@ -7,7 +7,7 @@
 import type { Kysely } from 'kysely';
 import { mayFollow } from '../../backend/act/lifecycle.ts';
 import { verifyChain } from '../../backend/audit/chain.ts';
-import { type Database, openDatabase } from '../../backend/store/sql/database.ts';
+import { type Database, openDatabase, StoreUnavailable } from '../../backend/store/sql/database.ts';
 import type { CommandHistory, Commands, Schema } from '../../backend/store/sql/schema.ts';
 import { type CommandState, isTerminal } from '../../broker/contract/command.ts';
 import { pauseMs } from './experiment.ts';
@@ -111,7 +111,22 @@ export type Evidence = {
   alarmsAreDue?: boolean;
 };
 
-export async function judge({ db }: Pick<Database, 'db'>, evidence: Evidence): Promise<Verdict> {
+/** A loaded machine may keep even the judge from the store for a while. */
+export async function patiently<T>(ask: () => Promise<T>): Promise<T> {
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return await ask();
+    } catch (error) {
+      if (!(error instanceof StoreUnavailable) || attempt >= 20) throw error;
+      await pauseMs(500);
+    }
+  }
+}
+
+export const judge = (store: Pick<Database, 'db'>, evidence: Evidence): Promise<Verdict> =>
+  patiently(() => judgeOnce(store, evidence));
+
+async function judgeOnce({ db }: Pick<Database, 'db'>, evidence: Evidence): Promise<Verdict> {
   const rows = await db.selectFrom('commands').selectAll().execute();
   const history = await db.selectFrom('command_history').selectAll().orderBy('ver').execute();
   const granted = await db

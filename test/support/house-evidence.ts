@@ -6,7 +6,7 @@
  */
 import type { Kysely } from 'kysely';
 import type { Commands, Schema } from '../../backend/store/sql/schema.ts';
-import type { Began } from './checker.ts';
+import { type Began, patiently } from './checker.ts';
 import type { House } from './proxmox-house.ts';
 
 /** What the tools of each guest command write; a stop may end in a harder one. */
@@ -36,10 +36,10 @@ function holderOf(line: Line, rows: readonly Row[]): Row | undefined {
 }
 
 export async function houseEvidence(db: Kysely<Schema>, house: House): Promise<Began[]> {
-  const rows: Row[] = await db
+  const asked = db
     .selectFrom('commands')
-    .select(['id', 'cluster', 'kind', 'target_id', 'handle', 'granted_at_ms', 'finished_at_ms'])
-    .execute();
+    .select(['id', 'cluster', 'kind', 'target_id', 'handle', 'granted_at_ms', 'finished_at_ms']);
+  const rows: Row[] = await patiently(() => asked.execute());
   const byHandle = new Map(rows.flatMap((row) => (row.handle ? [[row.handle, row]] : [])));
   const byTarget = Map.groupBy(rows, ({ cluster, target_id: id }) => `${cluster}/${id}`);
   return house.clusters.flatMap((cluster) =>
