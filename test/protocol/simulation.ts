@@ -96,6 +96,9 @@ async function rest(house: House): Promise<void> {
   const faultsEndedMs = clock.monotonicMs();
   // Where nobody looks, the alarm is what must come.
   const isAttended = house.chance.is(0.6);
+  await clock.run(sliceMs);
+  // A HOLD that was ordered before may have waited in a backend that stood still until now.
+  people.releaseAll(house);
   do {
     await clock.run(sliceMs);
     people.approveAll(house);
