@@ -77,9 +77,15 @@ it('relieves a hot node by itself and explains it in one sentence with numbers',
     },
     { what: `${hot} cooling down` },
   );
-  const { commands } = await api.get<Detail>(`decisions/${acted?.id}`);
-  expect(commands).toMatchObject([{ kind: 'guest.migrate', state: 'SUCCEEDED' }]);
+  const commandsNow = async () =>
+    (await api.get<Detail>(`decisions/${acted?.id}`)).commands as { kind: string; state: string }[];
+  // The new node's own telemetry has to show the guest first (SAFETY V9).
+  await until(async () => (await commandsNow()).every(({ state }) => state !== 'VERIFYING'), {
+    withinMs: 40_000,
+    what: 'the end of the move',
+  });
+  expect(await commandsNow()).toMatchObject([{ kind: 'guest.migrate', state: 'SUCCEEDED' }]);
   const guest = intent?.target.id ?? '';
   const moves = simulation.effects().filter((effect) => effect.guest === guest);
   expect(moves.map(({ kind }) => kind)).toContain('guest.migrate');
-}, 90_000);
+}, 150_000);
