@@ -1,17 +1,16 @@
 /**
- * The short forms of the experiments with daemon processes over fake Proxmox tools. How fast a
+ * The short form of the experiment with daemon processes over fake Proxmox tools. How fast a
  * backend serves again is a figure of the long form, on a machine that does nothing else.
  */
 import { execFile } from 'node:child_process';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
-import { type Figures, quietScope } from '../support/experiment.ts';
-import { r04House } from './r04-house.ts';
+import type { Figures } from '../support/experiment.ts';
 
 const isAboutPace = (violation: string): boolean =>
   /^(served after|the last command ended)/.test(violation);
 
-/** As a person runs it: the last line it prints. */
+/** As a person runs it, in a process of its own: the last line it prints. */
 function asScript(name: string): Promise<Figures> {
   return new Promise((resolve, reject) => {
     const script = join(import.meta.dirname, name);
@@ -27,10 +26,4 @@ it('loses and repeats nothing when the backend is killed in its work (R3)', asyn
   const figures = await asScript('r03.ts');
   expect(figures.violations.filter((violation) => !isAboutPace(violation))).toEqual([]);
   expect(figures['commands']).toBeGreaterThanOrEqual(Number(figures['n']));
-}, 600_000);
-
-it('loses and repeats nothing when whole daemons are killed in their work (R4)', async () => {
-  const figures = await r04House.run(quietScope(r04House.short));
-  expect(figures.violations.filter((violation) => !isAboutPace(violation))).toEqual([]);
-  expect(figures['commands']).toBeGreaterThanOrEqual(r04House.short);
 }, 600_000);

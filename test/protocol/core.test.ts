@@ -2,7 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import { noFigures, replayOf, runSeeds, whyNotCounted } from './run.ts';
 
-const seeds = 600;
+const seeds = 3_000;
 
 describe('the production protocol over a store in memory', () => {
   it('keeps every invariant in each seed, and enough happens for that to count', async () => {

@@ -4,7 +4,7 @@ import { replayOf, runSeeds, whyNotCounted } from './run.ts';
 import { simulate } from './simulation.ts';
 import { openWorkshop } from './workshop.ts';
 
-const seeds = 60;
+const seeds = 200;
 
 describe('the production protocol with its real codec, store and signatures', () => {
   it('keeps every invariant in each seed, and enough happens for that to count', async () => {
