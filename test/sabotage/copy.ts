@@ -3,7 +3,7 @@
  * switch for faults: what is broken is broken only there. Packages are those of this checkout.
  */
 import { execFile } from 'node:child_process';
-import { readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { cp, mkdtemp, rm, symlink } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
@@ -11,7 +11,8 @@ import { promisify } from 'node:util';
 
 const run = promisify(execFile);
 const root = join(import.meta.dirname, '..', '..');
-const patchFolder = join(import.meta.dirname, 'patches');
+/** Proven ones, and those whose proof is still to be made: their seed is 0. */
+export type Shelf = 'patches' | 'candidates';
 const parts = ['broker', 'backend', 'daemon', 'simulator', 'test', 'docs', 'bin', 'packaging'];
 const files = ['kernreaktor.ts', 'package.json', 'tsconfig.json', 'README.md'];
 
@@ -25,7 +26,7 @@ export type Sabotage = {
   what: string;
   group: Group;
   tier: 'core' | 'full';
-  /** At which the simulation finds it. */
+  /** At which the simulation finds it; 0 for a candidate. */
   seed: number;
   /** Product files that it changes. */
   changes: string[];
@@ -54,11 +55,12 @@ function read(path: string): Sabotage {
   };
 }
 
-export const allSabotages = (): Sabotage[] =>
-  readdirSync(patchFolder)
-    .filter((name) => name.endsWith('.patch'))
-    .sort()
-    .map((name) => read(join(patchFolder, name)));
+export function allSabotages(shelf: Shelf): Sabotage[] {
+  const folder = join(import.meta.dirname, shelf);
+  if (!existsSync(folder)) return [];
+  const names = readdirSync(folder).filter((name) => name.endsWith('.patch'));
+  return names.sort().map((name) => read(join(folder, name)));
+}
 
 /** @throws Error when the patch does not apply: the code it breaks has changed. */
 export async function inCopy<T>(sabotage: Sabotage, use: (folder: string) => Promise<T>) {

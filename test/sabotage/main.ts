@@ -3,7 +3,8 @@
  * only when the type check and the ordinary unit tests of what it touches do not notice.
  *
  *   node test/sabotage/main.ts                    replays each patch at its recorded seed
- *   node test/sabotage/main.ts --prove [name...]  judges whether it counts, and searches its seed
+ *   node test/sabotage/main.ts --prove [name...]  judges which candidates count, and searches their
+ *                                                 seeds; what counts moves to patches/ with its seed
  */
 import { execFile } from 'node:child_process';
 import { parseArgs, promisify } from 'node:util';
@@ -54,7 +55,7 @@ async function replay(sabotage: Sabotage): Promise<Verdict> {
   return { name, seed, isCounted: found.isFound, why: found.isFound ? 'found' : 'NOT found' };
 }
 
-const chosen = allSabotages().filter(
+const chosen = allSabotages(values.prove ? 'candidates' : 'patches').filter(
   ({ name }) => positionals.length === 0 || positionals.some((part) => name.includes(part)),
 );
 const verdicts: Verdict[] = [];
