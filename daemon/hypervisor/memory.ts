@@ -17,6 +17,7 @@ import type {
   Work,
   WorkContext,
 } from './port.ts';
+import { pause } from './runs.ts';
 
 export type Progress =
   /** The effect needs this much longer, by the clock the driver waits on. */
@@ -56,22 +57,6 @@ export const memoryDriver: Driver = {
   simulated: true,
   capabilities,
 };
-
-/** Waits on the passed clock; ends early, quietly, when the signal fires. */
-const pause = (clock: Clock, delayMs: number, signal: AbortSignal): Promise<void> =>
-  new Promise((resolve) => {
-    if (signal.aborted) {
-      resolve();
-      return;
-    }
-    const wakeUp = (): void => {
-      cancel();
-      signal.removeEventListener('abort', wakeUp);
-      resolve();
-    };
-    const cancel = clock.after(delayMs, wakeUp);
-    signal.addEventListener('abort', wakeUp, { once: true });
-  });
 
 const gaveUp: Performed = { exitCode: null, detail: 'given up before it ended', output: '' };
 

@@ -16,7 +16,9 @@ import {
 } from '../../broker/contract/limits.ts';
 import { guestMetrics } from '../../broker/contract/metrics.ts';
 import { GuestKind, GuestSample, GuestState } from '../../broker/contract/telemetry.ts';
+import { seen, unseen } from './observation.ts';
 import type { Observation, Work } from './port.ts';
+import type { Run } from './runs.ts';
 
 const metric = (min: number, max: number) => z.number().min(min).max(max).nullable().optional();
 
@@ -85,12 +87,6 @@ export const factsOfGuest = (guest: GuestSample): GuestFacts =>
     cpuCount: guest.cpuCount === null ? null : Math.round(guest.cpuCount),
     memoryMaxBytes: guest.memoryTotalBytes,
   });
-
-/** What this process knows of the program that it ran for the command. */
-export type Run = { startedAtMs: number; hasEnded: boolean };
-
-const seen = (detail: string): Observation => ({ postcondition: true, detail });
-const unseen = (detail: string): Observation => ({ postcondition: null, detail });
 
 /** Uptimes are often told in whole seconds. */
 const uptimeStepMs = 1_000;

@@ -20,7 +20,7 @@ import {
   readGuests,
   readProbe,
 } from './script-answers.ts';
-import type { Run } from './script-answers.ts';
+import { keep, type Run } from './runs.ts';
 
 export const scriptActions = [
   'node.shutdown',
@@ -53,8 +53,6 @@ export type ScriptOptions = OwnFactsOptions & {
 const answerBytesMax = 2 ** 20;
 /** The executor aborts by signal when a command times out; this only bounds a forgotten one. */
 const actionTimeoutMs = 24 * 3_600_000;
-/** Commands whose start is remembered, to tell a restart that happened from one that did not. */
-const runsMax = 64;
 
 const upperSnake = (name: string): string =>
   name.replace(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase();
@@ -147,14 +145,6 @@ async function listGuests(memory: Memory): Promise<GuestSample[] | null> {
   return query(memory, { path: config.guests, env, stdin: '', read: readGuests });
 }
 
-function remember({ runs, clock }: Memory, commandId: string): Run {
-  const run: Run = { startedAtMs: clock.monotonicMs(), hasEnded: false };
-  runs.set(commandId, run);
-  const [oldest] = runs.keys();
-  if (runs.size > runsMax && oldest !== undefined) runs.delete(oldest);
-  return run;
-}
-
 async function perform(memory: Memory, work: Work, signal: AbortSignal): Promise<Performed> {
   const kind = scriptActions.find((action) => action === work.action.kind);
   const path = kind && memory.config.actions[kind];
@@ -162,7 +152,10 @@ async function perform(memory: Memory, work: Work, signal: AbortSignal): Promise
     const detail = `no program is configured for ${work.action.kind}`;
     return { exitCode: null, detail, output: '' };
   }
-  const run = remember(memory, work.commandId);
+  const run = keep(memory.runs, work.commandId, {
+    startedAtMs: memory.clock.monotonicMs(),
+    hasEnded: false,
+  });
   try {
     const result = await memory.scripts.run({
       path,

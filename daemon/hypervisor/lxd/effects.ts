@@ -6,6 +6,7 @@
  */
 import type { Clock } from '../../../broker/contract/ports.ts';
 import type { Performed, Work, WorkContext } from '../port.ts';
+import { keep } from '../runs.ts';
 import { type Instance, type Operation, Profile } from './answers.ts';
 import { type LxdApi, LxdError } from './api.ts';
 import { type Host, instanceNameOf } from './guests.ts';
@@ -21,15 +22,8 @@ export type Context = {
   find(named: Named): Promise<Instance | null>;
 };
 
-const runsMax = 64;
-
-function remember({ runs }: Context, commandId: string, startedAtWallMs: number): Run {
-  const run: Run = { startedAtWallMs, hasEnded: false, neverBegan: false };
-  runs.set(commandId, run);
-  const [oldest] = runs.keys();
-  if (runs.size > runsMax && oldest !== undefined) runs.delete(oldest);
-  return run;
-}
+const remember = ({ runs }: Context, commandId: string, startedAtWallMs: number): Run =>
+  keep(runs, commandId, { startedAtWallMs, hasEnded: false, neverBegan: false });
 
 const answer = (exitCode: number | null, detail: string): Performed => ({
   exitCode,

@@ -3,6 +3,7 @@
  * is only said of a command whose operation is over: until then "not yet" and "never" look the
  * same. Pure.
  */
+import { judged, seen, unseen } from '../observation.ts';
 import type { Observation, Work } from '../port.ts';
 import type { Instance } from './answers.ts';
 import { stateOf } from './guests.ts';
@@ -15,10 +16,6 @@ export type Run = {
   /** LXD was never asked, or said no at once. */
   neverBegan: boolean;
 };
-
-const seen = (detail: string): Observation => ({ postcondition: true, detail });
-const unseen = (detail: string): Observation => ({ postcondition: null, detail });
-const judged = (holds: boolean, detail: string): Observation => ({ postcondition: holds, detail });
 
 /** LXD cuts some of its times to whole seconds. */
 const stepMs = 1_000;

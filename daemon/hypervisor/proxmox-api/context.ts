@@ -3,7 +3,8 @@
  * word on what the API cannot show, and what it remembers of the effects it ran.
  */
 import type { Clock, Log } from '../../../broker/contract/ports.ts';
-import { nodeIdOf, type Run } from '../proxmox/context.ts';
+import { nodeIdOf } from '../proxmox/context.ts';
+import type { Run } from '../runs.ts';
 import type { PveApi } from './client.ts';
 import type { Cluster, Look } from './cluster.ts';
 

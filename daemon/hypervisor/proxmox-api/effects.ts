@@ -5,13 +5,14 @@
  */
 import type { Performed, Work, WorkContext } from '../port.ts';
 import { TaskList, TaskStatus } from '../proxmox/answers.ts';
-import { nodeIdOf, pause, remember, type Run } from '../proxmox/context.ts';
+import { nodeIdOf, remember } from '../proxmox/context.ts';
 import { isOwnedByBalancer, serviceOf } from '../proxmox/ha.ts';
 import { MigrateCheck, obstacleTo } from '../proxmox/migrate-check.ts';
 import { type Call, planGuest } from '../proxmox/plan.ts';
 import { ConfigAnswer } from '../proxmox/pmxcfs.ts';
 import { notStarted } from '../proxmox/power-off.ts';
 import { endOf, parseUpid, realTypesOf, type Upid } from '../proxmox/tasks.ts';
+import { pause, type Run } from '../runs.ts';
 import { type Params, PveApiError, type Question } from './client.ts';
 import { type Context, guestRowOf, rowOf } from './context.ts';
 

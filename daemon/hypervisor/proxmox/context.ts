@@ -5,12 +5,10 @@
 import type { Clock, Log } from '../../../broker/contract/ports.ts';
 import type { Files } from '../../sample/files.ts';
 import type { Sampler } from '../../sample/sampler.ts';
+import { keep, type Run } from '../runs.ts';
 import type { HostFiles } from './host-files.ts';
 import type { SlowAnswers } from './slow-answers.ts';
 import type { Toolbox } from './toolbox.ts';
-
-/** What this process knows of the effect of a command. */
-export type Run = { startedAtMs: number; hasEnded: boolean };
 
 export type Context = {
   node: string;
@@ -28,19 +26,11 @@ export type Context = {
   migrationBytesPerSecond: number | null;
 };
 
-const runsMax = 64;
-
-export function remember(
+export const remember = (
   { runs }: Pick<Context, 'runs'>,
   commandId: string,
   startedAtMs: number,
-): Run {
-  const run: Run = { startedAtMs, hasEnded: false };
-  runs.set(commandId, run);
-  const [oldest] = runs.keys();
-  if (runs.size > runsMax && oldest !== undefined) runs.delete(oldest);
-  return run;
-}
+): Run => keep(runs, commandId, { startedAtMs, hasEnded: false });
 
 export const nodeIdOf = (pveName: string): string => pveName.toLowerCase();
 
@@ -53,18 +43,3 @@ export async function pveNameOf({ host }: Context, nodeId: string): Promise<stri
   const nodes = (await host.members())?.nodes ?? [];
   return nodes.find(({ name }) => nodeIdOf(name) === nodeId)?.name ?? nodeId;
 }
-
-export const pause = (clock: Clock, delayMs: number, signal: AbortSignal): Promise<void> =>
-  new Promise((resolve) => {
-    if (signal.aborted) {
-      resolve();
-      return;
-    }
-    const wakeUp = (): void => {
-      cancel();
-      signal.removeEventListener('abort', wakeUp);
-      resolve();
-    };
-    const cancel = clock.after(delayMs, wakeUp);
-    signal.addEventListener('abort', wakeUp, { once: true });
-  });

@@ -10,7 +10,8 @@
 import { outputBytesMax, SandboxError, type ToolResult } from '../../command/sandbox.ts';
 import type { Performed, Work, WorkContext } from '../port.ts';
 import { TaskStatus } from './answers.ts';
-import { type Context, pause, pveNameOf, pveNodeOf, remember, type Run } from './context.ts';
+import { pause, type Run } from '../runs.ts';
+import { type Context, pveNameOf, pveNodeOf, remember } from './context.ts';
 import { isOwnedByBalancer, serviceOf } from './ha.ts';
 import { awaitGoing } from './maintenance.ts';
 import { MigrateCheck, obstacleTo } from './migrate-check.ts';

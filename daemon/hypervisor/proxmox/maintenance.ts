@@ -7,7 +7,8 @@
  */
 import { SandboxError } from '../../command/sandbox.ts';
 import type { WorkContext } from '../port.ts';
-import { type Context, pause, pveNodeOf } from './context.ts';
+import { pause } from '../runs.ts';
+import { type Context, pveNodeOf } from './context.ts';
 import { type HaAnswers, isAtRest, isInMaintenance, servicesLeft } from './ha.ts';
 
 export type Maintenance = {

@@ -4,20 +4,16 @@
  * something may be under way, "not yet" and "never" look the same.
  */
 import type { CommandArgs } from '../../../broker/contract/command.ts';
+import { judged, seen, unseen } from '../observation.ts';
+import type { Run } from '../runs.ts';
 import type { Observation, Work } from '../port.ts';
 import { CurrentStatus, Pending } from './answers.ts';
 import type { Clock } from '../../../broker/contract/ports.ts';
-import { nodeIdOf, type Run } from './context.ts';
+import { nodeIdOf } from './context.ts';
 import { cpuCountMax, mebibyte } from './guest-config.ts';
 import type { GuestType } from './pmxcfs.ts';
 import type { Toolbox } from './toolbox.ts';
 import { propertiesOf } from './scalars.ts';
-
-const seen = (detail: string): Observation => ({ postcondition: true, detail });
-const unseen = (detail: string): Observation => ({ postcondition: null, detail });
-const denied = (detail: string): Observation => ({ postcondition: false, detail });
-const judged = (holds: boolean, detail: string): Observation =>
-  holds ? seen(detail) : denied(detail);
 
 /** What is needed to look, by whatever way the hypervisor is asked. */
 export type Looking = {
@@ -75,10 +71,12 @@ function judgeScale(rows: Pending, type: GuestType, args: CommandArgs<'guest.sca
   const waiting = rows.find(
     ({ key, pending, delete: isDeleted }) => keys.includes(key) && (pending !== null || isDeleted),
   );
-  if (waiting) return denied(`${waiting.key} waits for the next start of the guest`);
+  if (waiting) return judged(false, `${waiting.key} waits for the next start of the guest`);
   const size = sizeOf(rows, type);
   const differing = wanted.find(([name, value]) => (size[name] ?? value) !== value);
-  if (differing) return denied(`${differing[0]} is ${size[differing[0]]}, not ${differing[1]}`);
+  if (differing) {
+    return judged(false, `${differing[0]} is ${size[differing[0]]}, not ${differing[1]}`);
+  }
   const hidden = wanted.find(([name]) => (size[name] ?? null) === null);
   return hidden ? unseen(`${hidden[0]} cannot be seen`) : seen('the guest has the wanted size');
 }
