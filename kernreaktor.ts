@@ -158,6 +158,14 @@ async function start({ withDemo }: { withDemo: boolean }): Promise<void> {
   });
 }
 
+/** For a container, whose host has a daemon in a container of its own. */
+async function runBackend(): Promise<void> {
+  const settings = readSettings();
+  const backend = await startBackend(settings, partsOf(levelOf(settings)));
+  welcome(backend, settings);
+  await untilStopped(() => backend.stop());
+}
+
 async function runBroker(): Promise<void> {
   const config = readBrokerConfig();
   const broker = await startBrokerProcess(config, partsOf('info'));
@@ -190,6 +198,10 @@ function programOf(): Command {
     .command('start')
     .description('broker, backend and a daemon for this host, in one process')
     .action(() => start({ withDemo: false }));
+  program
+    .command('backend')
+    .description('broker and backend, without a daemon for this host')
+    .action(runBackend);
   program
     .command('demo')
     .description('start, with a simulated homelab at 60x')

@@ -36,7 +36,7 @@ export async function tlsFiles(
   const caFile = settings.KR_TLS_CA;
   return ensureTls({
     folder,
-    names: localNames(),
+    names: localNames(settings.KR_TLS_NAMES),
     nowMs,
     ...(certFile !== undefined &&
       keyFile !== undefined && { given: { certFile, keyFile, ...(caFile && { caFile }) } }),

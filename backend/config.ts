@@ -25,6 +25,9 @@ const list = z
       .map((part) => part.trim())
       .filter((part) => part !== ''),
   );
+const tlsNames = list.pipe(
+  z.array(z.union([z.hostname(), z.ipv4(), z.ipv6()], 'use host names or addresses, not URLs')),
+);
 const cidr = z.union([z.cidrv4(), z.cidrv6(), z.ipv4(), z.ipv6()], {
   message: 'use addresses or CIDR blocks, separated by commas',
 });
@@ -48,6 +51,7 @@ export const Settings = z.object({
   KR_TLS_CERT: z.string().optional(),
   KR_TLS_KEY: z.string().optional(),
   KR_TLS_CA: z.string().optional(),
+  KR_TLS_NAMES: tlsNames,
   KR_DATA_DIR: z.string().min(1).default('./data'),
   KR_CONFIG: z.string().min(1).optional(),
   KR_SQL_URL: url(['mariadb', 'mysql']).optional(),

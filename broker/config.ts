@@ -31,6 +31,7 @@ const BrokerSettings = z
     KR_TLS_CERT: text.optional(),
     KR_TLS_KEY: text.optional(),
     KR_TLS_CA: text.optional(),
+    KR_TLS_NAMES: text.default(''),
   })
   .refine((given) => (given.KR_TLS_CERT === undefined) === (given.KR_TLS_KEY === undefined), {
     path: ['KR_TLS_CERT'],
@@ -43,6 +44,8 @@ export type BrokerProcessConfig = {
   tlsFolder: string;
   tcp: { host: string; port: number };
   tls: { host: string; port: number } | undefined;
+  /** Names of this machine that it cannot know by itself. */
+  tlsNames: readonly string[];
   tlsFiles: { certFile: string; keyFile: string; caFile?: string } | undefined;
   wsPort: number | undefined;
 };
@@ -81,6 +84,7 @@ export function readBrokerConfig(environment: Environment = process.env): Broker
     tlsFolder: join(data, 'tls'),
     tcp: { host: settings.KR_MQTT_HOST, port: settings.KR_MQTT_PORT },
     tls: tlsHost === undefined ? undefined : { host: tlsHost, port: settings.KR_TLS_MQTT_PORT },
+    tlsNames: settings.KR_TLS_NAMES.split(',').flatMap((name) => name.trim() || []),
     tlsFiles: filesOf(settings),
     wsPort: settings.KR_MQTT_WS_PORT,
   };

@@ -26,7 +26,7 @@ export async function startBrokerProcess(
   const certificates = (): Promise<TlsFiles> =>
     ensureTls({
       folder: config.tlsFolder,
-      names: localNames(),
+      names: localNames(config.tlsNames),
       nowMs: clock.wallMs(),
       ...(config.tlsFiles && { given: config.tlsFiles }),
     });

@@ -51,12 +51,13 @@ export class TlsError extends Error {
 }
 
 /** What this machine is called and reached by, loopback included. */
-export function localNames(): string[] {
+export function localNames(more: readonly string[] = []): string[] {
   const addresses = Object.values(networkInterfaces())
     .flatMap((entries) => entries ?? [])
     .map(({ address }) => address)
     .filter((address) => !address.startsWith('fe80:'));
-  return [...new Set([hostname().toLowerCase(), 'localhost', ...addresses])];
+  const given = more.map((name) => name.toLowerCase());
+  return [...new Set([hostname().toLowerCase(), 'localhost', ...addresses, ...given])];
 }
 
 const pemBlock = /-----BEGIN CERTIFICATE-----[\s\S]+?-----END CERTIFICATE-----/g;

@@ -1,9 +1,12 @@
 /** The client commands: each asks the server by its public API, and decides nothing. */
+import { hostname } from 'node:os';
 import type { Command } from 'commander';
+import { nodeIdOfHost } from '../../broker/contract/ids.ts';
 import type { Clock } from '../../broker/contract/ports.ts';
 import { wakerKinds } from '../act/wake-ways.ts';
 import { createClientApi } from './api.ts';
 import { readServerAddress } from './config.ts';
+import { enrol } from './enrol.ts';
 import { personAt } from './person.ts';
 import { proveWake, ProveWakeRefused } from './prove-wake.ts';
 
@@ -22,7 +25,25 @@ function cyclesOf(text: string): number {
   throw new ProveWakeRefused(`--cycles ${text}: write a number; a proof needs 3`);
 }
 
+function addEnrol(program: Command, partsOf: () => Parts): void {
+  program
+    .command('enrol')
+    .description('a one-use token (15 minutes) for the daemon of a host')
+    .argument('<cluster>')
+    .argument('[node]', 'its id', nodeIdOfHost(hostname()))
+    .option('--out <file>', 'write it there, readable by its owner alone')
+    .action(async (cluster: string, node: string, { out }: { out?: string }) => {
+      const api = createClientApi(readServerAddress());
+      try {
+        partsOf().output.write(`${await enrol({ cluster, node, out }, { api })}\n`);
+      } finally {
+        await api.close();
+      }
+    });
+}
+
 export function addClientCommands(program: Command, partsOf: () => Parts): void {
+  addEnrol(program, partsOf);
   program
     .command('prove-wake')
     .description('show, while you stand by, that a node comes back when it is woken')

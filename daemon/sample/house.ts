@@ -26,7 +26,7 @@ type Guests = readonly Pick<GuestFacts, 'id' | 'macs'>[] | null;
 const guestOfCgroup = (cgroup: string): string | null =>
   /(?:^|[:/])lxc(?:\.payload\.|\/)([A-Za-z0-9][A-Za-z0-9_.-]*?)(?:\/|$)/m.exec(cgroup)?.[1] ?? null;
 
-const serverRoles: ReadonlySet<string> = new Set(['start', 'demo']);
+const serverRoles: ReadonlySet<string> = new Set(['start', 'backend', 'demo']);
 
 /** `node ... kernreaktor.ts start`; the packaged server runs kernreaktor.js. */
 export function isBackend(cmdline: string): boolean {

@@ -35,6 +35,16 @@ describe('settings', () => {
     }
   });
 
+  it('take further names for the certificate, and refuse what is none', () => {
+    const { KR_TLS_NAMES } = readSettings({ KR_TLS_NAMES: 'kr.example, 192.0.2.7' });
+    expect(KR_TLS_NAMES).toEqual(['kr.example', '192.0.2.7']);
+    const [problem] = problemsOf({ KR_TLS_NAMES: 'https://kr.example' });
+    expect(problem).toMatchObject({
+      field: 'KR_TLS_NAMES',
+      hint: expect.stringMatching(/host names/),
+    });
+  });
+
   it('treat an empty variable as unset', () => {
     expect(readSettings({ KR_SQL_URL: '' }).KR_SQL_URL).toBeUndefined();
   });

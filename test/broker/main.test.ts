@@ -55,8 +55,14 @@ describe('readBrokerConfig', () => {
       tcp: { host: '127.0.0.1', port: 1883 },
       tls: undefined,
       tlsFiles: undefined,
+      tlsNames: [],
       wsPort: undefined,
     });
+  });
+
+  it('takes further names for its certificate', () => {
+    const { tlsNames } = readBrokerConfig({ KR_TLS_NAMES: 'kr.example, 192.0.2.7,' });
+    expect(tlsNames).toEqual(['kr.example', '192.0.2.7']);
   });
 
   it.each([

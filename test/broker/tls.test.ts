@@ -92,6 +92,9 @@ describe('ensureTls', () => {
 
   it('knows loopback among the names of this machine', () => {
     expect(localNames()).toEqual(expect.arrayContaining(['localhost', '127.0.0.1']));
+    const named = localNames(['KR.example', '192.0.2.7', 'localhost']);
+    expect(named).toEqual(expect.arrayContaining(['localhost', 'kr.example', '192.0.2.7']));
+    expect(new Set(named).size).toBe(named.length);
   });
 });
 

@@ -137,7 +137,7 @@ async function ready(run: Run, file: string): Promise<void> {
     async () => {
       if (run.isOver()) {
         await run.exited;
-        throw new Error(`kernreaktor start ended: ${run.stderr().slice(-4_000)}`);
+        throw new Error(`kernreaktor ended: ${run.stderr().slice(-4_000)}`);
       }
       if (!existsSync(file)) return false;
       // One that was killed leaves its file behind.
@@ -147,10 +147,13 @@ async function ready(run: Run, file: string): Promise<void> {
   );
 }
 
-/** `hasFixedPorts`: the same ports after a restart, so that daemons find their server again. */
+/**
+ * `hasFixedPorts`: the same ports after a restart, so that daemons find their server again. `role`
+ * is the command that is started.
+ */
 export async function startStack(
   given: Settings = {},
-  { hasFixedPorts = false } = {},
+  { hasFixedPorts = false, role = 'start' } = {},
 ): Promise<Stack> {
   const folder = await mkdtemp(join(tmpdir(), 'kr-stack-'));
   const port = async (): Promise<string> => String(hasFixedPorts ? await freePort() : 0);
@@ -163,7 +166,7 @@ export async function startStack(
   };
   const runtimeFile = join(settings.KR_DATA_DIR, 'runtime.json');
   const api = createApi(join(settings.KR_DATA_DIR, 'http.sock'));
-  let run = runProgram(['start'], settings);
+  let run = runProgram([role], settings);
   const stack: Stack = {
     folder,
     settings,
@@ -177,7 +180,7 @@ export async function startStack(
       await run.exited;
     },
     async start() {
-      run = runProgram(['start'], settings);
+      run = runProgram([role], settings);
       await ready(run, runtimeFile);
     },
     async remove() {

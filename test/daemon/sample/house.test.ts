@@ -100,6 +100,7 @@ describe('the own house, as a host sees it', () => {
     const words = (...all: string[]): string => `${all.join('\0')}\0`;
     expect(isBackend(words('node', '/srv/kernreaktor.js', 'start'))).toBe(true);
     expect(isBackend(words('node', 'kernreaktor.ts', 'demo'))).toBe(true);
+    expect(isBackend(words('node', '/app/kernreaktor.ts', 'backend'))).toBe(true);
     expect(isBackend(words('node', 'kernreaktor.ts', 'daemon'))).toBe(false);
     expect(isBackend(words('vi', '/srv/kernreaktor.ts'))).toBe(false);
     expect(isBackend('')).toBe(false);
