@@ -4,8 +4,21 @@
  */
 import type { Clock } from '../../broker/contract/ports.ts';
 
-/** What this process knows of the effect of a command. */
-export type Run = { startedAtMs: number; hasEnded: boolean };
+/** What this process knows of the effect of a command; both times are monotonic. */
+export type Run = {
+  startedAtMs: number;
+  /** `isOk`: what the tool or its task said at its end; null while it may be at work. */
+  ended: { atMs: number; isOk: boolean } | null;
+};
+
+/** `qm reboot` ends when the guest is down; Proxmox gives its start 30 s and more for much memory. */
+const upAgainMaxMs = 120_000;
+
+/** Whether a guest that does not run now will not come up again by this restart. */
+export function isDownForGood({ ended }: Run, nowMs: number): boolean {
+  if (ended === null) return false;
+  return !ended.isOk || nowMs >= ended.atMs + upAgainMaxMs;
+}
 
 /** So many are remembered, to tell a restart that happened from one that did not. */
 const runsMax = 64;

@@ -18,7 +18,7 @@ import { guestMetrics } from '../../broker/contract/metrics.ts';
 import { GuestKind, GuestSample, GuestState } from '../../broker/contract/telemetry.ts';
 import { seen, unseen } from './observation.ts';
 import type { Observation, Work } from './port.ts';
-import type { Run } from './runs.ts';
+import { isDownForGood, type Run } from './runs.ts';
 
 const metric = (min: number, max: number) => z.number().min(min).max(max).nullable().optional();
 
@@ -92,7 +92,10 @@ export const factsOfGuest = (guest: GuestSample): GuestFacts =>
 const uptimeStepMs = 1_000;
 
 function judgeRestart(guest: GuestSample, run: Run | undefined, nowMs: number): Observation {
-  if (guest.state !== 'running') return unseen(`${guest.id} is ${guest.state}`);
+  if (guest.state !== 'running') {
+    const isOver = guest.state === 'stopped' && run !== undefined && isDownForGood(run, nowMs);
+    return { postcondition: isOver ? false : null, detail: `${guest.id} is ${guest.state}` };
+  }
   if (guest.uptimeMs === null) return unseen('running, but no uptimeMs tells since when');
   if (!run) return unseen('running, but when its restart began is not known here');
   const isYounger = guest.uptimeMs <= nowMs - run.startedAtMs + uptimeStepMs;
@@ -156,6 +159,6 @@ export function observeGuests(
   nowMs: number,
 ): Observation {
   const observation = judge(work, guests, run, nowMs);
-  if (observation.postcondition !== false || run?.hasEnded) return observation;
+  if (observation.postcondition !== false || run?.ended) return observation;
   return unseen(`${observation.detail}, but its program may still be at work`);
 }

@@ -154,8 +154,9 @@ async function perform(memory: Memory, work: Work, signal: AbortSignal): Promise
   }
   const run = keep(memory.runs, work.commandId, {
     startedAtMs: memory.clock.monotonicMs(),
-    hasEnded: false,
+    ended: null,
   });
+  let isOk = false;
   try {
     const result = await memory.scripts.run({
       path,
@@ -166,6 +167,7 @@ async function perform(memory: Memory, work: Work, signal: AbortSignal): Promise
       signal,
       limits: actionLimits,
     });
+    isOk = result.exitCode === 0;
     const ending = result.killedBy ? 'was ended by us' : `ended with ${result.exitCode}`;
     const output = result.stderr === '' ? result.stdout : `${result.stdout}\n${result.stderr}`;
     return {
@@ -177,7 +179,7 @@ async function perform(memory: Memory, work: Work, signal: AbortSignal): Promise
     if (!(error instanceof SandboxError)) throw error;
     return { exitCode: null, detail: error.message, output: '' };
   } finally {
-    run.hasEnded = true;
+    run.ended = { atMs: memory.clock.monotonicMs(), isOk };
   }
 }
 

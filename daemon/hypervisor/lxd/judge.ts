@@ -22,7 +22,7 @@ const stepMs = 1_000;
 
 function judgeRestart({ status, last_used_at: at }: Instance, run: Run | undefined): Observation {
   const state = stateOf(status);
-  if (state !== 'running') return unseen(`it is ${state}`);
+  if (state !== 'running') return judged(false, `it is ${state}`);
   if (run === undefined || !at) return unseen('it runs, but whether since before is not known');
   return judged(Date.parse(at) >= run.startedAtWallMs - stepMs, `it runs since ${at}`);
 }

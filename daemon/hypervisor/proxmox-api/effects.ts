@@ -5,7 +5,7 @@
  */
 import type { Performed, Work, WorkContext } from '../port.ts';
 import { TaskList, TaskStatus } from '../proxmox/answers.ts';
-import { nodeIdOf, remember } from '../proxmox/context.ts';
+import { conclude, nodeIdOf, remember } from '../proxmox/context.ts';
 import { isOwnedByBalancer, serviceOf } from '../proxmox/ha.ts';
 import { MigrateCheck, obstacleTo } from '../proxmox/migrate-check.ts';
 import { type Call, planGuest } from '../proxmox/plan.ts';
@@ -119,7 +119,7 @@ async function follow(
     const status = await api.get(TaskStatus, path).catch(() => null);
     const end = status ? endOf(status) : undefined;
     if (end !== undefined) {
-      run.hasEnded = true;
+      conclude(context, run, end.isOk);
       const detail = `${real.type}: ${end.detail}`;
       return { exitCode: end.isOk ? 0 : 1, detail, output: '' };
     }
@@ -143,7 +143,7 @@ async function start(
     name = await context.api.send({ ...ready.question, signal });
   } catch (error) {
     if (isRefusal(error)) {
-      run.hasEnded = true;
+      conclude(context, run, false);
       return { exitCode: 1, detail: error.message, output: '' };
     }
     const why = error instanceof Error ? error.message : String(error);
@@ -151,7 +151,7 @@ async function start(
   }
   const upid = name === null ? null : parseUpid(name);
   if (upid === null) {
-    run.hasEnded = true;
+    conclude(context, run, true);
     return { exitCode: 0, detail: `${ready.question.method} done`, output: name ?? '' };
   }
   await workContext.onHandle(upid.upid);
@@ -168,7 +168,7 @@ export async function perform(
     return { ok: false, why: error instanceof Error ? error.message : String(error) };
   });
   if (!ready.ok || workContext.signal.aborted) {
-    run.hasEnded = true;
+    conclude(context, run, false);
     return notStarted(ready.ok ? 'it was given up before' : ready.why);
   }
   try {

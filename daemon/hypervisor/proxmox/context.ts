@@ -30,7 +30,12 @@ export const remember = (
   { runs }: Pick<Context, 'runs'>,
   commandId: string,
   startedAtMs: number,
-): Run => keep(runs, commandId, { startedAtMs, hasEnded: false });
+): Run => keep(runs, commandId, { startedAtMs, ended: null });
+
+/** Nothing of it is at work any more. */
+export const conclude = ({ clock }: Pick<Context, 'clock'>, run: Run, isOk: boolean): void => {
+  run.ended = { atMs: clock.monotonicMs(), isOk };
+};
 
 export const nodeIdOf = (pveName: string): string => pveName.toLowerCase();
 

@@ -11,7 +11,7 @@ import { outputBytesMax, SandboxError, type ToolResult } from '../../command/san
 import type { Performed, Work, WorkContext } from '../port.ts';
 import { TaskStatus } from './answers.ts';
 import { pause, type Run } from '../runs.ts';
-import { type Context, pveNameOf, pveNodeOf, remember } from './context.ts';
+import { conclude, type Context, pveNameOf, pveNodeOf, remember } from './context.ts';
 import { isOwnedByBalancer, serviceOf } from './ha.ts';
 import { awaitGoing } from './maintenance.ts';
 import { MigrateCheck, obstacleTo } from './migrate-check.ts';
@@ -155,7 +155,7 @@ async function follow(
   }
   const end = await followTask(context, real, signal);
   if (end === undefined) return { ...gaveUp, output };
-  run.hasEnded = true;
+  conclude(context, run, end.isOk);
   return performed(end, real, output);
 }
 
@@ -163,11 +163,15 @@ const outputOf = ({ stdout, stderr }: ToolResult): string =>
   (stderr === '' ? stdout : `${stdout}\n${stderr}`).slice(-outputBytesMax);
 
 /** A tool that died without a word says nothing of its task. */
-function resultOf(call: Call, result: ToolResult, run: Run): Performed {
+function resultOf(
+  context: Context,
+  { call, run }: { call: Call; run: Run },
+  result: ToolResult,
+): Performed {
   const output = outputOf(result);
   const { exitCode } = result;
   if (result.killedBy !== null || exitCode === null) return { ...gaveUp, output };
-  run.hasEnded = true;
+  conclude(context, run, exitCode === 0);
   const said = result.stderr.trim().split('\n').at(-1) ?? '';
   const detail = `${call.tool} ended with ${exitCode}${said === '' ? '' : `: ${said}`}`;
   return { exitCode, detail, output };
@@ -184,7 +188,7 @@ async function runCall(
   const running = context.toolbox.act(call.tool, call.argv, signal).finally(() => {
     hasEnded = true;
   });
-  if (call.taskTypes.length === 0) return resultOf(call, await running, run);
+  if (call.taskTypes.length === 0) return resultOf(context, { call, run }, await running);
   const sought = { types: call.taskTypes, id, known };
   const naming = awaitTask(context, sought, { isOver: () => hasEnded, signal }).then(
     async (upid) => {
@@ -194,11 +198,12 @@ async function runCall(
   );
   const [result, seen] = await Promise.all([running, naming]);
   const upid = seen ?? upidIn(result.stdout);
-  if (upid === null || result.killedBy !== null) return resultOf(call, result, run);
+  const ending = { call, run };
+  if (upid === null || result.killedBy !== null) return resultOf(context, ending, result);
   if (seen === null) await work.onHandle(upid.upid);
   const isQueued = realTypesOf(upid.type) !== undefined && result.exitCode === 0;
   const hasDied = result.exitCode === null;
-  if (!isQueued && !hasDied) return resultOf(call, result, run);
+  if (!isQueued && !hasDied) return resultOf(context, ending, result);
   return follow(context, { upid, run, known, output: outputOf(result) }, work);
 }
 
@@ -211,14 +216,14 @@ export async function perform(
   if (work.target.kind === 'node') return powerOff(context, work, workContext);
   const plan = await planOf(context, work);
   if (!plan.ok) {
-    run.hasEnded = true;
+    conclude(context, run, false);
     return notStarted(plan.why);
   }
   try {
     return await runCall(context, { call: plan.call, run, id: work.target.id }, workContext);
   } catch (error) {
     if (!(error instanceof SandboxError)) throw error;
-    run.hasEnded = true;
+    conclude(context, run, false);
     return notStarted(error.message);
   } finally {
     context.slow.expire();

@@ -5,7 +5,7 @@
  */
 import type { CommandArgs } from '../../../broker/contract/command.ts';
 import { judged, seen, unseen } from '../observation.ts';
-import type { Run } from '../runs.ts';
+import { isDownForGood, type Run } from '../runs.ts';
 import type { Observation, Work } from '../port.ts';
 import { CurrentStatus, Pending } from './answers.ts';
 import type { Clock } from '../../../broker/contract/ports.ts';
@@ -34,7 +34,10 @@ const uptimeStepMs = 1_000;
 
 function judgeRestart(status: CurrentStatus, run: Run | undefined, nowMs: number): Observation {
   const state = stateOf(status);
-  if (state !== 'running') return unseen(`it is ${state}`);
+  if (state !== 'running') {
+    const isOver = run !== undefined && isDownForGood(run, nowMs);
+    return isOver ? judged(false, `it is ${state}`) : unseen(`it is ${state}`);
+  }
   if (run === undefined) return unseen('it runs, but when its restart began is not known here');
   const isYounger = status.uptime * 1000 <= nowMs - run.startedAtMs + uptimeStepMs;
   return judged(isYounger, `it runs since ${status.uptime} s`);
@@ -113,7 +116,7 @@ export async function observe(looking: Looking, work: Work): Promise<Observation
   const status = await looking.get(CurrentStatus, path);
   if (status === null) return unseen(`${pveNode} said nothing of guest ${target.id}`);
   const observation = await judge(looking, work, { type, pveNode, status });
-  if (observation.postcondition !== false || looking.runs.get(commandId)?.hasEnded) {
+  if (observation.postcondition !== false || looking.runs.get(commandId)?.ended) {
     return observation;
   }
   return unseen(`${observation.detail}, but its task may still be at work`);

@@ -126,7 +126,9 @@ function stop(guest: PlannedGuest, { force, timeoutMs }: CommandArgs<'guest.stop
 export function planGuest(guest: PlannedGuest, action: Action, terms: MigrationTerms): Plan {
   if (action.kind === 'guest.start') return taskCall(guest, ['start'], 'hastart');
   if (action.kind === 'guest.stop') return stop(guest, action.args);
-  if (action.kind === 'guest.restart') return taskCall(guest, ['reboot']);
+  if (action.kind === 'guest.restart') {
+    return guest.isRunning ? taskCall(guest, ['reboot']) : refused('it does not run: start it');
+  }
   if (action.kind === 'guest.migrate') return migrate(guest, action.args, terms);
   if (action.kind === 'guest.scale') return scale(guest, action.args);
   return refused(`this driver does not perform ${action.kind}`);

@@ -136,6 +136,19 @@ export function hypervisorContract(name: string, open: () => Promise<Subject>): 
       expect(await stateOf(subject, 'nobody')).toBeUndefined();
     });
 
+    it('sees that a restart of a guest that does not run came to nothing, and does not wait', async ({
+      skip,
+    }) => {
+      const subject = await start();
+      const { driver, node, stopped } = subject;
+      const { capabilities } = (await driver.describe(node)).driver;
+      skip(!capabilities.includes('guest.restart'), 'this driver restarts nothing');
+      const deed = work(subject, 'guest.restart', stopped);
+      expect(await attempt(driver.perform(deed, context()))).not.toBe(0);
+      expect((await driver.observe(deed)).postcondition).toBe(false);
+      expect(await stateOf(subject, stopped)).toBe('stopped');
+    });
+
     it('refuses a kind outside its capabilities', async () => {
       const subject = await start();
       const { driver, node, running } = subject;

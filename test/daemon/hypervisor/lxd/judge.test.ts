@@ -147,7 +147,7 @@ describe('the post-condition', () => {
     ['guest.stop', {}, instance({ status: 'Error' }), false],
     ['guest.restart', {}, instance({ last_used_at: '2026-01-01T12:00:01Z' }), true],
     ['guest.restart', {}, instance({ last_used_at: '2026-01-01T11:00:00Z' }), false],
-    ['guest.restart', {}, instance({ status: 'Stopped' }), null],
+    ['guest.restart', {}, instance({ status: 'Stopped' }), false],
     ['guest.snapshot', { name: 's' }, snapshots('2026-01-01T12:00:01Z'), true],
     ['guest.snapshot', { name: 's' }, snapshots('2026-01-01T11:00:00Z'), false],
     ['guest.snapshot', { name: 's' }, instance(), false],

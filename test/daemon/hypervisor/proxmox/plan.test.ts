@@ -120,6 +120,12 @@ describe('what is not tried', () => {
       'not live',
     ],
     ['balloons', guest('qemu', live), scale({ balloonBytes: gibibyte }), 'pvestatd'],
+    [
+      'a restart of a guest that is down',
+      { ...guest('qemu'), isRunning: false },
+      action('guest.restart'),
+      'does not run',
+    ],
     ['a snapshot', guest('qemu'), action('guest.snapshot', { name: 'a' }), 'does not perform'],
   ];
   it.each(cases)('%s', (_, subject, wanted, why) => {
