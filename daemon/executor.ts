@@ -64,6 +64,7 @@ export async function startExecutor(
     serverKeys: () => trust.keys(),
     readPolicy: policyFile(policyPath),
     isHeld: holdFile(holdPath),
+    watchesHold: true,
     observeOnly: false,
     hypervisor,
     wakers,

@@ -75,6 +75,7 @@ function executorOf(config: DaemonConfig, deps: DaemonDeps, parts: ExecutorParts
     serverKeys: () => credential.serverKeys,
     readPolicy: policyFile(policyPath),
     isHeld: holdFile(holdPath),
+    watchesHold: true,
     observeOnly,
     hypervisor,
     wakers,

@@ -8,6 +8,7 @@ import type { Actors } from './actors.ts';
 import { claimOf, type Command, type Effect, type In, type Outcome } from './command-state.ts';
 import type { FromExecutor } from './executor-port.ts';
 import { judge, type Wanted } from './guards.ts';
+import { isHeldHere } from './hold-watch.ts';
 import type { Hold } from './hold.ts';
 import type { Journal } from './journal.ts';
 import { type FactSources, gatherFacts } from './local-facts.ts';
@@ -39,6 +40,8 @@ export class Effects {
   readonly #busy = new Map<string, string>();
   /** Power-offs of nodes on which, at the last look, guests ran that may be parked. */
   readonly #parkers = new Set<string>();
+  /** Of those at work here, to be told that nobody waits for them any more. */
+  readonly #over = new Map<string, AbortController>();
 
   constructor(bench: Bench) {
     this.#bench = bench;
@@ -75,10 +78,21 @@ export class Effects {
     void this.#follow(command, resume(deps, command, this.#hooksOf(command)));
   }
 
+  /** The server calls it over: a wake that works has been heard, or is not wanted any more. */
+  callOver(commandId: string): void {
+    this.#over.get(commandId)?.abort();
+  }
+
+  /** At the end of this process: what waits for its next step does not begin it. */
+  close(): void {
+    for (const over of this.#over.values()) over.abort();
+  }
+
   /** A command that has ended frees its target. */
   release(command: Command): void {
     if (command.phase !== 'finished' && command.phase !== 'refused') return;
     this.#parkers.delete(command.commandId);
+    this.#over.delete(command.commandId);
     for (const [target, holder] of this.#busy) {
       if (holder === command.commandId) this.#busy.delete(target);
     }
@@ -138,9 +152,19 @@ export class Effects {
     void this.#follow(command, perform(deps, grant, this.#hooksOf(command)));
   }
 
+  async #heldBy(): Promise<string | null> {
+    if (this.#bench.hold.isHeld()) return 'the server holds this cluster';
+    return (await isHeldHere(this.#bench.deps)) ? 'the HOLD file of this machine stands' : null;
+  }
+
   #hooksOf({ node, commandId, grant }: In<'started'>): WorkHooks {
-    const parking = { ...this.#bench.deps, journal: this.#bench.journal };
+    const heldBy = () => this.#heldBy();
+    const parking = { ...this.#bench.deps, journal: this.#bench.journal, heldBy };
+    const over = new AbortController();
+    this.#over.set(commandId, over);
     return {
+      heldBy,
+      over: over.signal,
       park: async () => (this.#parkers.has(commandId) ? park(parking, grant) : null),
       unpark: () => unpark(parking, grant),
       onHandle: (handle) => this.#bench.post(node, commandId, { type: 'handle', handle }),

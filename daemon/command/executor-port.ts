@@ -30,6 +30,8 @@ export type ToExecutor =
 export type FromExecutor =
   | { name: 'claim'; node: string; body: Claim }
   | { name: 'report'; node: string; body: Report }
+  /** What the executor contributes to `hello` is not what it was. */
+  | { name: 'changed'; node: string }
   /** The executor is about to switch this host off: say goodbye within 2 s, then answer. */
   | { name: 'goodbye'; node: string };
 

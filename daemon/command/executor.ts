@@ -4,8 +4,9 @@
  * it is heard. Invariant: an effect starts at most once per command id, whatever is lost, repeated
  * or crashes. After a failed journal it starts nothing until it is restarted on a sound disk.
  */
+import { isTerminal } from '../../broker/contract/command.ts';
 import { openCommandsMax } from '../../broker/contract/limits.ts';
-import type { NewId, Random } from '../../broker/contract/ports.ts';
+import type { Cancel, NewId, Random } from '../../broker/contract/ports.ts';
 import type { ServerKey } from '../../broker/contract/server.ts';
 import { Actors } from './actors.ts';
 import { type EffectDeps, Effects } from './effects.ts';
@@ -17,6 +18,7 @@ import type {
   ToExecutor,
 } from './executor-port.ts';
 import { createFailAwake, type FailAwake } from './fail-awake.ts';
+import { watchHold } from './hold-watch.ts';
 import type { FilePort } from './files.ts';
 import { createHold, type Hold } from './hold.ts';
 import { Inbox } from './inbox.ts';
@@ -33,6 +35,8 @@ export type ExecutorDeps = EffectDeps & {
   serverKeys: () => readonly ServerKey[];
   random: Random;
   newId: NewId;
+  /** Tells the server within a second when this machine's HOLD file comes or goes. */
+  watchesHold?: boolean;
 };
 
 /** An executor that outlives its agent. */
@@ -44,6 +48,7 @@ export type HostExecutor = ExecutorPort & {
 type Opened = {
   journal: Journal;
   actors: Actors;
+  effects: Effects;
   inbox: Inbox;
   table: WakeTableStore;
   failAwake: FailAwake;
@@ -58,6 +63,7 @@ class Executor implements HostExecutor {
   #listener: (message: FromExecutor) => void | Promise<void> = () => undefined;
   #opening: Promise<Opened> | null = null;
   #parts: Opened | null = null;
+  #unwatch: Cancel = () => undefined;
 
   constructor(deps: ExecutorDeps) {
     this.#deps = deps;
@@ -86,7 +92,10 @@ class Executor implements HostExecutor {
   }
 
   async deliver(message: ToExecutor): Promise<CheckedSync | undefined> {
-    const { inbox } = await this.#opened();
+    const { inbox, effects } = await this.#opened();
+    if (message.name === 'verdict' && isTerminal(message.body.state)) {
+      effects.callOver(message.body.commandId);
+    }
     return inbox.take(message);
   }
 
@@ -108,7 +117,9 @@ class Executor implements HostExecutor {
 
   async close(): Promise<void> {
     const parts = await this.#opening?.catch(() => undefined);
+    this.#unwatch();
     parts?.failAwake.close();
+    parts?.effects.close();
     await parts?.actors.close();
     await parts?.journal.close();
   }
@@ -153,7 +164,12 @@ class Executor implements HostExecutor {
     const isHeldByServer = () => hold.isHeld();
     const failAwake = createFailAwake({ ...this.#deps, store: table, isHeldByServer });
     failAwake.server(this.#online.size > 0);
-    this.#parts = { journal, actors, inbox, table, failAwake };
+    if (this.#deps.watchesHold === true) {
+      this.#unwatch = watchHold(this.#deps, () => {
+        for (const node of this.#online) void this.#listener({ name: 'changed', node });
+      });
+    }
+    this.#parts = { journal, actors, effects, inbox, table, failAwake };
     return this.#parts;
   }
 

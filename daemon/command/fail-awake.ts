@@ -1,7 +1,7 @@
 /**
  * Without a server nobody may act, but a house that sleeps would sleep for ever: when the server has
  * been gone for as long as the signed wake table says, the nodes in it are woken, one after the
- * other, once. Invariant: nothing else is ever begun here, and whatever forbids a wake by command
+ * other, once, each by the usual bursts. Invariant: nothing else is ever begun here, and whatever forbids a wake by command
  * (HOLD, local policy, observe-only, no waker) forbids this one.
  */
 import type { Cancel } from '../../broker/contract/ports.ts';
@@ -10,8 +10,10 @@ import { wakersFor } from '../waker/port.ts';
 import type { EffectDeps } from './effects.ts';
 import { judge, type Wanted } from './guards.ts';
 import { gatherFacts } from './local-facts.ts';
+import { firstBurst, laterBursts, type Series } from './wake-series.ts';
 import type { WakeTableStore } from './wake-table.ts';
-import { limited, messageOf, wait } from './work-steps.ts';
+import { isMember } from './work.ts';
+import { limited, wait } from './work-steps.ts';
 
 export type FailAwakeDeps = EffectDeps & {
   store: WakeTableStore;
@@ -39,7 +41,8 @@ const wantedOf = ({ node, macs, broadcasts }: Entry): Wanted => ({
   epoch: 0,
 });
 
-type State = { isHere: boolean; isClosed: boolean };
+/** `over` ends this outage: what waits for its next burst lets it be. */
+type State = { isHere: boolean; isClosed: boolean; over: AbortController };
 type Bench = FailAwakeDeps & { readonly state: State };
 
 /** Why it may not be woken, and the boot in which that was asked. */
@@ -72,22 +75,28 @@ async function membersOnline(bench: Bench, { node }: SyncContent): Promise<reado
   return sample?.membersOnline ?? [];
 }
 
-async function send(bench: Bench, { node, macs, broadcasts }: Entry): Promise<boolean> {
-  const outcome = await limited(bench, wakeMaxMs, async (signal) => {
-    const failures: string[] = [];
-    for (const waker of wakersFor(bench.wakers, node)) {
-      try {
-        const { detail } = await waker.wake({ node, macs, broadcasts }, signal);
-        return { exitCode: 0, detail: `${waker.name}: ${detail}`, output: '' };
-      } catch (error) {
-        failures.push(`${waker.name}: ${messageOf(error)}`);
-      }
-    }
-    return { exitCode: 1, detail: failures.join('; '), output: '' };
+async function send(bench: Bench, entry: Entry, content: SyncContent): Promise<boolean> {
+  const { node, macs, broadcasts } = entry;
+  const { over } = bench.state;
+  const own: Omit<Series, 'signal'> = {
+    wakers: wakersFor(bench.wakers, node),
+    request: { node, macs, broadcasts },
+    timeScale: 1,
+    heldBy: async () => (await look(bench, entry, content)).why,
+    isAwake: () => isMember(bench, content.node, node),
+  };
+  let rest = async (): Promise<void> => undefined;
+  const { exitCode, detail } = await limited(bench, wakeMaxMs, async (limit) => {
+    const signal = AbortSignal.any([limit, over.signal]);
+    const { performed, waker } = await firstBurst({ ...own, signal });
+    rest = async () => void (await laterBursts(bench, { ...own, signal: over.signal }, waker));
+    return performed;
   });
-  const { detail } = outcome;
   bench.log.warn({ node, detail }, 'the server is gone: a node that may sleep is woken');
-  return outcome.exitCode === 0;
+  void rest().catch((error: unknown) => {
+    bench.log.error({ node, err: error }, 'the node could not be woken again');
+  });
+  return exitCode === 0;
 }
 
 /** True when it was sent now. */
@@ -100,7 +109,7 @@ async function wakeOne(bench: Bench, entry: Entry, content: SyncContent): Promis
   }
   if (state.isHere || state.isClosed || store.hasWoken(entry.node, bootId)) return false;
   await store.note(entry.node, bootId, true);
-  if (await send(bench, entry)) return true;
+  if (await send(bench, entry, content)) return true;
   await store.note(entry.node, bootId, false);
   return false;
 }
@@ -120,7 +129,7 @@ async function wakeAll(bench: Bench): Promise<void> {
 }
 
 export function createFailAwake(deps: FailAwakeDeps): FailAwake {
-  const state: State = { isHere: false, isClosed: false };
+  const state: State = { isHere: false, isClosed: false, over: new AbortController() };
   const bench: Bench = { ...deps, state };
   const { store, clock, log } = deps;
   let cancel: Cancel | null = null;
@@ -145,10 +154,13 @@ export function createFailAwake(deps: FailAwakeDeps): FailAwake {
     server(isThere) {
       if (isThere === state.isHere) return;
       state.isHere = isThere;
+      if (isThere) state.over.abort();
+      else state.over = new AbortController();
       arm();
     },
     close() {
       state.isClosed = true;
+      state.over.abort();
       cancel?.();
     },
   };

@@ -7,7 +7,7 @@
 import type { CommandKind } from '../../broker/contract/command.ts';
 import type { NodeFacts } from '../../broker/contract/facts.ts';
 import type { Refusal } from './command-state.ts';
-import type { Guard } from './guards.ts';
+import type { Guard, Wanted } from './guards.ts';
 
 const deny = (code: string, reason: string, wayOut: string): Refusal => ({ code, reason, wayOut });
 
@@ -142,16 +142,26 @@ const work = ofPowerOff('busy', ({ busy, upsOnBattery }) => {
     : null;
 });
 
+/**
+ * A person who will switch the node on by hand names it. Whose word that is the server judges (W1);
+ * a start only ever follows the grant that it signed with this very word in it.
+ */
+const isByHand = ({ args: { switchOnByHand }, target }: Wanted): boolean =>
+  switchOnByHand === target.id;
+
 const wayBack: Guard = {
   id: 'wake-path',
-  verdict: ({ wanted: { kind }, nodeFacts }) =>
-    kind !== 'node.shutdown' || nodeFacts?.links?.some((link) => link.wakeOnMagic === true)
+  verdict({ wanted, nodeFacts }) {
+    if (wanted.kind !== 'node.shutdown' || isByHand(wanted)) return null;
+    return nodeFacts?.links?.some((link) => link.wakeOnMagic === true)
       ? null
       : deny(
           'KR_WAKE_DISARMED',
           'no network link is known to answer a magic packet (Wake-on: g)',
-          'run: ethtool -s <link> wol g; make it permanent and enable it in the BIOS',
-        ),
+          'run: ethtool -s <link> wol g; make it permanent and enable it in the BIOS; who will ' +
+            'switch it on by hand says so in args.switchOnByHand',
+        );
+  },
 };
 
 /** Only what the hypervisor lists can be judged; an unlisted guest is its own refusal. */

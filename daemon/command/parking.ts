@@ -26,7 +26,11 @@ export const parkableOf = (guests: readonly GuestSample[]): string[] =>
 const mayPark = ({ tags, lock, haState }: Parkable): boolean =>
   tags.includes(parkTag) && lock === null && haState === null;
 
-export type ParkDeps = WorkDeps & { journal: Pick<Journal, 'append' | 'state'> };
+export type ParkDeps = WorkDeps & {
+  journal: Pick<Journal, 'append' | 'state'>;
+  /** Who forbids an effect at this very moment, or null. */
+  heldBy: () => Promise<string | null>;
+};
 
 const shutdownMs = 180_000;
 const startMs = 120_000;
@@ -77,6 +81,8 @@ export async function park(deps: ParkDeps, grant: GrantContent): Promise<string 
     const bound = before.filter(({ id, state }) => state !== 'stopped' && !parkable.includes(id));
     if (bound[0]) return `guest ${bound[0].id} is ${bound[0].state}`;
     if (parkable.length === 0) return null;
+    const why = await deps.heldBy();
+    if (why !== null) return why;
     const { commandId, node } = grant;
     log.info({ commandId, guests: parkable }, 'guests are parked before the node sleeps');
     await remember(deps, { commandId, node, guests: parkable });

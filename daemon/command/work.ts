@@ -6,12 +6,17 @@
  */
 import type { Action, GrantContent, Probe } from '../../broker/contract/command.ts';
 import type { Performed, Work, WorkContext } from '../hypervisor/port.ts';
-import { type WakeRequest, type Waker, wakersFor } from '../waker/port.ts';
+import { wakersFor } from '../waker/port.ts';
 import type { Outcome } from './command-state.ts';
 import { actionOf, isPowerOff } from './guards.ts';
-import { limited, messageOf, observeMaxMs, watch, within, type WorkDeps } from './work-steps.ts';
+import { firstBurst, laterBursts } from './wake-series.ts';
+import { limited, observeMaxMs, watch, within, type WorkDeps } from './work-steps.ts';
 
 export type WorkHooks = {
+  /** Who forbids an effect at this very moment, or null. */
+  heldBy: () => Promise<string | null>;
+  /** Fires when the server calls the command over while it works. */
+  over: AbortSignal;
   /** Resolves when journaled. */
   onHandle: (handle: string) => Promise<void>;
   /** Says goodbye to the server, since this host is about to go. */
@@ -24,33 +29,34 @@ export type WorkHooks = {
 
 const goodbyeMaxMs = 2_000;
 
-async function wakeBy(
-  wakers: readonly Waker[],
-  request: WakeRequest,
-  signal: AbortSignal,
-): Promise<Performed> {
-  const failures: string[] = [];
-  for (const waker of wakers) {
-    try {
-      const { detail } = await waker.wake(request, signal);
-      return { exitCode: 0, detail: `${waker.name}: ${detail}`, output: failures.join('\n') };
-    } catch (error) {
-      failures.push(`${waker.name}: ${messageOf(error)}`);
-    }
-  }
-  const detail = failures.join('; ');
-  return { exitCode: 1, detail: detail === '' ? 'no waker of that name' : detail, output: '' };
-}
-
 /** Only the target's own hello proves that it woke, so nothing is observed here. */
-async function wake(deps: WorkDeps, grant: GrantContent, action: Action): Promise<Outcome> {
+async function wake(
+  deps: WorkDeps,
+  grant: GrantContent,
+  { action, hooks }: { action: Action; hooks: WorkHooks },
+): Promise<Outcome> {
   const args = action.kind === 'node.wake' ? action.args : {};
   const wakers = wakersFor(deps.wakers, grant.target.id, args.waker);
   const { macs = [], broadcasts = [] } = args;
-  const { commandId } = grant;
-  const request = { node: grant.target.id, macs, broadcasts, commandId };
-  const sent = await limited(deps, grant.timeoutMs, (signal) => wakeBy(wakers, request, signal));
+  const { commandId, timeScale, target } = grant;
+  const request = { node: target.id, macs, broadcasts, commandId };
+  const isAwake = () => isMember(deps, grant.node, target.id);
+  const sent = await limited(deps, grant.timeoutMs, async (limit) => {
+    const signal = AbortSignal.any([limit, hooks.over]);
+    const { heldBy } = hooks;
+    const series = { wakers, request, timeScale, signal, heldBy, isAwake };
+    const { performed, waker } = await firstBurst(series);
+    const later = await laterBursts(deps, series, waker);
+    return { ...performed, detail: `${performed.detail}${later}` };
+  });
   return { ...sent, postcondition: null };
+}
+
+/** As the running cluster sees it from here; nobody else can tell. */
+export async function isMember(deps: WorkDeps, from: string, node: string): Promise<boolean> {
+  const sampled = (async () => deps.hypervisor.sample(from))().catch(() => undefined);
+  const sample = await within(deps.clock, observeMaxMs, sampled);
+  return sample?.membersOnline?.includes(node) ?? false;
 }
 
 type Asked = Pick<Probe, 'commandId' | 'kind' | 'target' | 'args'>;
@@ -69,6 +75,13 @@ const unusable: Outcome = {
   detail: 'the arguments are not those of this kind',
   output: '',
 };
+
+/** Proof enough that nothing happened, whatever the world looks like. */
+const notBegun = (why: string): Outcome => ({
+  ...unusable,
+  postcondition: false,
+  detail: `not begun: ${why}`,
+});
 
 async function followed(
   deps: WorkDeps,
@@ -89,7 +102,9 @@ export async function perform(
 ): Promise<Outcome> {
   const work = workOf(grant, grant.node, grant.timeScale);
   if (!work) return unusable;
-  if (grant.kind === 'node.wake') return wake(deps, grant, work.action);
+  if (grant.kind === 'node.wake') return wake(deps, grant, { action: work.action, hooks });
+  const heldBy = await hooks.heldBy();
+  if (heldBy !== null) return notBegun(heldBy);
   if (grant.kind === 'node.shutdown') {
     const why = await hooks.park();
     if (why !== null) {
@@ -103,6 +118,9 @@ export async function perform(
       deps.log.warn({ error }, 'goodbye failed');
     });
     await within(deps.clock, goodbyeMaxMs, said);
+    // Parking takes minutes, and the goodbye may take as long as a hand at the switch needs.
+    const why = await hooks.heldBy();
+    if (why !== null) return awakeAgain(notBegun(why), hooks);
   }
   const begin = (signal: AbortSignal): Promise<Performed> => {
     const context: WorkContext = { signal, onHandle: hooks.onHandle };

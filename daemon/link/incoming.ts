@@ -110,10 +110,11 @@ function onServer(agent: Agent, payload: Uint8Array): void {
 export async function onOutgoing(agent: Agent, said: FromExecutor): Promise<void> {
   if (!isOnline(agent)) return;
   const { node } = said;
+  const state = agent.nodes.get(node);
+  if (said.name === 'changed') return state && sayHello(agent, state, 'changed');
   if (said.name === 'goodbye') {
     // Should its host stay after all, the next look at it says hello again and takes this back.
-    const staying = agent.nodes.get(node);
-    if (staying) staying.described = '';
+    if (state) state.described = '';
     return sayGoodbye(agent, [node], 'shutdown');
   }
   const outgoing =
@@ -122,7 +123,6 @@ export async function onOutgoing(agent: Agent, said: FromExecutor): Promise<void
       : encode('report', envelope(agent, node, said.body));
   await publish(agent, outgoing);
   // What a command changed is a fact that the next command is judged by.
-  const state = agent.nodes.get(node);
   if (said.name === 'report' && said.body.step === 'finished' && state) {
     await sayHello(agent, state, 'changed');
   }

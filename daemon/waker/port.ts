@@ -18,6 +18,8 @@ export type Waker = {
   readonly name: 'wol' | 'ipmi' | 'redfish' | 'plug' | 'script' | 'memory';
   /** Absent: every node. */
   serves?(node: string): boolean;
+  /** Nobody says whether it was heard, so it is sent more than once. */
+  readonly isUnanswered?: boolean;
   /** @throws WakeError when nothing could be sent. */
   wake(request: WakeRequest, signal: AbortSignal): Promise<WakeSent>;
 };

@@ -24,6 +24,7 @@ export function createRemoteWakers(
   const remote = (name: Waker['name'], serves: (node: string) => boolean): Waker => ({
     name,
     serves,
+    isUnanswered: name === 'wol',
     wake: (request) => send(name, request),
   });
   const wakerOf = (way: Way, serves: (node: string) => boolean): Waker => {

@@ -125,5 +125,5 @@ export function createWolWaker({ links, ports = [9, 7] }: WolOptions): Waker {
     if (sent === 0) throw new WakeError('KR_WAKE_SEND', detail, { cause: failures[0] });
     return { packets: sent, detail };
   }
-  return { name: 'wol', wake };
+  return { name: 'wol', isUnanswered: true, wake };
 }

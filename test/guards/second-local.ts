@@ -5,6 +5,7 @@
 import type { NodeFacts } from '../../broker/contract/facts.ts';
 import type { Case, Rule } from './case.ts';
 import { q6Says } from './second-quorum.ts';
+import { isByHand } from './second-power.ts';
 import { lockedGuest, v1Says, v2Node } from './second-guests.ts';
 import { c3Says } from './second-scale.ts';
 import { isDestructive, isKnown, kindOf, second, stopsNode } from './second-words.ts';
@@ -28,13 +29,15 @@ function quorumSays({ quorum }: NodeFacts, node: string): string | null {
   return votes >= Math.max(floor, quorum.quorumVotes) ? null : 'too few votes remain';
 }
 
-function powerOffSays({ proposal, local, nodes, cluster }: Case): string | null {
+function powerOffSays(question: Case): string | null {
+  const { proposal, local, nodes, cluster } = question;
   const { facts } = local;
   if (facts === null) return 'no facts of its own';
   const inCluster = nodes.some(({ record }) => isKnown(record.facts?.quorum));
   if (inCluster && facts.quorum === null) return 'its membership cannot be read';
   const proofAssumed = cluster.simulated && cluster.wakeProof === 'assumed';
-  const wakes = facts.links?.some(({ wakeOnMagic }) => wakeOnMagic === true) === true;
+  const wakes =
+    isByHand(question) || facts.links?.some(({ wakeOnMagic }) => wakeOnMagic === true) === true;
   return (
     quorumSays(facts, proposal.node) ??
     (inCluster ? q6Says(facts, proposal.node) : null) ??

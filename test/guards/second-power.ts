@@ -53,7 +53,7 @@ export function validProofs(question: Case, node: CaseNode): WakeProof[] {
 }
 
 /** A person typed that nobody need wake it: then what W1 and W2 protect is waived by name. */
-const isByHand = ({ proposal }: Case): boolean =>
+export const isByHand = ({ proposal }: Case): boolean =>
   proposal.origin === 'person' &&
   proposal.action.kind === 'node.shutdown' &&
   proposal.action.args.switchOnByHand === proposal.node;

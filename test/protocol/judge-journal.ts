@@ -77,7 +77,7 @@ export function createJournalJudge(court: Court): JournalJudge {
     },
     onJournalLost: (node) => void views.delete(node),
     onSay(node, message) {
-      if (message.name === 'goodbye') return;
+      if (message.name === 'goodbye' || message.name === 'changed') return;
       const { body } = message;
       const view = durable(node);
       const kept = view.commands.get(body.commandId);

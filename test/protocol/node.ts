@@ -133,7 +133,7 @@ export function createNode(deps: NodeDeps): SimNode {
       lastKey = '';
       say('presence', { online: false, reason: 'shutdown', load: null });
     } else if (message.name === 'claim') say('claim', message.body);
-    else say('report', message.body);
+    else if (message.name === 'report') say('report', message.body);
   }
   function build(mine: number): ExecutorPort {
     const alive = () => isAlive(mine);

@@ -45,7 +45,7 @@ export async function startExecutorServer(parent = tmpdir()) {
     if (end === null) deliver({ name: 'offer', node: 'n1', body: offer });
   };
   function answer(message: FromExecutor): void {
-    if (message.name === 'goodbye') return;
+    if (message.name === 'goodbye' || message.name === 'changed') return;
     const { commandId } = message.body;
     const known = asked.get(commandId);
     if (!known) return;

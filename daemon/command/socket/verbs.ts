@@ -75,6 +75,7 @@ export type ExecutorAsk = z.infer<typeof ExecutorAsk>;
 export const ExecutorNote = z.discriminatedUnion('name', [
   z.strictObject({ name: z.literal('claim'), node: NodeId, body: Claim }),
   z.strictObject({ name: z.literal('report'), node: NodeId, body: Report }),
+  z.strictObject({ name: z.literal('changed'), node: NodeId }),
 ]);
 export type ExecutorNote = z.infer<typeof ExecutorNote>;
 

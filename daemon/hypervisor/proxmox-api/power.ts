@@ -123,6 +123,7 @@ export async function observeNode(context: Context, node: string): Promise<Obser
 /** `wakeonlan` of a member: Proxmox takes the address from its own settings of the target. */
 export const apiWaker = (context: Context): Waker => ({
   name: 'wol',
+  isUnanswered: true,
   async wake({ node }, signal) {
     const { api } = context;
     const members = await membersBeside(context, node);

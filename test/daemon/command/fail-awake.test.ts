@@ -13,11 +13,12 @@ const tableOf = (version: number, nodes: readonly string[]): SyncContent['wakeTa
 const sleepers = ['s1', 's2', 's3'];
 const table = tableOf(1, sleepers);
 
-function houseOf(deps: Parameters<typeof createRig>[0] = {}) {
+function houseOf(deps: Parameters<typeof createRig>[0] = {}, isUnanswered = false) {
   const woken: { node: string; atMs: number }[] = [];
   const broken = new Set<string>();
   const waker: Waker = {
     name: 'wol',
+    isUnanswered,
     async wake(request) {
       if (broken.has(request.node)) throw new Error('no link');
       woken.push({ node: request.node, atMs: rig.clock.monotonicMs() });
@@ -61,6 +62,34 @@ describe('when backend and broker are gone', () => {
     await live(rig, 180 * minute);
     expect(names()).toEqual(sleepers);
     expect(rig.world.effects).toEqual([]);
+  });
+
+  it('sends what nobody answers in three bursts, until the server is back', async () => {
+    const { rig, woken, names } = houseOf({}, true);
+    await told(rig);
+    lose(rig);
+    await live(rig, 15 * minute);
+    for (const sleeper of sleepers) {
+      const at = woken.filter((one) => one.node === sleeper).map(({ atMs }) => atMs);
+      expect(at.map((atMs) => atMs - (at[0] ?? 0))).toEqual([0, minute, 2 * minute]);
+    }
+    await told(rig);
+    woken.length = 0;
+    lose(rig);
+    await live(rig, 10 * minute + 25_000);
+    await told(rig);
+    await live(rig, 15 * minute);
+    expect(names()).toEqual(sleepers);
+  });
+
+  it('sends no second burst once somebody holds', async () => {
+    const { rig, names } = houseOf({}, true);
+    await told(rig);
+    lose(rig);
+    await live(rig, 10 * minute + 25_000);
+    rig.hold(true);
+    await live(rig, 15 * minute);
+    expect(names()).toEqual(sleepers);
   });
 
   it('stays silent when the server is back in time, and begins anew with the next outage', async () => {

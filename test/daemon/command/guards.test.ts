@@ -203,6 +203,17 @@ describe('node-local guards', () => {
     expect(judge(facts(shutdown, more))).toBeNull();
   });
 
+  it('asks no way back of a node that a person switches on by hand, and names', () => {
+    const asleep = { nodeFacts: nodeFacts({ links: [{ ...link, wakeOnMagic: false }] }) };
+    const byHand = (switchOnByHand: string) =>
+      judge(facts({ ...shutdown, args: { switchOnByHand } }, asleep));
+    expect(byHand('n1')).toBeNull();
+    expect(byHand('n2')).toMatchObject({ rule: 'wake-path', code: 'KR_WAKE_DISARMED' });
+    const busy = nodeFacts({ links: null, busy: [{ what: 'vzdump' }] });
+    const excused = { ...shutdown, args: { switchOnByHand: 'n1' } };
+    expect(judge(facts(excused, { nodeFacts: busy }))).toMatchObject({ rule: 'busy' });
+  });
+
   it('asks a reboot for no way back, and other kinds for nothing about the node', () => {
     const bare = { nodeFacts: NodeFacts.parse({}) };
     expect(

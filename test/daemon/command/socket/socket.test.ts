@@ -125,9 +125,16 @@ describe('agent and executor, two sides of a socket', () => {
     const macs = ['52:54:00:00:00:01'];
     const wake = { kind: 'node.wake', target: { kind: 'node', id: 'n9' }, args: { macs } } as const;
     const wakeId = await command(agent, wake);
+    await seen('wake', () => requests.length === 1);
+    // It would be sent twice more, had the server not seen the node.
+    const body = { commandId: wakeId, n: 1, state: 'SUCCEEDED', reason: null } as const;
+    await agent.executor.deliver({ name: 'verdict', node, body });
     await finished(agent, wakeId);
     expect(requests).toEqual([{ node: 'n9', macs, broadcasts: [], commandId: wakeId }]);
-    expect(reportsOf(agent, wakeId).at(-1)).toMatchObject({ exitCode: 0, detail: 'wol: sent 6' });
+    expect(reportsOf(agent, wakeId).at(-1)).toMatchObject({
+      exitCode: 0,
+      detail: expect.stringContaining('wol: sent 6; ended after 1 of 3 bursts'),
+    });
     const target = { kind: 'node', id: node } as const;
     const commandId = await command(agent, { kind: 'node.shutdown', target });
     await seen('effect', () => house.world.effects.includes(commandId));
