@@ -194,6 +194,8 @@ async function grantWaiting(step: Step, row: Commands, claim: Claim): Promise<vo
   const node = await readNode(step, claim.node);
   // Its hello is on the way or lost; what we know of its journal must come from that first.
   if (node?.journal_id !== claim.body.journalId) return silence(step, claim, 'journal unknown');
+  // Nor which boot it is in: that of an earlier start would make its next hello look like proof.
+  if (node.incarnation < claim.body.incarnation) return silence(step, claim, 'start unknown');
   // It claimed and left; after its return it claims again, and a refusal now would be final.
   if (!step.context.reach.isOnline(claim.cluster, claim.node)) {
     return silence(step, claim, 'executor gone');

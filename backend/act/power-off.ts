@@ -12,6 +12,8 @@ import { parseWitnesses, type Witness } from './witnesses.ts';
 
 /** Older membership is no news; corosync itself is seconds stale (SAFETY Q5). */
 const membershipMaxAgeMs = 30_000;
+/** As long a neighbour may not have noticed yet that the target joined, right before its grant. */
+export const membershipSettleMs = 10_000;
 /** Every daemon has reconnected long before, so one that did not is gone. */
 const neverHeardAfterMs = 120_000;
 
@@ -36,7 +38,7 @@ function listsAsLeft(step: Step, row: Commands, record: NodeRecord, sinceMs: num
   const { membersOnline, facts, sampleAtMs } = record;
   if (record.node === row.target_id || !membersOnline || sampleAtMs === null) return false;
   const ageMs = step.context.clock.monotonicMs() - sampleAtMs;
-  if (ageMs > Math.min(membershipMaxAgeMs, sinceMs)) return false;
+  if (ageMs > Math.min(membershipMaxAgeMs, sinceMs - membershipSettleMs)) return false;
   // A node that was never a member of that cluster would be missing from its list too.
   const isMember = facts?.quorum?.members.some(({ node }) => node === row.target_id) ?? false;
   return isMember && !membersOnline.includes(row.target_id);

@@ -11,7 +11,7 @@ import { nextWake } from './again.ts';
 import { effortOf } from './facts.ts';
 import { addEvent, kindOf, move, note, stateOf, subjectOf } from './ledger.ts';
 import { cancellableStates, effectTimeoutMs } from './lifecycle.ts';
-import { observePowerOff } from './power-off.ts';
+import { membershipSettleMs, observePowerOff } from './power-off.ts';
 import { type Context, inStep, say, type Step } from './step.ts';
 import { executorCanSee } from './witnesses.ts';
 
@@ -96,7 +96,9 @@ async function probe(step: Step, row: Commands): Promise<Commands> {
     say(step, 'probe', { node: row.executor, body: probeOf(row, 'executor') });
     context.counters.probes += 1;
   }
-  if (kind === 'node.shutdown') {
+  // What a witness sees is its membership, and that is worth no more when asked than when told.
+  const isSettled = step.nowMs - (row.granted_at_ms ?? step.nowMs) >= membershipSettleMs;
+  if (kind === 'node.shutdown' && isSettled) {
     for (const node of witnessNodes(step, row)) {
       say(step, 'probe', { node, body: probeOf(row, 'witness') });
       context.counters.probes += 1;

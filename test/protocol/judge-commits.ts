@@ -197,19 +197,25 @@ function createLimits({ court, world }: CommitWatch) {
 }
 
 /** Whether a command's post-condition is, or has been seen, true in the world since its grant. */
-function createTruth({ world }: CommitWatch) {
+function createTruth({ world, ledger }: CommitWatch) {
   const bootAtGrant = new Map<string, string>();
+  /** Wakes granted while their target already ran a boot whose hello was still on its way. */
+  const awakeAtGrant = new Set<string>();
   return {
     granted(row: CommandRow): void {
       if (row.target_kind !== 'node' || bootAtGrant.has(row.id)) return;
-      bootAtGrant.set(row.id, world.host(row.cluster, row.target_id).bootId);
+      const { bootId, isOn } = world.host(row.cluster, row.target_id);
+      bootAtGrant.set(row.id, bootId);
+      const isUnheard = ledger.boots.get(`${row.cluster}/${row.target_id}`) !== bootId;
+      if (row.kind === 'node.wake' && isOn && isUnheard) awakeAtGrant.add(row.id);
     },
     holds(row: CommandRow): boolean {
       if (world.ended.has(row.id) || world.seenTrue.has(row.id)) return true;
       if (row.target_kind !== 'node') return false;
       const host = world.host(row.cluster, row.target_id);
       const isOtherBoot = host.bootId !== bootAtGrant.get(row.id);
-      if (row.kind === 'node.wake') return host.isOn || isOtherBoot;
+      // It may have lost power again before its hello was heard.
+      if (row.kind === 'node.wake') return host.isOn || isOtherBoot || awakeAtGrant.has(row.id);
       if (row.kind === 'node.shutdown') return !host.isOn || isOtherBoot;
       return isOtherBoot;
     },

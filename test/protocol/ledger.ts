@@ -44,7 +44,10 @@ export type Change =
       table: 'targets';
       row: { cluster: string; kind: string; id: string; active_command: string | null };
     }
-  | { table: 'nodes'; row: { cluster: string; id: string; desired: 'awake' | 'asleep' } }
+  | {
+      table: 'nodes';
+      row: { cluster: string; id: string; desired: 'awake' | 'asleep'; boot_id: string | null };
+    }
   | { table: 'audit'; row: { chain: string; seq: number; action: string; subject: string } };
 
 export type Line = CommandRow & { atMs: number };
@@ -61,6 +64,8 @@ export type Ledger = {
   lines: Map<string, Line[]>;
   epochs: Map<string, { owner: string; epoch: number }>;
   desired: Map<string, 'awake' | 'asleep'>;
+  /** The newest boot that each node's row tells of. */
+  boots: Map<string, string | null>;
   /** Wall clock of the store at which a round of that loop may next have work; null: never. */
   nextDueMs(loop: 'relay' | 'sweep'): number | null;
   isHeld(cluster: string): boolean;
@@ -86,6 +91,7 @@ export function createLedger(): Ledger {
   const lines = new Map<string, Line[]>();
   const epochs = new Map<string, { owner: string; epoch: number }>();
   const desired = new Map<string, 'awake' | 'asleep'>();
+  const boots = new Map<string, string | null>();
   const outbox = new Map<string, number>();
   const held = new Set<string>();
   const changed: ((changes: readonly Change[], by: By) => void)[] = [];
@@ -122,6 +128,7 @@ export function createLedger(): Ledger {
         return;
       case 'nodes':
         desired.set(`${change.row.cluster}/${change.row.id}`, change.row.desired);
+        boots.set(`${change.row.cluster}/${change.row.id}`, change.row.boot_id);
         return;
       case 'command_history':
       case 'targets':
@@ -137,6 +144,7 @@ export function createLedger(): Ledger {
     lines,
     epochs,
     desired,
+    boots,
     nextDueMs(loop) {
       let due = Number.POSITIVE_INFINITY;
       if (loop === 'relay') {

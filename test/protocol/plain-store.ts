@@ -10,7 +10,8 @@ type Row = Record<string, unknown>;
 /** A new lease, or one that changed hands: renewals are no news. */
 function isNews({ table, row, was }: Written): boolean {
   if (table === 'leases') return !was || was.owner !== row?.owner || was.epoch !== row.epoch;
-  return table !== 'nodes' || !was || was.desired !== row?.desired;
+  if (table !== 'nodes' || !was) return true;
+  return was.desired !== row?.desired || was.boot_id !== row?.boot_id;
 }
 
 function changeOf(written: Written): Change[] {

@@ -17,7 +17,7 @@ type Table = Change['table'];
 /** Changes of these that no judge and no loop could care about. */
 const only: Partial<Record<Table, string>> = {
   leases: 'NEW.epoch <> OLD.epoch OR NEW.owner <> OLD.owner',
-  nodes: 'NEW.desired <> OLD.desired',
+  nodes: 'NEW.desired <> OLD.desired OR NEW.boot_id IS NOT OLD.boot_id',
 };
 
 function triggersOf(table: Table): string[] {

@@ -59,7 +59,7 @@ export const columns = {
   settings: ['name', 'value'],
   leases: ['cluster', 'owner', 'epoch'],
   targets: ['cluster', 'kind', 'id', 'active_command'],
-  nodes: ['cluster', 'id', 'desired'],
+  nodes: ['cluster', 'id', 'desired', 'boot_id'],
   audit: ['chain', 'seq', 'action', 'subject'],
 } as const satisfies Record<Change['table'], readonly string[]>;
 

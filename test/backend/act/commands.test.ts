@@ -2,6 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { NodeFacts } from '../../../broker/contract/facts.ts';
 import { simulatedLimits } from '../../../backend/act/guard-limits.ts';
 import type { Submission } from '../../../backend/act/planned.ts';
 import { checkInvariants, openOf } from './invariants.ts';
@@ -96,6 +97,32 @@ describe('power', () => {
     expect((await world.command(on)).state).toBe('VERIFYING');
     await world.clock.advance(60_000);
     expect((await world.command(on)).state).toBe('SUCCEEDED');
+    await checkInvariants(world);
+  });
+
+  it('believes no neighbour that may not have noticed yet that the node has joined', async () => {
+    const { world, service } = await running();
+    const off = await accepted(service, shutdown);
+    await world.clock.advance(1_000);
+    expect((await world.command(off)).granted_at_ms).not.toBeNull();
+    const missing = { node: 'n3', votes: 1, online: false };
+    const quorum = { quorate: true, expectedVotes: 3, totalVotes: 2, quorumVotes: 2 };
+    const facts = NodeFacts.parse({ quorum: { ...quorum, members: [missing], qdevice: null } });
+    const look = () => {
+      const sampleAtMs = world.clock.monotonicMs();
+      const seen = { facts, membersOnline: ['n1', 'n2'], sampleAtMs };
+      Object.assign(world.fleet.nodes.get('home/n1') ?? {}, seen);
+    };
+    look();
+    await world.clock.advance(8_000);
+    const early = await world.command(off);
+    expect(early.state).toBe('VERIFYING');
+    expect(early.witnesses).not.toContain('membership');
+    expect(world.sent.filter(({ name }) => name === 'probe')).toEqual([]);
+    await world.clock.advance(3_000);
+    look();
+    await world.clock.advance(2_000);
+    expect((await world.command(off)).state).toBe('SUCCEEDED');
     await checkInvariants(world);
   });
 

@@ -52,10 +52,11 @@ const nonceOf = (digit: string) => digit.repeat(32);
 
 async function claim(
   nonce: string,
-  change: { journalId?: string; node?: string; maxEpoch?: number } = {},
+  change: { journalId?: string; node?: string; maxEpoch?: number; incarnation?: number } = {},
 ) {
-  const { node = 'n1', journalId = world.twin('n1').journalId, maxEpoch = 0 } = change;
-  const body = { commandId: id, nonce, journalId, incarnation: 1, bootId: null, maxEpoch };
+  const { node = 'n1', journalId = world.twin('n1').journalId } = change;
+  const { maxEpoch = 0, incarnation = 1 } = change;
+  const body = { commandId: id, nonce, journalId, incarnation, bootId: null, maxEpoch };
   service.commands.onMessage(message('claim', body, { node }));
   await settle();
 }
@@ -173,6 +174,14 @@ describe('a claim', () => {
     await claim(nonceOf('a'), { journalId: world.newId() });
     expect(world.sent).toEqual([]);
     expect(service.commands.counters.silentClaims).toBe(1);
+  });
+
+  it('of a start no hello has told of is met with silence, since its boot is unknown', async () => {
+    await claim(nonceOf('a'), { incarnation: 2 });
+    expect(await state()).toBe('OFFERED');
+    expect(service.commands.counters.silentClaims).toBe(1);
+    await claim(nonceOf('a'));
+    expect(await state()).toBe('GRANTED');
   });
 
   it('of an executor that has seen a higher epoch is refused', async () => {
