@@ -9,8 +9,10 @@ import { appendEntry } from '../audit/entry.ts';
 import type { CommandBrief } from '../store/command-store.ts';
 import type { Commands } from '../store/sql/schema.ts';
 import { assign, type Tried, type Wanted } from './executor.ts';
+import { isFresh } from './guard.ts';
 import { quarantineNode } from './guard-control.ts';
 import { limitsOf } from './guard-limits.ts';
+import { nodeFact } from './guard-node.ts';
 import { kindOf, move, sha256, subjectOf } from './ledger.ts';
 import { isPowerOff, plannedTtlMs } from './lifecycle.ts';
 import { lookAtTokens } from './limiter.ts';
@@ -136,8 +138,9 @@ const isOver = (state: string): boolean => state === 'REJECTED' || state === 'EX
  * since a machine that boots slowly may still come. Level-triggered: asked again, it does nothing.
  */
 export async function nextWake(step: Step, row: Commands): Promise<void> {
-  const { cluster, context } = step;
-  if (step.isHeld || context.reach.isOnline(cluster.id, row.target_id)) return;
+  const { cluster } = step;
+  const target = await step.rows.node({ cluster: cluster.id, id: row.target_id });
+  if (step.isHeld || (target && isFresh(nodeFact(step, target)))) return;
   const chain = await chainOf(step, row);
   const last = chain.at(-1);
   // Somebody, or an earlier round, has gone on from here.

@@ -20,8 +20,10 @@ export const wakeable: Guard = {
     const facts: Fact[] = [
       { name: 'macs', value: wake?.macs ?? null },
       { name: 'targetOnline', value: targetNode?.online ?? null },
+      { name: 'targetSampleAgeMs', value: targetNode?.sampleAgeMs ?? null, unit: 'ms' },
     ];
-    if (targetNode?.online) {
+    // An awake machine does not mind a wake; one that left unheard must not be left asleep.
+    if (targetNode && isFresh(targetNode)) {
       return judged('W1', facts, {
         code: 'KR_ALREADY_AWAKE',
         reason: `node ${targetNode.id} is awake`,

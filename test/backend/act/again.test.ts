@@ -101,6 +101,22 @@ describe('a wake whose node does not come', () => {
     await checkInvariants(world);
   });
 
+  it('brings back a node whose going nobody heard of, however often it takes', async () => {
+    const { world, send, commands } = await running({ wakeAttempts: 3 });
+    // Neither its goodbye nor its will comes through: for the server it is still connected.
+    world.setFaults({ ...noFaults, loss: 1 });
+    world.powerOff('n3');
+    await world.clock.advance(minute);
+    world.setFaults(noFaults);
+    await world.clock.advance(minute);
+    world.breakWakes();
+    await send({ kind: 'node.wake', node: 'n3' });
+    await world.clock.advance(20 * minute);
+    const wakes = (await commands()).map(({ kind, state }) => `${kind} ${state}`);
+    expect(wakes).toHaveLength(3);
+    expect(new Set(wakes)).toEqual(new Set(['node.wake INDETERMINATE']));
+  });
+
   it('waits under HOLD, and goes on afterwards', async () => {
     const { world, service, send, commands, sleep } = await running();
     await sleep();

@@ -116,6 +116,16 @@ describe('the guards', () => {
     expect(verdict(facts('node.wake', { powerOffs: [own], unresolved: own }))).toBeUndefined();
   });
 
+  it('take no node for awake that has not reported lately, whatever it said before', () => {
+    const freshMs = node('n3').freshMs;
+    const wake = (sampleAgeMs: number | null, online = true): string | undefined =>
+      verdict(facts('node.wake', { targetNode: node('n3', { online, sampleAgeMs }) }));
+    expect(wake(freshMs)).toBe('KR_ALREADY_AWAKE');
+    expect(wake(freshMs + 1)).toBeUndefined();
+    expect(wake(null)).toBeUndefined();
+    expect(wake(0, false)).toBeUndefined();
+  });
+
   it('let harmless kinds pass with an unconfirmed journal', () => {
     const executor = node('n1', { journalConfirmed: false });
     for (const kind of ['guest.start', 'node.wake', 'guest.snapshot'] as const) {
