@@ -9,6 +9,7 @@ import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
+import { buildPanel } from '../backend/panel/build.ts';
 import { packagesFrom, sourcesFrom } from './closure.ts';
 import { sourceDateEpoch } from './config.ts';
 import { pack } from './deb.ts';
@@ -58,12 +59,13 @@ function install(into: string, cpu: string): void {
   });
 }
 
-function build(options: Options): void {
+async function build(options: Options): Promise<void> {
   const product = products[options.product];
   const manifest = readFileSync(join(root, 'package.json'), 'utf8');
   const { version } = JSON.parse(manifest) as { version: string };
   const epochSeconds = sourceDateEpoch() ?? commitSeconds();
   const sources = sourcesFrom(root, product.entry);
+  if (product.name === 'kernreaktor-server') await buildPanel();
   const figures: Record<string, object> = {};
   const work = mkdtempSync(join(tmpdir(), 'kr-package-'));
   try {
@@ -94,7 +96,7 @@ function build(options: Options): void {
 }
 
 try {
-  build(optionsOf(process.argv.slice(2)));
+  await build(optionsOf(process.argv.slice(2)));
 } catch (error) {
   process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);
   process.exitCode = 1;

@@ -41,7 +41,7 @@ export const products = {
   server: {
     name: 'kernreaktor-server',
     entry: 'kernreaktor.ts',
-    assets: ['backend/http/page', 'backend/http/common-passwords.txt', 'simulator/proxmox'],
+    assets: ['backend/panel/dist', 'backend/http/common-passwords.txt', 'simulator/proxmox'],
     units: ['kernreaktor-server'],
     nodeFlags: ['--max-semi-space-size=4', '--heap-growing-percent=50'],
     documents: ['docs/install.md', 'docs/configuration.md', 'docs/proxmox.md'],

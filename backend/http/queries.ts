@@ -41,7 +41,11 @@ export type DecisionRow = Decisions;
 export type AuditRow = Audit;
 export type Queries = ReturnType<typeof createQueries>;
 
-type CommandFilter = Scope & { state?: string | undefined; kind?: string | undefined };
+type CommandFilter = Scope & {
+  state?: string | undefined;
+  kind?: string | undefined;
+  target?: string | undefined;
+};
 type DecisionFilter = Scope & { outcome?: string | undefined };
 
 type Db = Database['db'];
@@ -53,7 +57,10 @@ function commandQueries(db: Db) {
       .selectFrom('commands')
       .$if(clusters !== null, (query) => query.where('cluster', 'in', clusters ?? []))
       .$if(filter.state !== undefined, (query) => query.where('state', '=', filter.state ?? ''))
-      .$if(filter.kind !== undefined, (query) => query.where('kind', '=', filter.kind ?? ''));
+      .$if(filter.kind !== undefined, (query) => query.where('kind', '=', filter.kind ?? ''))
+      .$if(filter.target !== undefined, (query) =>
+        query.where('target_id', '=', filter.target ?? ''),
+      );
   };
   return {
     async commands<T>(

@@ -4,6 +4,7 @@
  */
 import helmet from '@fastify/helmet';
 import rateLimit from '@fastify/rate-limit';
+import fastifyStatic from '@fastify/static';
 import websocket from '@fastify/websocket';
 import fastify, { type FastifyRequest, type RouteOptions } from 'fastify';
 import { validatorCompiler } from 'fastify-type-provider-zod';
@@ -28,7 +29,7 @@ import { daemonRoutes } from './routes/daemons.ts';
 import { enrolmentRoutes } from './routes/enrolments.ts';
 import { fleetRoutes } from './routes/fleet.ts';
 import { operationRoutes } from './routes/operations.ts';
-import { pageRoutes } from './routes/page.ts';
+import { pageRoutes, panelFolder } from './routes/page.ts';
 import { sessionRoutes } from './routes/session.ts';
 import { setupRoutes } from './routes/setup.ts';
 import { streamRoutes } from './routes/stream.ts';
@@ -126,6 +127,7 @@ async function installPlugins(app: App): Promise<void> {
   // HSTS is left to whoever owns the name: our own certificate is for a private one.
   await app.register(helmet, { contentSecurityPolicy, strictTransportSecurity: false });
   await app.register(rateLimit, { global: false, cache: 20_000 });
+  await app.register(fastifyStatic, { root: panelFolder, serve: false });
   await app.register(websocket, {
     options: { maxPayload: streamMessageBytesMax, perMessageDeflate: false },
     // Streams are ended by ours, with a reason, before the sockets are.

@@ -178,6 +178,7 @@ export const ClusterView = z.object({
   guestCount: z.int(),
   nodeStates: z.record(z.string(), z.int()),
 });
+export type ClusterView = z.infer<typeof ClusterView>;
 
 export function clusterView(
   cluster: ClusterRecord,

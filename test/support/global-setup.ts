@@ -1,7 +1,12 @@
-/** Runs once before all tests: the real servers they talk to are fetched, never installed. */
+/**
+ * Runs once before all tests: the real servers they talk to are fetched, never installed, and the
+ * panel that the backend serves is built.
+ */
+import { buildPanel } from '../../backend/panel/build.ts';
 import { fetchServers, program } from './debian.ts';
 
 export async function setup(): Promise<void> {
+  await buildPanel();
   try {
     await fetchServers();
   } catch (error) {

@@ -72,9 +72,12 @@ const commandFields = {
   plannedAt: At,
   startedAt: At.nullable(),
   finishedAt: At.nullable(),
+  /** When a person was called: in doubt for 5 min, or something is left to do (`result.left`). */
+  alarmedAt: At.nullable(),
 };
 
 const CommandView = z.object(commandFields);
+export type CommandView = z.infer<typeof CommandView>;
 const CommandDetail = z.object({
   ...commandFields,
   args: z.record(z.string(), z.unknown()),
@@ -94,6 +97,7 @@ const CommandDetail = z.object({
     }),
   ),
 });
+export type CommandDetail = z.infer<typeof CommandDetail>;
 
 function commandView(row: CommandRow): z.infer<typeof CommandView> {
   return {
@@ -111,6 +115,7 @@ function commandView(row: CommandRow): z.infer<typeof CommandView> {
     plannedAt: isoOf(row.planned_at_ms),
     startedAt: isoOrNull(row.started_at_ms),
     finishedAt: isoOrNull(row.finished_at_ms),
+    alarmedAt: isoOrNull(row.alarmed_at_ms),
   };
 }
 
@@ -199,14 +204,18 @@ function readRoutes(app: App, context: Context): void {
     schema: {
       tags,
       summary: 'Commands in your scope, newest first',
-      querystring: listQuery({ state: CommandState.optional(), kind: CommandKind.optional() }),
+      querystring: listQuery({
+        state: CommandState.optional(),
+        kind: CommandKind.optional(),
+        target: z.union([NodeId, GuestId]).optional().describe('Id of a node or guest'),
+      }),
       response: { 200: pageOf(CommandView), ...problems },
     },
     handler: async (request) => {
-      const { cluster, state, kind } = request.query;
+      const { cluster, state, kind, target } = request.query;
       await requireKnownCluster(context, cluster);
       const { clusters } = principalOfRequest(request);
-      const filter = { clusters, cluster, state, kind };
+      const filter = { clusters, cluster, state, kind, target };
       return context.queries.commands(filter, request.query, commandView);
     },
   });

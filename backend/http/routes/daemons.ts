@@ -16,6 +16,7 @@ const DaemonView = z.object({
   enrolledAt: At,
   revokedAt: At.nullable(),
 });
+export type DaemonView = z.infer<typeof DaemonView>;
 
 const ByDaemon = ByCluster.extend({ daemon: DaemonId });
 

@@ -23,6 +23,7 @@ const decisionFields = {
 };
 
 const DecisionView = z.object(decisionFields);
+export type DecisionView = z.infer<typeof DecisionView>;
 const DecisionDetail = z.object({
   ...decisionFields,
   policyHash: z.string().nullable(),
@@ -32,6 +33,7 @@ const DecisionDetail = z.object({
   measured: z.unknown().nullable(),
   commands: z.array(z.object({ id: z.string(), kind: z.string(), state: z.string() })),
 });
+export type DecisionDetail = z.infer<typeof DecisionDetail>;
 
 function decisionView(row: DecisionRow): z.infer<typeof DecisionView> {
   return {
@@ -70,6 +72,7 @@ const AuditEntry = z.object({
   detail: z.record(z.string(), z.unknown()),
   hash: z.string(),
 });
+export type AuditEntry = z.infer<typeof AuditEntry>;
 
 const auditView = (row: AuditRow): z.infer<typeof AuditEntry> => ({
   chain: row.chain,

@@ -48,6 +48,7 @@ const TokenView = z.object({
   expiresAt: At.nullable(),
   revokedAt: At.nullable(),
 });
+export type TokenView = z.infer<typeof TokenView>;
 
 const Created = z.object({ id: z.string(), token: z.string(), expiresAt: At.nullable() });
 

@@ -55,6 +55,7 @@ const UserView = z.object({
   disabled: z.boolean(),
   createdAt: At,
 });
+export type UserView = z.infer<typeof UserView>;
 
 function userView(account: Account): z.infer<typeof UserView> {
   const clusters = clustersOf(account.clusters);

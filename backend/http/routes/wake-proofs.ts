@@ -58,6 +58,7 @@ const Standing = z.object({
     })
     .nullable(),
 });
+export type Standing = z.infer<typeof Standing>;
 
 function viewOf({ campaign, proofs, ways, ...rest }: WakeStanding): z.infer<typeof Standing> {
   return {

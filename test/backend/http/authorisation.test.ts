@@ -126,9 +126,8 @@ const samples: Record<string, Sample> = {
   'GET /metrics': { status: 200 },
   'GET /openapi.json': { status: 200 },
   'GET /': { status: 200 },
-  'GET /page/style.css': { status: 200 },
-  'GET /page/app.js': { status: 200 },
-  'GET /page/icon.svg': { status: 200 },
+  'GET /icon.svg': { status: 200 },
+  'GET /assets/:file': { url: '/assets/nothing.js', status: 404 },
   // Last, since it ends the session that asked.
   'DELETE /api/v1/session': { status: 204, foreign: 400 },
 };

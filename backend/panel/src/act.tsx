@@ -1,0 +1,223 @@
+/**
+ * What a person can do to a node or guest: a button for each command that its driver offers, a
+ * dialog that says in words what will happen, and one way to send it. The server judges it; a
+ * refusal stands in the dialog with its way out.
+ */
+import type { ComponentChildren } from 'preact';
+import type { GuestView, NodeView } from '../../http/views.ts';
+import { call } from './api.ts';
+import { counted } from './format.ts';
+import { keyOf, nodeKeys, nodes } from './live.ts';
+import { ask, Field, type Values } from './parts/dialog.tsx';
+import { toast } from './parts/feedback.tsx';
+import { mayAct } from './session.ts';
+
+type Order = { cluster: string; kind: string; node: string; guest?: string; args?: object };
+
+async function send(order: Order, reason: string | undefined): Promise<void> {
+  const { id } = await call<{ id: string }>('POST', 'commands', {
+    body: { ...order, ...(reason ? { reason } : {}) },
+    headers: { 'idempotency-key': crypto.randomUUID() },
+  });
+  toast(`${order.kind} is on its way.`, { href: `#/activity/${id}`, kind: 'good' });
+}
+
+type Deed = {
+  kind: string;
+  name: string;
+  says: ComponentChildren;
+  isDangerous?: boolean;
+  fields?: ComponentChildren;
+  argsOf?: (values: Values) => object;
+};
+
+const Reason = () => (
+  <Field label="Reason (optional)">
+    <input name="reason" maxLength={512} autocomplete="off" />
+  </Field>
+);
+
+function DeedButton({ deed, order }: { deed: Deed; order: Omit<Order, 'kind'> }) {
+  const { kind, name, says, isDangerous = false, fields, argsOf } = deed;
+  const subject = order.guest ?? order.node;
+  return (
+    <button
+      type="button"
+      class={isDangerous ? 'quiet danger-text' : 'quiet'}
+      onClick={() =>
+        ask({
+          title: `${name} ${subject}`,
+          confirm: name,
+          isDangerous,
+          body: (
+            <>
+              <p>{says}</p>
+              {fields}
+              <Reason />
+            </>
+          ),
+          run: (values) =>
+            send({ ...order, kind, ...(argsOf ? { args: argsOf(values) } : {}) }, values['reason']),
+        })
+      }
+    >
+      {name}
+    </button>
+  );
+}
+
+function Buttons({
+  deeds,
+  order,
+  can,
+}: {
+  deeds: readonly Deed[];
+  order: Omit<Order, 'kind'>;
+  can: readonly string[];
+}) {
+  if (!mayAct.value) return <p class="faint">Your role may look, not act.</p>;
+  const offered = deeds.filter(({ kind }) => can.includes(kind) || kind === 'node.wake');
+  if (offered.length === 0) return <p class="faint">The driver of this node offers no action.</p>;
+  return (
+    <div class="buttons start">
+      {offered.map((deed) => (
+        <DeedButton key={deed.name} deed={deed} order={order} />
+      ))}
+    </div>
+  );
+}
+
+function nodeDeeds(node: NodeView): Deed[] {
+  const guests = counted(node.guestCount ?? 0, 'guest');
+  if (node.state === 'asleep') {
+    const says = `${node.id} is switched on by whoever can reach it, and is awake when it says so itself.`;
+    return [{ kind: 'node.wake', name: 'Wake', says }];
+  }
+  return [
+    {
+      kind: 'node.drain',
+      name: 'Drain',
+      says: `Its ${guests} move elsewhere; ${node.id} stays on and takes no new ones.`,
+    },
+    { kind: 'node.restore', name: 'Restore', says: `${node.id} may take guests again.` },
+    {
+      kind: 'node.shutdown',
+      name: 'Sleep',
+      isDangerous: true,
+      says: `${node.id} is shut down and its power is off until it is woken. It has ${guests}; it is refused when one of them would be lost, when quorum or storage need the node, or when nobody has proven how to wake it.`,
+      argsOf: () => ({ mode: 'poweroff' }),
+    },
+    {
+      kind: 'node.reboot',
+      name: 'Reboot',
+      isDangerous: true,
+      says: `${node.id} restarts; its ${guests} are down until it is back.`,
+    },
+  ];
+}
+
+export const NodeActions = ({ node, can }: { node: NodeView; can: readonly string[] }) => (
+  <Buttons deeds={nodeDeeds(node)} order={{ cluster: node.cluster, node: node.id }} can={can} />
+);
+
+const Targets = ({ guest }: { guest: GuestView }) => (
+  <Field label="To" hint="Whether it fits and may go there is judged by the server.">
+    <select name="targetNode" required>
+      {nodeKeys.value
+        .map((key) => nodes.get(key)?.value)
+        .filter((node) => node?.cluster === guest.cluster && node.id !== guest.node)
+        .map(
+          (node) =>
+            node && (
+              <option key={keyOf(node)} value={node.id} disabled={node.state !== 'awake'}>
+                {node.id}
+                {node.state === 'awake' ? '' : ` (${node.state})`}
+              </option>
+            ),
+        )}
+    </select>
+  </Field>
+);
+
+function scaleDeed(guest: GuestView): Deed {
+  const memoryMiB =
+    guest.memoryTotalBytes === null ? '' : String(Math.round(guest.memoryTotalBytes / 2 ** 20));
+  return {
+    kind: 'guest.scale',
+    name: 'Scale',
+    says: `${guest.name} gets what is set here, without a restart where its hypervisor can.`,
+    fields: (
+      <>
+        <Field label="Cpus">
+          <input name="cpuCount" type="number" min={1} max={8_192} value={guest.cpuCount ?? ''} />
+        </Field>
+        <Field label="Memory, MiB">
+          <input name="memoryMiB" type="number" min={16} value={memoryMiB} />
+        </Field>
+      </>
+    ),
+    argsOf: ({ cpuCount = '', memoryMiB: memory = '' }) => ({
+      ...(cpuCount === '' || Number(cpuCount) === guest.cpuCount
+        ? {}
+        : { cpuCount: Number(cpuCount) }),
+      ...(memory === '' || memory === memoryMiB ? {} : { memoryBytes: Number(memory) * 2 ** 20 }),
+    }),
+  };
+}
+
+function guestDeeds(guest: GuestView): Deed[] {
+  const { name } = guest;
+  const always: Deed[] = [
+    {
+      kind: 'guest.snapshot',
+      name: 'Snapshot',
+      says: `The state of ${name} now is kept under a name.`,
+      fields: (
+        <Field
+          label="Name of the snapshot"
+          hint="Letters, digits, _ and -, beginning with a letter"
+        >
+          <input name="name" required pattern="[A-Za-z][A-Za-z0-9_\-]{0,39}" autocomplete="off" />
+        </Field>
+      ),
+      argsOf: ({ name: snapshot }) => ({ name: snapshot }),
+    },
+    scaleDeed(guest),
+    {
+      kind: 'guest.migrate',
+      name: 'Migrate',
+      says: `${name} moves from ${guest.node} while it runs.`,
+      fields: <Targets guest={guest} />,
+      argsOf: ({ targetNode }) => ({ targetNode }),
+    },
+  ];
+  if (guest.state !== 'running') {
+    return [
+      { kind: 'guest.start', name: 'Start', says: `${name} starts on ${guest.node}.` },
+      ...always,
+    ];
+  }
+  return [
+    {
+      kind: 'guest.stop',
+      name: 'Stop',
+      isDangerous: true,
+      says: `${name} is asked to shut down cleanly and stays off.`,
+    },
+    {
+      kind: 'guest.restart',
+      name: 'Restart',
+      isDangerous: true,
+      says: `${name} shuts down and starts again; whoever uses it is cut off meanwhile.`,
+    },
+    ...always,
+  ];
+}
+
+export const GuestActions = ({ guest, can }: { guest: GuestView; can: readonly string[] }) => (
+  <Buttons
+    deeds={guestDeeds(guest)}
+    order={{ cluster: guest.cluster, node: guest.node, guest: guest.id }}
+    can={can}
+  />
+);

@@ -1,0 +1,25 @@
+/** Starts the panel: nobody signed in sees the welcome, everybody else the shell. */
+import { effect } from '@preact/signals';
+import { render } from 'preact';
+import { token } from './api.ts';
+import { watchFleet } from './live.ts';
+import { Welcome } from './pages/welcome.tsx';
+import { Dialogs } from './parts/dialog.tsx';
+import { Toasts } from './parts/feedback.tsx';
+import { Shell } from './shell.tsx';
+import './style/base.css';
+import './style/parts.css';
+import './style/pages.css';
+
+effect(() => (token.value === null ? undefined : watchFleet()));
+
+const App = () => (
+  <>
+    {token.value === null ? <Welcome /> : <Shell />}
+    <Dialogs />
+    <Toasts />
+  </>
+);
+
+const place = document.getElementById('app');
+if (place) render(<App />, place);

@@ -1,0 +1,125 @@
+/** The hash-chained record of who did what, with its check and an export of what is shown. */
+import { useState } from 'preact/hooks';
+import type { AuditEntry } from '../../../http/routes/decisions.ts';
+import type { ClusterView } from '../../../http/views.ts';
+import { get, type Page, problemOf, query } from '../api.ts';
+import { counted, moment } from '../format.ts';
+import { Answer, toast } from '../parts/feedback.tsx';
+import { useQuery } from '../query.ts';
+import { isAdmin, me } from '../session.ts';
+
+const pageSize = 200;
+
+type Check = { chain: string; ok: boolean; entries?: number; brokenAtSeq?: number; why?: string };
+
+async function verify(cluster: string): Promise<void> {
+  try {
+    const check = await get<Check>(`audit/verify?${query({ cluster })}`);
+    if (check.ok)
+      toast(`${counted(check.entries ?? 0, 'entry')} and no hash broken.`, { kind: 'good' });
+    else toast(`Broken at entry ${check.brokenAtSeq}: ${check.why}`, { kind: 'bad' });
+  } catch (error) {
+    toast(problemOf(error).detail, { kind: 'bad' });
+  }
+}
+
+function save(entries: readonly AuditEntry[]): void {
+  const lines = entries.map((entry) => JSON.stringify(entry)).join('\n');
+  const url = URL.createObjectURL(new Blob([lines], { type: 'application/x-ndjson' }));
+  const link = document.createElement('a');
+  link.href = url;
+  link.download = 'audit.ndjson';
+  link.click();
+  URL.revokeObjectURL(url);
+}
+
+const Entries = ({ entries }: { entries: readonly AuditEntry[] }) => (
+  <div class="scroll card" tabIndex={0}>
+    <table>
+      <thead>
+        <tr>
+          <th scope="col" class="number">
+            No.
+          </th>
+          <th scope="col">When</th>
+          <th scope="col">Who</th>
+          <th scope="col">What</th>
+          <th scope="col">Detail</th>
+        </tr>
+      </thead>
+      <tbody>
+        {entries.map((entry) => (
+          <tr key={entry.seq}>
+            <td class="number">{entry.seq}</td>
+            <td class="nowrap">
+              <time dateTime={entry.at}>{moment(entry.at)}</time>
+            </td>
+            <td>{entry.actor}</td>
+            <th scope="row">
+              {entry.action} <span class="faint">{entry.subject}</span>{' '}
+              {entry.phase !== 'done' && <small class="tag">{entry.phase}</small>}
+            </th>
+            <td class="wrap mono small-text">{JSON.stringify(entry.detail)}</td>
+          </tr>
+        ))}
+      </tbody>
+    </table>
+  </div>
+);
+
+export function AuditPage() {
+  const clusters = useQuery<Page<ClusterView>>('clusters?limit=1000');
+  const seesSystem = isAdmin.value && me.value?.clusters === null;
+  const [asked, setAsked] = useState<string | null>(null);
+  const first = clusters.data?.items[0]?.id ?? '';
+  const cluster = asked ?? (seesSystem ? '' : first);
+  const isReady = cluster !== '' || seesSystem;
+  const entries = useQuery<Page<AuditEntry>>(
+    isReady ? `audit?${query({ cluster, limit: pageSize })}` : null,
+  );
+  return (
+    <>
+      <h1>Audit log</h1>
+      <div class="filters">
+        <select
+          aria-label="Chain"
+          value={cluster}
+          onChange={(event) => setAsked(event.currentTarget.value)}
+        >
+          {seesSystem && <option value="">system: accounts, tokens, enrolments</option>}
+          {clusters.data?.items.map(({ id }) => (
+            <option key={id}>{id}</option>
+          ))}
+        </select>
+        <button
+          type="button"
+          class="quiet"
+          disabled={!isReady}
+          onClick={() => void verify(cluster)}
+        >
+          Check every hash
+        </button>
+        <button
+          type="button"
+          class="quiet"
+          disabled={!entries.data}
+          onClick={() => save(entries.data?.items ?? [])}
+        >
+          Save what is shown
+        </button>
+      </div>
+      <Answer of={entries} what="the audit log">
+        {({ items, total }) => (
+          <>
+            <Entries entries={items} />
+            {total > items.length && (
+              <p class="faint">
+                The newest {items.length} of {total.toLocaleString()}.
+              </p>
+            )}
+          </>
+        )}
+      </Answer>
+    </>
+  );
+}

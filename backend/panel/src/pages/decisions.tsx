@@ -1,0 +1,84 @@
+/** Every plan of the engine, those that did nothing included: doing nothing is a decision too. */
+import { signal } from '@preact/signals';
+import { useEffect } from 'preact/hooks';
+import type { DecisionView } from '../../../http/routes/decisions.ts';
+import { type Page, query } from '../api.ts';
+import { moment } from '../format.ts';
+import { lastDecision } from '../live.ts';
+import { Answer, Empty } from '../parts/feedback.tsx';
+import { useQuery } from '../query.ts';
+
+const outcomes = ['acted', 'recommended', 'awaiting-approval', 'nothing', 'dropped'] as const;
+const outcome = signal('');
+
+const tones: Record<string, string> = {
+  acted: 'good-text',
+  recommended: 'accent-text',
+  'awaiting-approval': 'warn-text',
+  dropped: 'bad-text',
+};
+
+export const Outcome = ({ outcome }: { outcome: string }) => (
+  <span class={`outcome ${tones[outcome] ?? 'faint'}`}>{outcome.replace('-', ' ')}</span>
+);
+
+export function DecisionsPage() {
+  const decisions = useQuery<Page<DecisionView>>(
+    `decisions?${query({ limit: 100, outcome: outcome.value })}`,
+    { everyMs: 15_000 },
+  );
+  const { reload } = decisions;
+  const news = lastDecision.value;
+  useEffect(() => {
+    if (news) reload();
+  }, [news, reload]);
+  return (
+    <>
+      <h1>Decisions</h1>
+      <div class="filters">
+        <select
+          aria-label="Outcome"
+          value={outcome.value}
+          onChange={(event) => (outcome.value = event.currentTarget.value)}
+        >
+          <option value="">every outcome</option>
+          {outcomes.map((name) => (
+            <option key={name} value={name}>
+              {name.replace('-', ' ')}
+            </option>
+          ))}
+        </select>
+      </div>
+      <Answer of={decisions} what="decisions">
+        {({ items, total }) =>
+          items.length === 0 ? (
+            <Empty title="No decision yet">
+              <p>One appears as soon as a node stays hot, also when nothing is done about it.</p>
+            </Empty>
+          ) : (
+            <>
+              <ol class="timeline">
+                {items.map((decision) => (
+                  <li key={decision.id} class="card">
+                    <a href={`#/decisions/${decision.id}`}>
+                      <span class="faint">
+                        <time dateTime={decision.at}>{moment(decision.at)}</time> {decision.cluster}
+                      </span>
+                      <Outcome outcome={decision.outcome} />
+                      <span>{decision.summary}</span>
+                    </a>
+                  </li>
+                ))}
+              </ol>
+              {total > items.length && (
+                <p class="faint">
+                  The newest {items.length} of {total.toLocaleString()}.
+                </p>
+              )}
+            </>
+          )
+        }
+      </Answer>
+    </>
+  );
+}

@@ -1,0 +1,242 @@
+/** Everything at a glance: sums per cluster, then every node as a card or, when many, a square. */
+import { computed, signal } from '@preact/signals';
+import { useState } from 'preact/hooks';
+import { useLocation } from 'wouter-preact';
+import type { ClusterView, NodeView } from '../../../http/views.ts';
+import type { Page } from '../api.ts';
+import { bytes, counted, dash, orDash, percent, watts } from '../format.ts';
+import { askHold, hold } from '../hold.tsx';
+import { beat, nodeKeys, nodes, sparks } from '../live.ts';
+import { Answer, Empty } from '../parts/feedback.tsx';
+import { Bar, Figure, Sparkline, State } from '../parts/figures.tsx';
+import { HeatMap } from '../parts/heat-map.tsx';
+import { useQuery } from '../query.ts';
+import { mayAct } from '../session.ts';
+
+/** From here on squares tell more than cards. */
+const cardsMax = 60;
+
+const search = signal('');
+const shownState = signal('');
+const shownCluster = signal('');
+
+const viewsOf = (keys: readonly string[]): NodeView[] =>
+  keys.flatMap((key) => nodes.get(key)?.peek() ?? []);
+
+function matches(view: NodeView): boolean {
+  const text = search.value.trim().toLowerCase();
+  return (
+    (shownState.value === '' || view.state === shownState.value) &&
+    (shownCluster.value === '' || view.cluster === shownCluster.value) &&
+    (text === '' || `${view.cluster}/${view.id} ${view.driver ?? ''}`.toLowerCase().includes(text))
+  );
+}
+
+let lastKeys: readonly string[] = [];
+/** The same array while the same nodes match, so that nothing is drawn again for it. */
+const shownKeys = computed(() => {
+  void beat.value;
+  const keys = nodeKeys.value.filter((key) => {
+    const view = nodes.get(key)?.peek();
+    return view !== undefined && matches(view);
+  });
+  const isSame = keys.length === lastKeys.length && keys.every((key, at) => key === lastKeys[at]);
+  if (!isSame) lastKeys = keys;
+  return lastKeys;
+});
+
+type Sums = {
+  awake: number;
+  cpus: number;
+  busy: number;
+  used: number;
+  total: number;
+  watts: number;
+};
+
+function sumsOf(cluster: string): Sums & { isPowerKnown: boolean } {
+  void beat.value;
+  const sums = { awake: 0, cpus: 0, busy: 0, used: 0, total: 0, watts: 0, isPowerKnown: false };
+  for (const view of viewsOf(nodeKeys.value)) {
+    if (view.cluster !== cluster || view.state !== 'awake') continue;
+    sums.awake += 1;
+    if (view.cpuRatio !== null && view.cpuCount !== null) {
+      sums.cpus += view.cpuCount;
+      sums.busy += view.cpuRatio * view.cpuCount;
+    }
+    sums.used += view.memoryUsedBytes ?? 0;
+    sums.total += view.memoryTotalBytes ?? 0;
+    sums.watts += view.powerWatts ?? 0;
+    sums.isPowerKnown ||= view.powerWatts !== null;
+  }
+  return sums;
+}
+
+function ClusterCard({ cluster }: { cluster: ClusterView }) {
+  const sums = sumsOf(cluster.id);
+  const isHeld = hold.value.clusters.includes(cluster.id);
+  const asleep = cluster.nodeStates['asleep'] ?? 0;
+  return (
+    <article class="card cluster">
+      <header>
+        <h2>{cluster.id}</h2>
+        {cluster.simulated && <small class="tag">simulated</small>}
+        <small class="tag">{cluster.autonomy['default'] ?? 'recommend'}</small>
+        <span class="grow" />
+        {mayAct.value && (
+          <button type="button" class="quiet small" onClick={() => askHold(cluster.id, isHeld)}>
+            {isHeld ? 'Release' : 'HOLD'}
+          </button>
+        )}
+      </header>
+      <dl class="figures">
+        <Figure label="Awake" hint={asleep > 0 ? `${asleep} asleep` : undefined}>
+          {sums.awake} of {cluster.nodeCount}
+        </Figure>
+        <Figure label="Guests">{cluster.guestCount.toLocaleString()}</Figure>
+        <Figure label="Power">{sums.isPowerKnown ? watts(sums.watts) : dash}</Figure>
+      </dl>
+      <Bar
+        label="Cpu"
+        ratio={sums.cpus > 0 ? sums.busy / sums.cpus : null}
+        text={`${sums.busy.toFixed(1)} of ${sums.cpus}`}
+      />
+      <Bar
+        label="Memory"
+        ratio={sums.total > 0 ? sums.used / sums.total : null}
+        text={`${bytes(sums.used)} of ${bytes(sums.total)}`}
+      />
+    </article>
+  );
+}
+
+function NodeCard({ nodeKey }: { nodeKey: string }) {
+  const view = nodes.get(nodeKey)?.value;
+  if (!view) return null;
+  const { memoryUsedBytes: used, memoryTotalBytes: total } = view;
+  return (
+    <a class="card node" href={`#/nodes/${nodeKey}`} data-state={view.state}>
+      <header>
+        <strong>{view.id}</strong>
+        <span class="grow" />
+        <State state={view.state} />
+      </header>
+      <Sparkline spark={sparks.get(nodeKey)} label={`Cpu of ${view.id} lately`} />
+      <Bar label="Cpu" ratio={view.cpuRatio} text={orDash(view.cpuRatio, percent)} />
+      <Bar
+        label="Memory"
+        ratio={used === null || !total ? null : used / total}
+        text={used === null || !total ? dash : percent(used / total)}
+      />
+      <footer class="faint">
+        <span>{view.cluster}</span>
+        <span>{orDash(view.guestCount, (count) => counted(count, 'guest'))}</span>
+        <span>{orDash(view.powerWatts, watts)}</span>
+        {view.protected && <span title="Never switched off">protected</span>}
+        {view.localHold && <span class="warn-text">HOLD here</span>}
+      </footer>
+    </a>
+  );
+}
+
+const states = ['awake', 'asleep', 'waking', 'draining', 'stale', 'lost', 'maintenance', 'unknown'];
+
+const Filters = ({ clusters }: { clusters: readonly ClusterView[] }) => (
+  <div class="filters" role="search">
+    <input
+      type="search"
+      placeholder="Search nodes"
+      aria-label="Search nodes"
+      value={search.value}
+      onInput={(event) => (search.value = event.currentTarget.value)}
+    />
+    <select
+      aria-label="State"
+      value={shownState.value}
+      onChange={(event) => (shownState.value = event.currentTarget.value)}
+    >
+      <option value="">every state</option>
+      {states.map((state) => (
+        <option key={state}>{state}</option>
+      ))}
+    </select>
+    {clusters.length > 1 && (
+      <select
+        aria-label="Cluster"
+        value={shownCluster.value}
+        onChange={(event) => (shownCluster.value = event.currentTarget.value)}
+      >
+        <option value="">every cluster</option>
+        {clusters.map(({ id }) => (
+          <option key={id}>{id}</option>
+        ))}
+      </select>
+    )}
+  </div>
+);
+
+function Nodes() {
+  const [, navigate] = useLocation();
+  const [asked, setAsked] = useState<'cards' | 'map' | null>(null);
+  const keys = shownKeys.value;
+  const view = asked ?? (keys.length > cardsMax ? 'map' : 'cards');
+  if (nodeKeys.value.length === 0) {
+    return (
+      <Empty title="No node yet">
+        <p>
+          Let one in under <a href="#/settings">Settings</a>: one line to paste on the host, and it
+          is here a few seconds later. It only observes until you say otherwise.
+        </p>
+      </Empty>
+    );
+  }
+  return (
+    <>
+      <div class="heading">
+        <h2>{counted(keys.length, 'node')}</h2>
+        <button
+          type="button"
+          class="quiet small"
+          onClick={() => setAsked(view === 'map' ? 'cards' : 'map')}
+        >
+          {view === 'map' ? 'Show cards' : 'Show map'}
+        </button>
+      </div>
+      {keys.length === 0 && <p class="state-note">No node is like that.</p>}
+      {view === 'map' ? (
+        <HeatMap keys={keys} open={(key) => navigate(`/nodes/${key}`)} />
+      ) : (
+        <div class="cards">
+          {keys.slice(0, cardsMax * 4).map((key) => (
+            <NodeCard key={key} nodeKey={key} />
+          ))}
+        </div>
+      )}
+      {view === 'cards' && keys.length > cardsMax * 4 && (
+        <p class="faint">The first {cardsMax * 4}; search, filter or use the map for the rest.</p>
+      )}
+    </>
+  );
+}
+
+export function FleetPage() {
+  const clusters = useQuery<Page<ClusterView>>('clusters?limit=1000', { everyMs: 5_000 });
+  return (
+    <>
+      <h1>Fleet</h1>
+      <Answer of={clusters} what="clusters">
+        {({ items }) => (
+          <>
+            <div class="cards clusters">
+              {items.slice(0, 24).map((cluster) => (
+                <ClusterCard key={cluster.id} cluster={cluster} />
+              ))}
+            </div>
+            <Filters clusters={items} />
+          </>
+        )}
+      </Answer>
+      <Nodes />
+    </>
+  );
+}

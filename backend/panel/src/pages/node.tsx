@@ -1,0 +1,232 @@
+/** One node: how it is, what can be done to it, its guests, its charts, how it would be woken. */
+import type { z } from 'zod';
+import type { NodeDetail } from '../../../http/views.ts';
+import type { GuestView } from '../../../http/views.ts';
+import type { Standing } from '../../../http/routes/wake-proofs.ts';
+import { NodeActions } from '../act.tsx';
+import { type Page, query } from '../api.ts';
+import {
+  ago,
+  bytes,
+  celsius,
+  dash,
+  duration,
+  orDash,
+  percent,
+  plain,
+  rate,
+  watts,
+} from '../format.ts';
+import { nodes } from '../live.ts';
+import { type ChartSpec, Charts } from '../parts/charts.tsx';
+import { CommandList } from '../parts/command-list.tsx';
+import { Answer, Empty } from '../parts/feedback.tsx';
+import { Figure, State } from '../parts/figures.tsx';
+import { useQuery } from '../query.ts';
+import { guestCells } from './guests.tsx';
+
+type Detail = z.infer<typeof NodeDetail>;
+
+const charts: readonly ChartSpec[] = [
+  {
+    title: 'Cpu',
+    metrics: [
+      ['cpuRatio', 'busy'],
+      ['ioWaitRatio', 'waiting for disks'],
+    ],
+    format: percent,
+    max: 1,
+  },
+  {
+    title: 'Memory',
+    metrics: [
+      ['memoryUsedBytes', 'used'],
+      ['swapUsedBytes', 'swap'],
+    ],
+    format: bytes,
+  },
+  {
+    title: 'Pressure: share of time somebody waited',
+    metrics: [
+      ['cpuPressureSomeAvg10Ratio', 'cpu'],
+      ['ioPressureSomeAvg10Ratio', 'io'],
+      ['memoryPressureSomeAvg10Ratio', 'memory'],
+    ],
+    format: percent,
+  },
+  {
+    title: 'Network',
+    metrics: [
+      ['networkInBytesPerSecond', 'in'],
+      ['networkOutBytesPerSecond', 'out'],
+    ],
+    format: rate,
+  },
+  {
+    title: 'Disks',
+    metrics: [
+      ['diskReadBytesPerSecond', 'read'],
+      ['diskWriteBytesPerSecond', 'written'],
+    ],
+    format: rate,
+  },
+  { title: 'Power', metrics: [['powerWatts', 'watts']], format: watts },
+  { title: 'Temperature', metrics: [['temperatureCelsius', 'hottest']], format: celsius },
+];
+
+function Figures({ detail }: { detail: Detail }) {
+  // The stream knows better than the last answer.
+  const view = nodes.get(`${detail.cluster}/${detail.id}`)?.value ?? detail;
+  const { memoryUsedBytes: used, memoryTotalBytes: total } = view;
+  return (
+    <dl class="figures card wide">
+      <Figure label="State" hint={orDash(view.ageMs, (ms) => `sample ${ago(ms)}`)}>
+        <State state={view.state} />
+      </Figure>
+      <Figure label="Cpu" hint={orDash(view.cpuCount, (count) => `${count} cpus`)}>
+        {orDash(view.cpuRatio, percent)}
+      </Figure>
+      <Figure label="Memory" hint={orDash(total, (all) => `of ${bytes(all)}`)}>
+        {orDash(used, bytes)}
+      </Figure>
+      <Figure label="Load">{orDash(detail.metrics['loadAverage1'], plain)}</Figure>
+      <Figure label="Power">{orDash(view.powerWatts, watts)}</Figure>
+      <Figure label="Temperature">{orDash(detail.metrics['temperatureCelsius'], celsius)}</Figure>
+      <Figure label="Up for">{orDash(view.uptimeMs, duration)}</Figure>
+      <Figure label="Driver">{view.driver ?? dash}</Figure>
+    </dl>
+  );
+}
+
+function Guests({ cluster, node }: { cluster: string; node: string }) {
+  const guests = useQuery<Page<GuestView>>(`guests?${query({ cluster, node, limit: 500 })}`, {
+    everyMs: 10_000,
+  });
+  return (
+    <section aria-label="Guests">
+      <h2>Guests</h2>
+      <Answer of={guests} what="guests">
+        {({ items }) =>
+          items.length === 0 ? (
+            <p class="state-note">No guest lives here.</p>
+          ) : (
+            <div class="scroll card" tabIndex={0}>
+              <table>
+                <thead>
+                  <tr>
+                    <th scope="col">Guest</th>
+                    <th scope="col">State</th>
+                    <th scope="col">Node</th>
+                    <th scope="col" class="number">
+                      Cpu
+                    </th>
+                    <th scope="col" class="number">
+                      Memory
+                    </th>
+                  </tr>
+                </thead>
+                <tbody>
+                  {items.map((guest) => (
+                    <tr key={guest.id}>{guestCells(guest)}</tr>
+                  ))}
+                </tbody>
+              </table>
+            </div>
+          )
+        }
+      </Answer>
+    </section>
+  );
+}
+
+const wakers: Record<string, string> = {
+  wol: 'Wake-on-LAN',
+  ipmi: 'IPMI',
+  redfish: 'Redfish',
+  plug: 'a plug',
+  script: 'a script',
+};
+
+function Waking({ cluster, node }: { cluster: string; node: string }) {
+  const standing = useQuery<Standing>(`clusters/${cluster}/nodes/${node}/wake-proofs`, {
+    everyMs: 10_000,
+  });
+  return (
+    <section aria-label="Waking">
+      <h2>Waking</h2>
+      <Answer of={standing} what="wake proofs">
+        {({ isProven, ways, proofs, campaign }) => (
+          <div class="card pad">
+            <p>
+              {isProven
+                ? 'Proven: it came back every time it had to, so it may be put to sleep.'
+                : 'Not proven yet. Nothing switches this node off by itself before it has come back three times.'}
+            </p>
+            {ways.length === 0 && (
+              <p class="faint">No other node says that it could wake this one.</p>
+            )}
+            <ul class="plain-list">
+              {proofs.map((proof) => (
+                <li key={proof.waker}>
+                  <strong>{wakers[proof.waker] ?? proof.waker}</strong>: {proof.succeeded} of{' '}
+                  {proof.needed} wakes succeeded
+                  {proof.youngestAgeMs !== null && `, the last ${ago(proof.youngestAgeMs)}`}
+                  {proof.bootMs !== null && `, awake after ${duration(proof.bootMs)}`}
+                </li>
+              ))}
+            </ul>
+            {campaign && (
+              <p>
+                Trial {campaign.state}: {campaign.proven} of {campaign.cycles}. {campaign.why}
+              </p>
+            )}
+            {!isProven && (
+              <p class="faint">
+                Stand by and run <code>kernreaktor prove-wake {node} --cycles 3</code>.
+              </p>
+            )}
+          </div>
+        )}
+      </Answer>
+    </section>
+  );
+}
+
+export function NodePage({ cluster, node }: { cluster: string; node: string }) {
+  const detail = useQuery<Detail>(`clusters/${cluster}/nodes/${node}`, { everyMs: 10_000 });
+  if (detail.problem?.code === 'KR_NOT_FOUND' || detail.problem?.code === 'KR_CLUSTER_UNKNOWN') {
+    return (
+      <Empty title={`There is no node ${node}`}>
+        <p>
+          Nobody in {cluster} goes by this name. <a href="#/">Back to the fleet</a>
+        </p>
+      </Empty>
+    );
+  }
+  return (
+    <>
+      <div class="heading">
+        <h1>
+          <span class="faint">{cluster} /</span> {node}
+        </h1>
+        {detail.data?.protected && <small class="tag">protected: never switched off</small>}
+        {detail.data?.simulated && <small class="tag">simulated</small>}
+      </div>
+      <Answer of={detail} what={node}>
+        {(data) => (
+          <>
+            <Figures detail={data} />
+            <NodeActions
+              node={nodes.get(`${cluster}/${node}`)?.value ?? data}
+              can={data.capabilities}
+            />
+          </>
+        )}
+      </Answer>
+      <Charts of={{ cluster, node }} specs={charts} />
+      <Guests cluster={cluster} node={node} />
+      <Waking cluster={cluster} node={node} />
+      <CommandList title="What was done" filter={{ cluster, target: node }} />
+    </>
+  );
+}

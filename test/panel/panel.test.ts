@@ -1,0 +1,213 @@
+/**
+ * The panel as a person uses it: a real browser in front of the real server and its demo. Every
+ * page is looked at by axe, too, which knows what people with other eyes and hands need.
+ */
+import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import type { Browser, BrowserContext, Page } from 'playwright-core';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { complaintsOf, noChromium, startChromium } from '../support/chromium.ts';
+import { type Stack, startStack } from '../support/stack.ts';
+
+const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
+const password = 'a long sentence nobody guesses';
+/** Everything shares two cores with the demo. */
+const patienceMs = 45_000;
+
+type Violation = { id: string; impact: string; nodes: { html: string }[] };
+
+async function violations(page: Page): Promise<string[]> {
+  await page.evaluate(axe);
+  const found = await page.evaluate(async () => {
+    const { axe } = globalThis as unknown as {
+      axe: { run(): Promise<{ violations: Violation[] }> };
+    };
+    return (await axe.run()).violations;
+  });
+  return found
+    .filter(({ impact }) => impact === 'serious' || impact === 'critical')
+    .map(({ id, nodes }) => `${id}: ${nodes[0]?.html}`);
+}
+
+describe.skipIf(noChromium !== '')(`the panel${noChromium}`, () => {
+  let stack: Stack;
+  let browser: Browser;
+  let context: BrowserContext;
+  let page: Page;
+  let complaints: string[];
+  let url = '';
+
+  const open = async (hash: string): Promise<void> => {
+    await page.goto(`${url}/${hash}`);
+  };
+  const sees = (text: string | RegExp): Promise<void> =>
+    page.getByText(text).first().waitFor({ timeout: patienceMs });
+
+  beforeAll(async () => {
+    stack = await startStack({}, { role: 'demo', hasFixedPorts: true });
+    url = stack.runtime().httpUrl;
+    browser = await startChromium();
+    context = await browser.newContext({ viewport: { width: 1_280, height: 900 } });
+    context.setDefaultTimeout(patienceMs);
+    page = await context.newPage();
+    complaints = complaintsOf(page);
+  }, 240_000);
+  afterAll(async () => {
+    await browser?.close();
+    await stack?.remove();
+  });
+
+  it('makes the first account with the set-up token, and says what is wrong with a bad one', async () => {
+    await page.goto(url);
+    await page.getByLabel('Set-up token').fill('wrong');
+    await page.getByLabel('User name').fill('anna');
+    await page.getByLabel(/Password/).fill(password);
+    expect(await violations(page)).toEqual([]);
+    await page.getByRole('button', { name: 'Create account' }).click();
+    await sees('This is not the set-up token.');
+    await page.getByLabel('Set-up token').fill(stack.runtime().setupToken ?? '');
+    await page.getByRole('button', { name: 'Create account' }).click();
+    await page.getByRole('heading', { name: 'Fleet' }).waitFor();
+  });
+
+  it('shows every node of the demo live, and finds one by its name', async () => {
+    const cards = page.locator('.card.node');
+    await page.getByRole('heading', { name: '11 nodes' }).waitFor();
+    expect(await cards.count()).toBe(11);
+    await page.locator('.live', { hasText: /^live$/ }).waitFor();
+    await page.getByLabel('Search nodes').fill('nuc1');
+    await page.getByRole('heading', { name: '1 node', exact: true }).waitFor();
+    expect(await cards.count()).toBe(1);
+    // Its sparkline grows by itself: a sample came over the stream.
+    await page.locator('.card.node .spark path[d*=L]').waitFor({ state: 'attached' });
+    await page.getByLabel('Search nodes').fill('');
+    await page.getByRole('button', { name: 'Show map' }).click();
+    await page.locator('canvas').first().focus();
+    await page.keyboard.press('ArrowRight');
+    await page.locator('.legend strong').waitFor();
+    await page.getByRole('button', { name: 'Show cards' }).click();
+  });
+
+  it('opens a node from its card, with what was measured and how it would be woken', async () => {
+    await page.locator('.card.node', { hasText: 'nuc1' }).click();
+    await page.getByRole('heading', { name: 'home / nuc1' }).waitFor();
+    await page.locator('.chart canvas').first().waitFor();
+    await sees(/Not proven yet/);
+    await page.getByRole('button', { name: '15 min' }).click();
+    await page.locator('.chart canvas').first().waitFor();
+    expect(await page.locator('.chart figcaption').allTextContents()).toContain('Memory');
+  });
+
+  it('restarts a guest after saying what it will do, and follows the command to its end', async () => {
+    await open('#/guests');
+    await page.getByLabel('Search guests').fill('grafana');
+    await page.getByRole('link', { name: 'grafana' }).click();
+    await page.getByRole('button', { name: 'Restart' }).click();
+    const dialog = page.getByRole('dialog');
+    await dialog.getByText(/shuts down and starts again/).waitFor();
+    await dialog.getByRole('button', { name: 'Restart' }).click();
+    await page.getByRole('link', { name: 'Follow it' }).click();
+    await page.locator('.command-state', { hasText: 'succeeded' }).waitFor();
+    const steps = await page.locator('.steps strong').allTextContents();
+    expect(steps.slice(0, 2)).toEqual(['planned', 'queued']);
+    expect(steps.at(-1)).toBe('succeeded');
+  });
+
+  it('shows a refusal in the dialog with its way out, and sends nothing', async () => {
+    const before = await stack.api.get<{ total: number }>('commands?kind=guest.scale');
+    await open('#/guests/home/110');
+    await page.getByRole('button', { name: 'Scale' }).click();
+    const dialog = page.getByRole('dialog');
+    await dialog.getByRole('button', { name: 'Scale' }).click();
+    await dialog.getByText(/name at least one of cpuCount/).waitFor();
+    await page.keyboard.press('Escape');
+    await dialog.waitFor({ state: 'hidden' });
+    const after = await stack.api.get<{ total: number }>('commands?kind=guest.scale');
+    expect(after.total).toBe(before.total);
+  });
+
+  it('puts everything on HOLD from any page, and releases it with the password', async () => {
+    await page.getByRole('banner').getByRole('button', { name: 'HOLD' }).click();
+    await page.getByLabel(/Reason/).fill('new cables');
+    await page.getByRole('dialog').getByRole('button', { name: 'HOLD' }).click();
+    await sees('Nothing is begun anywhere.');
+    expect(await stack.api.get('hold')).toMatchObject({ all: true });
+    await page.getByRole('banner').getByRole('button', { name: 'Release' }).click();
+    await page.getByLabel('Your password').fill(password);
+    await page.getByRole('dialog').getByRole('button', { name: 'Release' }).click();
+    await page.getByText('Nothing is begun anywhere.').waitFor({ state: 'hidden' });
+    expect(await stack.api.get('hold')).toMatchObject({ all: false });
+  });
+
+  it('explains a decision with its numbers', async () => {
+    await open('#/decisions');
+    await page.locator('.timeline a').first().click();
+    await page.getByRole('heading', { name: 'Decision' }).waitFor();
+    expect((await page.locator('.lead').textContent())?.length).toBeGreaterThan(10);
+  });
+
+  it('lets a node in with a token that is shown once', async () => {
+    await open('#/settings');
+    await page.getByRole('button', { name: 'Let a node in' }).click();
+    await page.getByLabel('Cluster', { exact: false }).last().fill('garage');
+    await page.getByRole('dialog').getByLabel(/^Node/).fill('pve9');
+    await page.getByRole('button', { name: 'Make a token' }).click();
+    const shown = page.locator('.once pre');
+    await shown.waitFor();
+    expect(await shown.textContent()).toMatch(/KR_CLUSTER=garage\nKR_ENROL_TOKEN=\S{40,}/);
+  });
+
+  it('passes axe on every page, in dark and on a phone', async () => {
+    const places = [
+      '#/',
+      '#/guests',
+      '#/guests/home/110',
+      '#/nodes/home/nuc1',
+      '#/decisions',
+      '#/activity',
+      '#/activity/audit',
+      '#/settings',
+      '#/nowhere',
+    ];
+    const found: Record<string, string[]> = {};
+    for (const [name, options] of [
+      ['light', { colorScheme: 'light' as const }],
+      ['dark', { colorScheme: 'dark' as const }],
+      ['phone', { viewport: { width: 390, height: 844 } }],
+    ] as const) {
+      const other = await browser.newContext({
+        ...options,
+        storageState: await context.storageState(),
+      });
+      other.setDefaultTimeout(patienceMs);
+      const session = await page.evaluate(() => sessionStorage.getItem('kernreaktor-session'));
+      await other.addInitScript((token) => {
+        if (token !== null) sessionStorage.setItem('kernreaktor-session', token);
+      }, session);
+      const looked = await other.newPage();
+      for (const place of places) {
+        await looked.goto(`${url}/${place}`);
+        await looked.locator('main h1, main h2').first().waitFor();
+        const wrong = await violations(looked);
+        if (wrong.length > 0) found[`${name} ${place}`] = wrong;
+      }
+      await other.close();
+    }
+    expect(found).toEqual({});
+  }, 180_000);
+
+  it('says that the connection is gone, keeps what it knew, and is live again by itself', async () => {
+    await open('#/');
+    await page.locator('.live', { hasText: /^live$/ }).waitFor();
+    await stack.kill9();
+    await sees('no connection, trying again');
+    expect(await page.locator('.card.node').count()).toBeGreaterThan(0);
+    await stack.start();
+    await page.locator('.live', { hasText: /^live$/ }).waitFor();
+  }, 120_000);
+
+  it('complains of nothing on its way', () => {
+    const own = complaints.filter((text) => !/WebSocket connection/.test(text));
+    expect(own).toEqual([]);
+  });
+});
