@@ -7,7 +7,7 @@ import { LineCounter, parseDocument, stringify } from 'yaml';
 import { z } from 'zod';
 import { CommandKind } from '../broker/contract/command.ts';
 import { ClusterId, NodeId } from '../broker/contract/ids.ts';
-import { Policy } from './decide/policy.ts';
+import { beyondCeilings, Policy } from './decide/policy.ts';
 
 const Autonomy = z.enum(['observe', 'recommend', 'approve', 'auto']);
 const PolicyName = z
@@ -42,6 +42,23 @@ type Located = { path: PropertyKey[]; hint: string };
 
 /** What no single value shows. */
 function contradictions(file: z.infer<typeof File>): Located[] {
+  return [...excesses(file), ...clusterContradictions(file)];
+}
+
+/** Limits above the ceilings, in policies that not only simulated clusters use. */
+function excesses({ clusters, policies }: z.infer<typeof File>): Located[] {
+  return Object.entries(policies).flatMap(([name, policy]) => {
+    const users = Object.values(clusters).filter((cluster) => cluster.policy === name);
+    const isReal = users.length === 0 || users.some(({ simulated }) => simulated !== true);
+    if (!isReal) return [];
+    return beyondCeilings(policy).map(({ field, hint }) => ({
+      path: ['policies', name, 'limits', field],
+      hint,
+    }));
+  });
+}
+
+function clusterContradictions(file: z.infer<typeof File>): Located[] {
   return Object.entries(file.clusters).flatMap(([id, cluster]) => {
     const found: Located[] = [];
     if (cluster.policy !== undefined && !(cluster.policy in file.policies)) {

@@ -8,7 +8,7 @@ import type { Commands } from './act/commands.ts';
 import { dispatch } from './act/dispatch.ts';
 import { appendAudit } from './audit/chain.ts';
 import { emptyHistory, type History, type Move } from './decide/history.ts';
-import { Policy } from './decide/policy.ts';
+import { Policy, withCeilings } from './decide/policy.ts';
 import { createRound, type Decision, defaultPolicy } from './round.ts';
 import type { ClusterRecord, Fleet } from './state/fleet.ts';
 import type { Database } from './store/sql/database.ts';
@@ -47,11 +47,11 @@ function recall(history: History, migrations: readonly Migration[], clock: Clock
 
 function createPolicyReader(): (cluster: ClusterRecord) => Policy {
   const known = new Map<string, Policy>();
-  return ({ policyHash, policyYaml }) => {
+  return ({ policyHash, policyYaml, simulated }) => {
     if (policyHash === null || policyYaml === null) return defaultPolicy;
     const policy = known.get(policyHash) ?? Policy.parse(parse(policyYaml));
     known.set(policyHash, policy);
-    return policy;
+    return simulated ? policy : withCeilings(policy);
   };
 }
 

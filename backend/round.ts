@@ -7,10 +7,10 @@ import { createHash } from 'node:crypto';
 import type { Clock, NewId } from '../broker/contract/ports.ts';
 import type { Dispatched } from './act/dispatch.ts';
 import { decide } from './decide/decide.ts';
-import { type History, observe } from './decide/history.ts';
+import { type History, observe, record } from './decide/history.ts';
+import type { Situation } from './decide/model.ts';
 import type { Plan } from './decide/plan.ts';
 import { Policy } from './decide/policy.ts';
-import type { Situation } from './decide/relieve.ts';
 import type { ClusterRecord, Fleet } from './state/fleet.ts';
 import type { Decisions } from './store/sql/schema.ts';
 
@@ -78,7 +78,8 @@ export function createRound(deps: RoundDeps) {
     const policy = deps.policyOf(cluster);
     observe(deps.history, nodes, policy, nowMs);
     const situation: Situation = { cluster, nodes, policy, history: deps.history, nowMs };
-    const plan = decide(situation);
+    const plan = decide({ cluster, nodes }, policy, deps.history, nowMs);
+    record(deps.history, plan, nowMs);
     const found = signature(plan);
     const last = lastKept.get(cluster.id);
     const isRepeat = last?.signature === found && nowMs - last.atMs < repeatMs[last.outcome];

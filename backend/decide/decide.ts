@@ -1,30 +1,64 @@
 /**
  * State, policy, history and now -> Plan. Pure: the same inputs give the same plan, byte for
- * byte. Each rule answers intents and the reasons for what it left alone.
+ * byte. One ladder: relieve what is hot, wake what that needs, empty what is cheap to empty, and
+ * let sleep what ran nothing. Each step sees what the ones before it planned.
  */
-import { nodeState } from '../state/node-state.ts';
+import { consolidate, isDue } from './consolidate.ts';
+import type { History } from './history.ts';
+import { type ClusterState, type Model, modelOf, nodeRole, type Situation } from './model.ts';
 import type { Intent, NonAction, Plan } from './plan.ts';
-import { relieve, type Situation } from './relieve.ts';
+import type { Policy } from './policy.ts';
+import { sleep, wake } from './power.ts';
+import { type Look, preferredNodes, ratioOf, relieve } from './relieve.ts';
+import { trafficOf } from './traffic.ts';
 
-function summaryOf(situation: Situation, intents: Intent[], left: NonAction[]): string {
+function summaryOf(
+  model: Model,
+  policy: Policy,
+  { intents, nonActions }: { intents: Intent[]; nonActions: NonAction[] },
+): string {
   const first = intents[0];
   if (first) return first.reason;
-  const held = left[0];
+  const held = nonActions[0];
   if (held) return `${held.subject.id} is left alone: ${held.reason}`;
-  const { above } = situation.policy.relieve.cpuRatio;
-  const hottest = situation.nodes
-    .filter((node) => nodeState(node, situation.nowMs) === 'awake')
-    .map((node) => ({ node: node.node, cpu: node.values?.cpuRatio ?? null }))
-    .filter(({ cpu }) => cpu !== null)
-    .sort((a, b) => (b.cpu ?? 0) - (a.cpu ?? 0))[0];
-  if (!hottest) return 'no node has a known load';
-  return `no node has cpu above ${above}; highest is ${hottest.node} (${hottest.cpu?.toFixed(2)})`;
+  let hottest: number | null = null;
+  for (let place = 0; place < model.nodes.length; place += 1) {
+    if (model.role[place] !== nodeRole.awake) continue;
+    if (hottest === null || ratioOf(model, place) > ratioOf(model, hottest)) hottest = place;
+  }
+  if (hottest === null) return 'no node has a known load';
+  const name = model.nodes[hottest]!.node;
+  return (
+    `no node has cpu above ${policy.relieve.cpuRatio.above}; ` +
+    `highest is ${name} (${ratioOf(model, hottest).toFixed(2)})`
+  );
 }
 
-/** The plan of one cluster. `situation` is read only. */
-export function decide(situation: Situation): Plan {
-  const { intents, nonActions } = relieve(situation);
-  const cluster = situation.cluster.id;
-  const summary = summaryOf(situation, intents, nonActions);
-  return { cluster, intents, report: { summary, nonActions } };
+/**
+ * The plan of one cluster.
+ * @param state the cluster and its nodes as last heard of; read only
+ * @param history what earlier rounds left (`observe` before, `record` after); read only
+ * @param nowMs monotonic ms, the clock of `sampleAtMs`
+ */
+export function decide(state: ClusterState, policy: Policy, history: History, nowMs: number): Plan {
+  const situation: Situation = { ...state, policy, history, nowMs };
+  const model = modelOf(situation);
+  const look: Look = {
+    situation,
+    traffic: trafficOf(model, situation),
+    preferred: preferredNodes(model),
+  };
+  const relief = relieve(model, look);
+  const woken = wake(model, relief.unmetUnits, situation);
+  const hasLookedToSave = relief.unmetUnits === 0 && isDue(situation);
+  const saved = hasLookedToSave ? consolidate(model, look) : { intents: [], nonActions: [] };
+  const slept = hasLookedToSave ? sleep(model, situation) : [];
+  const intents = [...relief.intents, ...woken, ...saved.intents, ...slept];
+  const nonActions = [...relief.nonActions, ...saved.nonActions];
+  const summary = summaryOf(model, policy, { intents, nonActions });
+  return {
+    cluster: state.cluster.id,
+    intents,
+    report: { summary, nonActions, ...(hasLookedToSave && { hasLookedToSave }) },
+  };
 }

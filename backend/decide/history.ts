@@ -1,10 +1,13 @@
 /**
- * What a decision needs to remember between rounds: since when a node is hot, and what moved
- * lately. A gap in the samples ends a hot spell, because unknown is not high.
+ * What a decision needs to remember between rounds: since when a node is hot or empty, what moved
+ * lately, and the forecast of every guest. A gap in the samples ends a hot or empty spell, because
+ * unknown is neither high nor zero.
  */
 import { type NodeKey, nodeKey } from '../../broker/contract/ids.ts';
 import type { NodeRecord } from '../state/fleet.ts';
 import { nodeState } from '../state/node-state.ts';
+import { firstForecast, type Forecast, see } from './forecast.ts';
+import type { Plan } from './plan.ts';
 import type { Policy } from './policy.ts';
 
 export type Move = { guest: string; fromNode: string; toNode: string | null; atMs: number };
@@ -12,19 +15,57 @@ export type Move = { guest: string; fromNode: string; toNode: string | null; atM
 export type History = {
   /** Monotonic ms since when cpu has been above the policy's threshold without a gap. */
   hotSinceMs: Map<NodeKey, number>;
+  /** Monotonic ms since when a node is awake and runs no guest. */
+  emptySinceMs: Map<NodeKey, number>;
   /** Migrations that are still under way, by cluster. */
   movesInFlight: Map<string, readonly Move[]>;
   /** Newest migration of each guest, `<cluster>/<guest>` -> monotonic ms. */
   lastMovedAtMs: Map<string, number>;
+  /** Cluster -> guest -> forecast. */
+  forecasts: Map<string, Map<string, Forecast>>;
+  /** Cluster -> when nodes to empty were last looked for. */
+  lastSaveAtMs: Map<string, number>;
 };
 
 export const emptyHistory = (): History => ({
   hotSinceMs: new Map(),
+  emptySinceMs: new Map(),
   movesInFlight: new Map(),
   lastMovedAtMs: new Map(),
+  forecasts: new Map(),
+  lastSaveAtMs: new Map(),
 });
 
-/** Updates the hot spells of one cluster's nodes, in place. */
+/** Guests that were not heard of for this long start anew. */
+const forgetAfterMs = 7 * 86_400_000;
+/** Looking for the forgotten is worth it only when there may be many. */
+const forgottenMin = 256;
+
+function observeGuests(known: Map<string, Forecast>, node: NodeRecord, policy: Policy): void {
+  const factor = node.facts?.singleThreadFactor ?? 1;
+  const atMs = node.sampleAtMs ?? 0;
+  for (const guest of node.guests ?? []) {
+    if (guest.state !== 'running' || guest.cpuRatio === null || guest.cpuCount === null) continue;
+    const full = guest.cpuCount * factor;
+    const forecast = known.get(guest.id);
+    if (forecast) see(forecast, guest.cpuRatio * full, atMs, policy.forecast);
+    else known.set(guest.id, firstForecast(guest.cpuRatio * full, full, atMs));
+  }
+}
+
+function forget(known: Map<string, Forecast>, present: number, nowMs: number): void {
+  if (known.size < 2 * present + forgottenMin) return;
+  for (const [guest, { seenAtMs }] of known) {
+    if (nowMs - seenAtMs > forgetAfterMs) known.delete(guest);
+  }
+}
+
+const setSince = (spells: Map<NodeKey, number>, key: NodeKey, is: boolean, nowMs: number): void => {
+  if (!is) spells.delete(key);
+  else if (!spells.has(key)) spells.set(key, nowMs);
+};
+
+/** Takes one cluster's newest samples in: spells and forecasts, in place. */
 export function observe(
   history: History,
   nodes: Iterable<NodeRecord>,
@@ -32,11 +73,26 @@ export function observe(
   nowMs: number,
 ): void {
   const { above, clear } = policy.relieve.cpuRatio;
+  let present = 0;
   for (const node of nodes) {
     const key = nodeKey(node.cluster, node.node);
-    const cpu = nodeState(node, nowMs) === 'awake' ? (node.values?.cpuRatio ?? null) : null;
+    const isAwake = nodeState(node, nowMs) === 'awake';
+    const cpu = isAwake ? (node.values?.cpuRatio ?? null) : null;
     const since = history.hotSinceMs.get(key);
     if (cpu === null || (since !== undefined && cpu < clear)) history.hotSinceMs.delete(key);
     else if (since === undefined && cpu > above) history.hotSinceMs.set(key, nowMs);
+    const isEmpty = isAwake && node.guests?.every(({ state }) => state !== 'running') === true;
+    setSince(history.emptySinceMs, key, isEmpty, nowMs);
+    if (!isAwake || node.guests === null) continue;
+    const known = history.forecasts.get(node.cluster) ?? new Map<string, Forecast>();
+    history.forecasts.set(node.cluster, known);
+    observeGuests(known, node, policy);
+    present += node.guests.length;
   }
+  for (const known of history.forecasts.values()) forget(known, present, nowMs);
+}
+
+/** Remembers what a plan looked for, so that the next round does not look again too soon. */
+export function record(history: History, plan: Plan, nowMs: number): void {
+  if (plan.report.hasLookedToSave) history.lastSaveAtMs.set(plan.cluster, nowMs);
 }

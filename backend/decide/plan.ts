@@ -32,5 +32,10 @@ export type NonAction = {
   flip: string | null;
 };
 
-export type Report = { summary: string; nonActions: NonAction[] };
+export type Report = {
+  summary: string;
+  nonActions: NonAction[];
+  /** True when this round looked for nodes to empty; stored reports leave it out. */
+  hasLookedToSave?: boolean;
+};
 export type Plan = { cluster: string; intents: Intent[]; report: Report };

@@ -25,18 +25,80 @@ export const Policy = z.strictObject({
           message: 'must lie below `above`',
         })
         .prefault({}),
+      /** A target must keep mean + sigmas x deviation below fillRatio of its capacity. */
+      sigmas: z.number().min(0).max(6).default(1.1),
+      /** `cpuRatio.clear` when absent. */
+      fillRatio: ratio.optional(),
+      /** How much cooler than the source now the target must stay. */
+      marginRatio: ratio.default(0.1),
+    })
+    .prefault({}),
+  save: z
+    .strictObject({
+      /** Nothing is emptied or put to sleep while this is off. */
+      mode: z.enum(['off', 'on']).default('off'),
+      everyMs: durationMs.default(600_000),
+      /** Nodes emptied at a time; more only while `spareRatio` of the awake capacity is unused. */
+      drains: z.int().min(1).max(64).default(1),
+      spareRatio: ratio.default(1),
+      sigmas: z.number().min(0).max(6).default(1.2),
+      fillRatio: ratio.default(0.7),
+      /** A node sleeps after it ran no guest for this long. */
+      sleepAfterMs: durationMs.default(600_000),
+      awakeMin: z.int().min(1).max(4_096).default(1),
+    })
+    .prefault({}),
+  forecast: z
+    .strictObject({
+      stepMs: z.int().min(1_000).max(3_600_000).default(300_000),
+      /** Weight of a new step once a guest is known; 0.06 remembers about 80 minutes. */
+      weight: z.number().min(0.001).max(1).default(0.06),
+    })
+    .prefault({}),
+  moves: z
+    .strictObject({
+      copyBytesPerSecond: z.number().min(1_000_000).max(1e12).default(112_000_000),
+      /** Seconds of copying that any move costs, however small. */
+      fixedSeconds: z.number().min(0).max(3_600).default(4),
+      /** How much worse a guest is that does not end the heat alone. */
+      partialPenalty: z.number().min(0).max(100).default(0.3),
     })
     .prefault({}),
   limits: z
     .strictObject({
-      migrationsPerNode: z.int().min(1).max(4).default(1),
-      migrationsPerCluster: z.int().min(1).max(16).default(2),
+      migrationsPerNode: z.int().min(1).max(65_536).default(1),
+      migrationsPerCluster: z.int().min(1).max(65_536).default(2),
       guestCooldownMs: durationMs.default(1_800_000),
     })
     .prefault({}),
   windows: z.array(Window).max(32).default([]),
 });
 export type Policy = z.infer<typeof Policy>;
+
+/** What a cluster of real machines never exceeds, whatever its policy says. */
+const ceilings = { migrationsPerNode: 4, migrationsPerCluster: 16 } as const;
+
+/** The policy as it counts for real machines. */
+export const withCeilings = (policy: Policy): Policy => ({
+  ...policy,
+  limits: {
+    ...policy.limits,
+    migrationsPerNode: Math.min(policy.limits.migrationsPerNode, ceilings.migrationsPerNode),
+    migrationsPerCluster: Math.min(
+      policy.limits.migrationsPerCluster,
+      ceilings.migrationsPerCluster,
+    ),
+  },
+});
+
+/** Limits of a policy that no cluster of real machines may have, by field. */
+export const beyondCeilings = ({ limits }: Policy): { field: string; hint: string }[] =>
+  (['migrationsPerNode', 'migrationsPerCluster'] as const)
+    .filter((name) => limits[name] > ceilings[name])
+    .map((name) => ({
+      field: name,
+      hint: `expected <=${ceilings[name]} for a cluster of real machines`,
+    }));
 
 /**
  * Durations of policies, guards and the simulated world pass through here, protocol time never

@@ -1,140 +1,179 @@
 /**
- * One rule: a node whose cpu stayed above T for D sheds one guest to the least loaded node of its
- * cluster that can take it. Looks at cores, not at percent, since nodes differ in size.
+ * Second step of the ladder: a node whose cpu stayed above T for D sheds guests until it falls
+ * below the band. Chosen are the guests that cost least per unit shed, and targets that keep the
+ * planned quantile free; what nothing awake can take is told to the next step, which wakes.
+ *
+ * Never moves a guest onto a node that is itself hot, and never two of them past what fits.
  */
 import { nodeKey } from '../../broker/contract/ids.ts';
-import type { GuestSample } from '../../broker/contract/telemetry.ts';
-import type { ClusterRecord, NodeRecord } from '../state/fleet.ts';
-import { nodeState } from '../state/node-state.ts';
-import type { History } from './history.ts';
+import { fits, type Margin, type Model, nodeRole, plan, type Situation, slack } from './model.ts';
 import type { Fact, Intent, NonAction } from './plan.ts';
-import { type Policy, scaledMs } from './policy.ts';
+import { scaledMs } from './policy.ts';
+import type { Traffic } from './traffic.ts';
 
 const rule = 'relieve.cpuRatio';
-/** A move must leave the target at least this much cooler than the source is now. */
-const marginRatioMin = 0.1;
-const immovable = /^(kr|plb)_(ignore|pin)/;
-
-export type Situation = {
-  cluster: ClusterRecord;
-  nodes: readonly NodeRecord[];
-  policy: Policy;
-  history: History;
-  nowMs: number;
-};
-
-type Load = { node: NodeRecord; cpuRatio: number; cores: number; memoryFreeBytes: number };
-type Candidate = { guest: GuestSample; cores: number; memoryBytes: number };
-type Choice = { candidate: Candidate; target: Load; sourceAfter: number; targetAfter: number };
+/** Nodes that need this much more power per unit than the best are used after the others. */
+const efficiencyBand = 1.1;
+/** Hardly used nodes are about to be emptied and are no first choice. */
+const barelyUsed = 0.3;
+/** A node that receives a copy already is a little better: both copies disturb it once. */
+const sharedCopyBonus = 0.06;
+/** Margins of the second and third look, when nothing keeps the planned one. */
+const laterMargins: readonly Margin[] = [
+  { sigmas: 1, fillRatio: 0.95 },
+  { sigmas: 0, fillRatio: 0.98 },
+];
+/** A guest in use of this many units doubles what its copy costs. */
+const lossUnits = 0.094;
 
 const round = (value: number): number => Math.round(value * 1000) / 1000;
 const gib = (bytes: number): string => `${(bytes / 2 ** 30).toFixed(1)} GiB`;
-const seconds = (ms: number): string => `${Math.round(ms / 1000)} s`;
+export const secondsText = (ms: number): string => `${Math.round(ms / 1000)} s`;
+export const ratioOf = (model: Model, place: number): number =>
+  model.asked[place]! / model.capacity[place]!;
 
-function loadOf(node: NodeRecord, nowMs: number): Load | null {
-  const { cpuRatio, cpuCount, memoryTotalBytes, memoryUsedBytes } = node.values ?? {};
-  const isKnown =
-    typeof cpuRatio === 'number' &&
-    typeof cpuCount === 'number' &&
-    typeof memoryTotalBytes === 'number' &&
-    typeof memoryUsedBytes === 'number';
-  if (!isKnown || nodeState(node, nowMs) !== 'awake') return null;
-  return { node, cpuRatio, cores: cpuCount, memoryFreeBytes: memoryTotalBytes - memoryUsedBytes };
+/** Seconds of disturbance that a move costs, weighted by what the guest does meanwhile. */
+export function moveCost(model: Model, guest: number, { policy }: Situation): number {
+  const { copyBytesPerSecond, fixedSeconds } = policy.moves;
+  const copySeconds = model.memory[guest]! / copyBytesPerSecond;
+  return copySeconds * (1 + model.now[guest]! / lossUnits) + fixedSeconds;
 }
 
-/** Why this guest may not be moved now, or null. */
-function barrier(guest: GuestSample, { cluster, policy, history, nowMs }: Situation) {
-  if (guest.state !== 'running') return `is ${guest.state}`;
-  if (guest.lock !== null) return `is locked (${guest.lock})`;
-  if (guest.haState !== null) return 'is HA-managed';
-  if (guest.tags.some((tag) => immovable.test(tag))) return 'is tagged to stay';
-  if (guest.cpuRatio === null || guest.cpuCount === null || guest.memoryTotalBytes === null) {
-    return 'has no known load';
-  }
-  const movedAtMs = history.lastMovedAtMs.get(`${cluster.id}/${guest.id}`);
-  const cooldownMs = scaledMs(policy.limits.guestCooldownMs, cluster);
-  if (movedAtMs !== undefined && nowMs - movedAtMs < cooldownMs) {
-    return `moved ${seconds(nowMs - movedAtMs)} ago, cooldown ${seconds(cooldownMs)}`;
+/** 1 for nodes of the most efficient kind there is, awake or not. */
+export function preferredNodes(model: Model): Uint8Array {
+  let best = Infinity;
+  model.role.forEach((role, place) => {
+    if (role !== nodeRole.unusable) best = Math.min(best, model.wattsPerUnit[place]!);
+  });
+  return Uint8Array.from(model.wattsPerUnit, (watts) => (watts <= best * efficiencyBand ? 1 : 0));
+}
+
+/** What sharing a target with another copy of this plan is worth. */
+export function copyBonus(model: Model, guest: number, place: number): number {
+  const arriving = model.arriving[place]!;
+  if (arriving === 0) return 0;
+  return arriving >= model.memory[guest]! ? sharedCopyBonus : sharedCopyBonus / 2;
+}
+
+export type Look = { situation: Situation; traffic: Traffic; preferred: Uint8Array };
+
+function bestTarget(model: Model, guest: number, look: Look): number | null {
+  const { relieve } = look.situation.policy;
+  const fillRatio = relieve.fillRatio ?? relieve.cpuRatio.clear;
+  const planned = { sigmas: relieve.sigmas, fillRatio };
+  const margins = [
+    planned,
+    ...laterMargins.map((margin) => ({
+      sigmas: Math.min(margin.sigmas, planned.sigmas),
+      fillRatio: Math.min(margin.fillRatio, fillRatio),
+    })),
+  ];
+  const coolest = ratioOf(model, model.nodeOf[guest]!) - relieve.marginRatio;
+  for (const wanted of [1, 0]) {
+    for (const [step, margin] of margins.entries()) {
+      let best: number | null = null;
+      let most = -Infinity;
+      for (let place = 0; place < model.nodes.length; place += 1) {
+        if (model.role[place] !== nodeRole.awake || look.preferred[place] !== wanted) continue;
+        if (place === model.nodeOf[guest] || !look.traffic.mayReceive(place)) continue;
+        const capacity = model.capacity[place]!;
+        if (step === 0 && model.mean[place]! <= barelyUsed * capacity && look.traffic.isSaving) {
+          continue;
+        }
+        const after = (model.asked[place]! + model.now[guest]!) / capacity;
+        if (after > coolest || !fits(model, guest, place, margin)) continue;
+        const worth = slack(model, place, margin) / capacity + copyBonus(model, guest, place);
+        if (worth > most) {
+          most = worth;
+          best = place;
+        }
+      }
+      if (best !== null) return best;
+    }
   }
   return null;
 }
 
-const candidatesOf = (source: Load, situation: Situation): Candidate[] =>
-  (source.node.guests ?? [])
-    .filter((guest) => barrier(guest, situation) === null)
-    .map((guest) => ({
-      guest,
-      cores: (guest.cpuRatio ?? 0) * (guest.cpuCount ?? 0),
-      memoryBytes: guest.memoryTotalBytes ?? 0,
-    }))
-    .filter(({ cores }) => cores > 0);
+type Choice = { guest: number; to: number };
 
-/** The smallest guest that brings the source below the band, else the biggest that helps. */
-function choose(source: Load, targets: readonly Load[], situation: Situation): Choice | null {
-  const { clear } = situation.policy.relieve.cpuRatio;
-  const choices = candidatesOf(source, situation).flatMap((candidate): Choice[] => {
-    const target = targets.find(({ memoryFreeBytes }) => memoryFreeBytes > candidate.memoryBytes);
-    if (!target) return [];
-    const sourceAfter = source.cpuRatio - candidate.cores / source.cores;
-    const targetAfter = target.cpuRatio + candidate.cores / target.cores;
-    const pays = targetAfter < clear && targetAfter + marginRatioMin <= source.cpuRatio;
-    return pays ? [{ candidate, target, sourceAfter, targetAfter }] : [];
-  });
-  const enough = choices
-    .filter(({ sourceAfter }) => sourceAfter < clear)
-    .sort((a, b) => a.candidate.cores - b.candidate.cores || compareIds(a, b))[0];
-  const biggest = choices.sort(
-    (a, b) => b.candidate.cores - a.candidate.cores || compareIds(a, b),
-  )[0];
-  return enough ?? biggest ?? null;
+/** The cheapest guest per unit of what must go, that has somewhere to go. */
+function choose(model: Model, source: number, need: number, look: Look): Choice | null {
+  const { partialPenalty } = look.situation.policy.moves;
+  const candidates = model.guestsOf[source]!.filter(
+    (guest) => model.barrier[guest] === null && model.now[guest]! > 0,
+  )
+    .map((guest) => {
+      const share = Math.min(1, model.now[guest]! / need);
+      const cost = moveCost(model, guest, look.situation) / share;
+      return { guest, cost: share < 1 ? cost * (1 + partialPenalty) : cost };
+    })
+    .sort((a, b) => a.cost - b.cost || compareGuests(model, a.guest, b.guest));
+  for (const { guest } of candidates) {
+    const to = bestTarget(model, guest, look);
+    if (to !== null) return { guest, to };
+  }
+  return null;
 }
 
-const compareIds = (a: Choice, b: Choice): number =>
-  a.candidate.guest.id < b.candidate.guest.id ? -1 : 1;
+export const compareGuests = (model: Model, a: number, b: number): number =>
+  model.guests[a]!.id < model.guests[b]!.id ? -1 : 1;
 
-function intentOf(source: Load, choice: Choice, targets: readonly Load[], s: Situation): Intent {
-  const { candidate, target, sourceAfter, targetAfter } = choice;
+const nameOf = (model: Model, place: number): string => model.nodes[place]!.node;
+
+function rejected(model: Model, { guest, to }: Choice, source: number) {
+  const others = model.nodes
+    .map((_, place) => place)
+    .filter((place) => place !== to && place !== source && model.role[place] === nodeRole.awake)
+    .sort((a, b) => ratioOf(model, a) - ratioOf(model, b));
+  return others.slice(0, 3).map((place) => ({
+    what: `to ${nameOf(model, place)}`,
+    rejectedBecause:
+      model.memoryFree[place]! <= model.memory[guest]!
+        ? `only ${gib(model.memoryFree[place]!)} memory free`
+        : `more loaded (${ratioOf(model, place).toFixed(2)})`,
+  }));
+}
+
+function intentOf(model: Model, source: number, choice: Choice, s: Situation): Intent {
+  const guest = model.guests[choice.guest]!;
+  const units = model.now[choice.guest]!;
+  const [from, to] = [nameOf(model, source), nameOf(model, choice.to)];
+  const [now, target] = [ratioOf(model, source), ratioOf(model, choice.to)];
+  const sourceAfter = now - units / model.capacity[source]!;
+  const targetAfter = target + units / model.capacity[choice.to]!;
+  const hotMs = s.nowMs - (s.history.hotSinceMs.get(nodeKey(s.cluster.id, from)) ?? 0);
   const { above } = s.policy.relieve.cpuRatio;
-  const hotMs = s.nowMs - (s.history.hotSinceMs.get(nodeKey(s.cluster.id, source.node.node)) ?? 0);
+  const memory = model.memory[choice.guest]!;
   const facts: Fact[] = [
-    { name: 'cpuRatio', value: round(source.cpuRatio), unit: 'ratio' },
+    { name: 'cpuRatio', value: round(now), unit: 'ratio' },
     { name: 'above', value: above, unit: 'ratio' },
     { name: 'hotForMs', value: Math.round(hotMs), unit: 'milliseconds' },
-    { name: 'guestCores', value: round(candidate.cores), unit: 'count' },
-    { name: 'guestMemoryBytes', value: candidate.memoryBytes, unit: 'bytes' },
-    { name: 'targetCpuRatio', value: round(target.cpuRatio), unit: 'ratio' },
+    { name: 'guestCores', value: round(units), unit: 'count' },
+    { name: 'guestMemoryBytes', value: memory, unit: 'bytes' },
+    { name: 'targetCpuRatio', value: round(target), unit: 'ratio' },
   ];
   return {
     cluster: s.cluster.id,
-    target: { kind: 'guest', id: candidate.guest.id },
-    executor: source.node.node,
+    target: { kind: 'guest', id: guest.id },
+    executor: from,
     action: {
       kind: 'guest.migrate',
-      args: { targetNode: target.node.node, online: true, withLocalDisks: false },
+      args: { targetNode: to, online: true, withLocalDisks: false },
     },
     rule,
     reason:
-      `${source.node.node} has had cpu above ${above} for ${seconds(hotMs)} ` +
-      `(now ${source.cpuRatio.toFixed(2)}): ${candidate.guest.name} ` +
-      `(${candidate.cores.toFixed(1)} cores, ${gib(candidate.memoryBytes)}) moves to ` +
-      `${target.node.node}, the least loaded that fits (${target.cpuRatio.toFixed(2)} -> ` +
-      `${targetAfter.toFixed(2)}); ${source.node.node} falls to ${sourceAfter.toFixed(2)}`,
+      `${from} has had cpu above ${above} for ${secondsText(hotMs)} ` +
+      `(now ${now.toFixed(2)}): ${guest.name} ` +
+      `(${units.toFixed(1)} cores, ${gib(memory)}) moves to ` +
+      `${to}, the least loaded that fits (${target.toFixed(2)} -> ` +
+      `${targetAfter.toFixed(2)}); ${from} falls to ${sourceAfter.toFixed(2)}`,
     facts,
-    alternatives: targets
-      .filter((other) => other !== target)
-      .slice(0, 3)
-      .map((other) => ({
-        what: `to ${other.node.node}`,
-        rejectedBecause:
-          other.memoryFreeBytes <= candidate.memoryBytes
-            ? `only ${gib(other.memoryFreeBytes)} memory free`
-            : `more loaded (${other.cpuRatio.toFixed(2)})`,
-      })),
+    alternatives: rejected(model, choice, source),
     predicted: [
       { name: 'sourceCpuRatio', value: round(sourceAfter), unit: 'ratio' },
       { name: 'targetCpuRatio', value: round(targetAfter), unit: 'ratio' },
     ],
-    margin: { name: 'cpuRatio', value: round(source.cpuRatio - targetAfter), unit: 'ratio' },
+    margin: { name: 'cpuRatio', value: round(now - targetAfter), unit: 'ratio' },
   };
 }
 
@@ -146,72 +185,83 @@ const left = (node: string, reason: string, flip: string | null): NonAction => (
 });
 
 /** Why no guest of a hot node can go anywhere, with the change that would help. */
-function stuck(source: Load, targets: readonly Load[], situation: Situation): NonAction {
-  const { node } = source.node;
-  const hot = `cpu ${source.cpuRatio.toFixed(2)}`;
-  if (targets.length === 0) return left(node, `${hot}, no other node is awake`, 'wake a node');
-  const barriers = (source.node.guests ?? []).map(
-    (guest) => [guest.name, barrier(guest, situation)] as const,
-  );
-  const barred = barriers.filter(([, why]) => why !== null);
-  if (barred.length === barriers.length) {
-    const list = barred.slice(0, 3).map(([name, why]) => `${name} ${why}`);
+function stuck(model: Model, source: number): NonAction {
+  const node = nameOf(model, source);
+  const hot = `cpu ${ratioOf(model, source).toFixed(2)}`;
+  const coolest = model.nodes
+    .map((_, place) => place)
+    .filter((place) => place !== source && model.role[place] === nodeRole.awake)
+    .sort((a, b) => ratioOf(model, a) - ratioOf(model, b) || a - b)[0];
+  if (coolest === undefined) return left(node, `${hot}, no other node is awake`, 'wake a node');
+  const guests = model.guestsOf[source]!;
+  const barred = guests.filter((guest) => model.barrier[guest] !== null);
+  if (barred.length === guests.length) {
+    const list = barred
+      .slice(0, 3)
+      .map((guest) => `${model.guests[guest]!.name} ${model.barrier[guest]}`);
     const reason = list.length === 0 ? 'it runs no guest' : list.join('; ');
     return left(node, `${hot}, but ${reason}`, 'free one of its guests to move');
   }
-  const coolest = targets[0];
+  const where = nameOf(model, coolest);
   return left(
     node,
-    `${hot}, but no guest fits elsewhere: least loaded is ${coolest?.node.node} ` +
-      `(${coolest?.cpuRatio.toFixed(2)}, ${gib(coolest?.memoryFreeBytes ?? 0)} free)`,
-    `more room on ${coolest?.node.node}, or another awake node`,
+    `${hot}, but no guest fits elsewhere: least loaded is ${where} ` +
+      `(${ratioOf(model, coolest).toFixed(2)}, ${gib(model.memoryFree[coolest]!)} free)`,
+    `more room on ${where}, or another awake node`,
   );
 }
 
-export function relieve(situation: Situation): { intents: Intent[]; nonActions: NonAction[] } {
-  const { cluster, nodes, policy, history, nowMs } = situation;
-  const { forMs } = policy.relieve.cpuRatio;
-  const waitMs = scaledMs(forMs, cluster);
-  const loads = nodes
-    .map((node) => loadOf(node, nowMs))
-    .filter((load) => load !== null)
-    .sort((a, b) => a.cpuRatio - b.cpuRatio || (a.node.node < b.node.node ? -1 : 1));
-  const moves = [...(history.movesInFlight.get(cluster.id) ?? [])];
-  const intents: Intent[] = [];
-  const nonActions: NonAction[] = [];
-  for (const source of loads.toReversed()) {
-    const { node } = source.node;
-    const since = history.hotSinceMs.get(nodeKey(cluster.id, node));
-    if (since === undefined) continue;
-    const hotMs = nowMs - since;
-    const hot = `cpu ${source.cpuRatio.toFixed(2)}`;
-    const busy = (name: string) =>
-      moves.filter(({ fromNode, toNode }) => fromNode === name || toNode === name).length;
-    if (hotMs < waitMs) {
-      const rest = seconds(waitMs - hotMs);
-      nonActions.push(left(node, `${hot} for only ${seconds(hotMs)}`, `${rest} more above`));
-    } else if (moves.length >= policy.limits.migrationsPerCluster) {
-      nonActions.push(left(node, `${hot}, ${moves.length} moves under way`, 'one of them ends'));
-    } else if (busy(node) >= policy.limits.migrationsPerNode) {
-      nonActions.push(left(node, `${hot}, a move is under way here`, 'that move ends'));
-    } else {
-      const targets = loads.filter(
-        (load) => load !== source && busy(load.node.node) < policy.limits.migrationsPerNode,
-      );
-      const choice = choose(source, targets, situation);
-      if (choice) {
-        intents.push(intentOf(source, choice, targets, situation));
-        const { guest } = choice.candidate;
-        moves.push({
-          guest: guest.id,
-          fromNode: node,
-          toNode: choice.target.node.node,
-          atMs: nowMs,
-        });
-      } else {
-        nonActions.push(stuck(source, targets, situation));
-      }
+/** Moves, refusals, and the units that nothing awake could take. */
+export type Relief = { intents: Intent[]; nonActions: NonAction[]; unmetUnits: number };
+
+function relieveOne(model: Model, source: number, look: Look, relief: Relief): void {
+  const { policy } = look.situation;
+  const { clear } = policy.relieve.cpuRatio;
+  const capacity = model.capacity[source]!;
+  let moved = 0;
+  for (;;) {
+    const need = model.asked[source]! - clear * capacity;
+    if (need <= 0 || !look.traffic.maySend(source)) return;
+    const choice = choose(model, source, need, look);
+    if (choice === null) {
+      if (moved === 0) relief.nonActions.push(stuck(model, source));
+      relief.unmetUnits += need;
+      return;
     }
+    relief.intents.push(intentOf(model, source, choice, look.situation));
+    look.traffic.note(source, choice.to);
+    model.arriving[choice.to] = Math.max(model.arriving[choice.to]!, model.memory[choice.guest]!);
+    plan(model, choice.guest, choice.to);
+    moved += 1;
   }
-  return { intents, nonActions };
+}
+
+export function relieve(model: Model, look: Look): Relief {
+  const { cluster, policy, history, nowMs } = look.situation;
+  const waitMs = scaledMs(policy.relieve.cpuRatio.forMs, cluster);
+  const relief: Relief = { intents: [], nonActions: [], unmetUnits: 0 };
+  const hottestFirst = model.nodes
+    .map((_, place) => place)
+    .filter((place) => model.role[place] === nodeRole.awake)
+    .filter((place) => history.hotSinceMs.has(nodeKey(cluster.id, nameOf(model, place))))
+    .sort(
+      (a, b) =>
+        ratioOf(model, b) - ratioOf(model, a) || (nameOf(model, a) < nameOf(model, b) ? 1 : -1),
+    );
+  for (const source of hottestFirst) {
+    const node = nameOf(model, source);
+    const hotMs = nowMs - (history.hotSinceMs.get(nodeKey(cluster.id, node)) ?? nowMs);
+    const hot = `cpu ${ratioOf(model, source).toFixed(2)}`;
+    const refuse = (reason: string, flip: string) =>
+      relief.nonActions.push(left(node, `${hot}${reason}`, flip));
+    if (hotMs < waitMs) {
+      const rest = secondsText(waitMs - hotMs);
+      refuse(` for only ${secondsText(hotMs)}`, `${rest} more above`);
+    } else if (look.traffic.isFull()) {
+      refuse(`, ${look.traffic.moves} moves under way`, 'one of them ends');
+    } else if (!look.traffic.maySend(source)) {
+      refuse(', a move is under way here', 'that move ends');
+    } else relieveOne(model, source, look, relief);
+  }
+  return relief;
 }

@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
-import { decide } from '../../../backend/decide/decide.ts';
+import { decide as decideOn } from '../../../backend/decide/decide.ts';
 import { emptyHistory, type History, observe } from '../../../backend/decide/history.ts';
 import { Policy } from '../../../backend/decide/policy.ts';
-import type { Situation } from '../../../backend/decide/relieve.ts';
+import type { Situation } from '../../../backend/decide/model.ts';
 import { emptyFleet, type NodeRecord } from '../../../backend/state/fleet.ts';
 import { reduce } from '../../../backend/state/reduce.ts';
 import type { GuestSample } from '../../../broker/contract/telemetry.ts';
@@ -58,6 +58,9 @@ const situation = (
   nowMs,
   ...change,
 });
+
+const decide = ({ cluster, nodes, policy, history, nowMs }: Situation) =>
+  decideOn({ cluster, nodes }, policy, history, nowMs);
 
 const big = guestSample('100', { name: 'web', cpuRatio: 1, cpuCount: 2 });
 const small = guestSample('101', { name: 'mail', cpuRatio: 0.5, cpuCount: 1 });

@@ -1,0 +1,186 @@
+/**
+ * Last step of the ladder: empty the nodes that cost least to empty, whole or not at all, into
+ * nodes that are awake anyway and need no more power per unit. A node is emptied only when all of
+ * its guests fit elsewhere at the planned quantile; what is in the way is reported.
+ */
+import { copyBonus, type Look, moveCost, ratioOf } from './relieve.ts';
+import { fits, type Model, nodeRole, plan, type Situation, slack } from './model.ts';
+import type { Intent, NonAction } from './plan.ts';
+import { scaledMs } from './policy.ts';
+
+const rule = 'save.drain';
+/** Seconds of disturbance that weigh as much as a fully expected node. */
+const fullNodeSeconds = 500;
+/** Refusals of one round that are worth a line. */
+const refusalsMax = 16;
+
+const round = (value: number): number => Math.round(value * 1000) / 1000;
+
+/** Whether this round may look for nodes to empty. */
+export function isDue({ cluster, policy, history, nowMs }: Situation): boolean {
+  if (policy.save.mode === 'off') return false;
+  const last = history.lastSaveAtMs.get(cluster.id);
+  return last === undefined || nowMs - last >= scaledMs(policy.save.everyMs, cluster);
+}
+
+/** Share of the awake capacity that nothing is expected to use. */
+function spareRatio(model: Model): number {
+  let capacity = 0;
+  let mean = 0;
+  model.role.forEach((role, place) => {
+    if (role !== nodeRole.awake) return;
+    capacity += model.capacity[place]!;
+    mean += model.mean[place]!;
+  });
+  return capacity === 0 ? 0 : 1 - mean / capacity;
+}
+
+/** Cheapest first: the least efficient, then the least loaded with the smallest copies. */
+function candidates(model: Model, look: Look): number[] {
+  const { above } = look.situation.policy.relieve.cpuRatio;
+  const cost = new Float64Array(model.nodes.length);
+  const places = model.nodes
+    .map((_, place) => place)
+    .filter(
+      (place) =>
+        model.role[place] === nodeRole.awake &&
+        model.guestsOf[place]!.length > 0 &&
+        model.touched[place] === 0 &&
+        ratioOf(model, place) <= above,
+    );
+  for (const place of places) {
+    const copies = model.guestsOf[place]!.reduce(
+      (sum, guest) => sum + moveCost(model, guest, look.situation),
+      0,
+    );
+    cost[place] = model.mean[place]! / model.capacity[place]! + copies / fullNodeSeconds;
+  }
+  return places.sort(
+    (a, b) => look.preferred[a]! - look.preferred[b]! || cost[a]! - cost[b]! || a - b,
+  );
+}
+
+/** Where a guest leaves least room over, among nodes that stay awake. */
+function tightest(model: Model, guest: number, look: Look, emptied: Uint8Array): number | null {
+  const from = model.nodeOf[guest]!;
+  const { sigmas, fillRatio } = look.situation.policy.save;
+  const { above } = look.situation.policy.relieve.cpuRatio;
+  let best: number | null = null;
+  let least = Infinity;
+  for (let place = 0; place < model.nodes.length; place += 1) {
+    if (place === from || model.role[place] !== nodeRole.awake || emptied[place]) continue;
+    if (model.guestsOf[place]!.length === 0) continue;
+    if (look.preferred[place]! < look.preferred[from]!) continue;
+    if (look.preferred[place] === 0 && model.wattsPerUnit[place]! > model.wattsPerUnit[from]!) {
+      continue;
+    }
+    if (ratioOf(model, place) > above || !look.traffic.mayReceive(place)) continue;
+    if (!fits(model, guest, place, { sigmas, fillRatio })) continue;
+    const capacity = model.capacity[place]!;
+    const over = slack(model, place, { sigmas, fillRatio }) / capacity;
+    const worth = over - copyBonus(model, guest, place);
+    if (worth < least) {
+      least = worth;
+      best = place;
+    }
+  }
+  return best;
+}
+
+type Step = { guest: number; to: number };
+type Drain = { steps: Step[] } | { blockedBy: number };
+
+/** Homes for all guests of a node, biggest first; undone when one has none. */
+function drain(model: Model, source: number, look: Look, emptied: Uint8Array): Drain {
+  const guests = model.guestsOf[source]!.toSorted(
+    (a, b) => model.counted[b]! - model.counted[a]! || a - b,
+  );
+  const steps: Step[] = [];
+  const arrivingBefore: number[] = [];
+  for (const guest of guests) {
+    const to = model.barrier[guest] === null ? tightest(model, guest, look, emptied) : null;
+    if (to === null) {
+      for (const step of steps.toReversed()) {
+        plan(model, step.guest, source);
+        model.arriving[step.to] = arrivingBefore.pop() ?? 0;
+      }
+      return { blockedBy: guest };
+    }
+    arrivingBefore.push(model.arriving[to]!);
+    model.arriving[to] = Math.max(model.arriving[to]!, model.memory[guest]!);
+    plan(model, guest, to);
+    steps.push({ guest, to });
+  }
+  return { steps };
+}
+
+function refusal(model: Model, source: number, guest: number): NonAction {
+  const { name } = model.guests[guest]!;
+  const barrier = model.barrier[guest];
+  const units = model.now[guest]!.toFixed(1);
+  return {
+    subject: { kind: 'node', id: model.nodes[source]!.node },
+    rule,
+    reason:
+      barrier === null
+        ? `cannot be emptied: ${name} (${units} cores) fits on no other awake node`
+        : `cannot be emptied: ${name} ${barrier}`,
+    flip: barrier === null ? `room for ${name} elsewhere` : `${name} becomes free to move`,
+  };
+}
+
+function intentOf(model: Model, source: number, step: Step, situation: Situation): Intent {
+  const guest = model.guests[step.guest]!;
+  const from = model.nodes[source]!.node;
+  const to = model.nodes[step.to]!.node;
+  const after = ratioOf(model, step.to);
+  return {
+    cluster: situation.cluster.id,
+    target: { kind: 'guest', id: guest.id },
+    executor: from,
+    action: {
+      kind: 'guest.migrate',
+      args: { targetNode: to, online: true, withLocalDisks: false },
+    },
+    rule,
+    reason: `${from} is cheapest to empty: ${guest.name} moves to ${to}, the fullest it fits on`,
+    facts: [
+      { name: 'guestCores', value: round(model.now[step.guest]!), unit: 'count' },
+      { name: 'guestMemoryBytes', value: model.memory[step.guest]!, unit: 'bytes' },
+    ],
+    alternatives: [],
+    predicted: [{ name: 'targetCpuRatio', value: round(after), unit: 'ratio' }],
+    margin: { name: 'wattsPerUnit', value: round(model.wattsPerUnit[source]!), unit: 'watts' },
+  };
+}
+
+export function consolidate(
+  model: Model,
+  look: Look,
+): { intents: Intent[]; nonActions: NonAction[] } {
+  const { save } = look.situation.policy;
+  const isWide = spareRatio(model) >= save.spareRatio;
+  const emptied = new Uint8Array(model.nodes.length);
+  const intents: Intent[] = [];
+  const nonActions: NonAction[] = [];
+  let drains = 0;
+  for (const source of candidates(model, look)) {
+    if (drains >= save.drains && !isWide) break;
+    if (model.touched[source] || look.traffic.isFull()) continue;
+    const found = drain(model, source, look, emptied);
+    if ('blockedBy' in found) {
+      if (nonActions.length < refusalsMax) {
+        nonActions.push(refusal(model, source, found.blockedBy));
+      }
+      continue;
+    }
+    emptied[source] = 1;
+    drains += 1;
+    for (const step of found.steps) {
+      if (!look.traffic.maySend(source) || !look.traffic.mayReceive(step.to)) continue;
+      intents.push(intentOf(model, source, step, look.situation));
+      look.traffic.note(source, step.to);
+    }
+  }
+  return { intents, nonActions };
+}

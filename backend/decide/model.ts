@@ -1,0 +1,201 @@
+/**
+ * One cluster as numbers: nodes and guests in typed arrays, so that a round of a thousand nodes
+ * takes milliseconds. Built for one decision and changed by it as moves are planned, so that every
+ * later choice sees the ones before. Cpu is counted in units: cores x the node's single-thread
+ * factor. Load that no guest explains stays on its node. Unknown is never zero.
+ */
+import type { GuestSample } from '../../broker/contract/telemetry.ts';
+import type { ClusterRecord, NodeRecord } from '../state/fleet.ts';
+import { nodeState } from '../state/node-state.ts';
+import { expected, firstVariance } from './forecast.ts';
+import type { History } from './history.ts';
+import { type Policy, scaledMs } from './policy.ts';
+
+/** What `decide` is asked about: one cluster as last heard of. */
+export type ClusterState = { cluster: ClusterRecord; nodes: readonly NodeRecord[] };
+
+export type Situation = ClusterState & { policy: Policy; history: History; nowMs: number };
+
+export const nodeRole = { unusable: 0, awake: 1, asleep: 2 } as const;
+
+export type Model = {
+  nodes: NodeRecord[];
+  role: Uint8Array;
+  /** Units of the whole node and of one of its cores. */
+  capacity: Float64Array;
+  core: Float64Array;
+  memoryFree: Float64Array;
+  /** Watts per unit when busy; nodes with more are used after those with less. */
+  wattsPerUnit: Float64Array;
+  /** Units in use, units expected, and the variance of what is expected. */
+  asked: Float64Array;
+  mean: Float64Array;
+  variance: Float64Array;
+  guestsOf: number[][];
+  /** Bytes of the biggest copy that a node receives in this plan, 0 without one. */
+  arriving: Float64Array;
+  /** 1 once this plan moves something from or to the node. */
+  touched: Uint8Array;
+  guests: GuestSample[];
+  nodeOf: Int32Array;
+  now: Float64Array;
+  counted: Float64Array;
+  spread: Float64Array;
+  memory: Float64Array;
+  /** Why a guest stays where it is, null when it may move. */
+  barrier: (string | null)[];
+};
+
+const immovable = /^(kr|plb)_(ignore|pin)/;
+const seconds = (ms: number): string => `${Math.round(ms / 1000)} s`;
+
+/** Why this guest may not be moved now, or null. */
+function barrierOf(guest: GuestSample, situation: Situation): string | null {
+  const { cluster, policy, history, nowMs } = situation;
+  if (guest.state !== 'running') return `is ${guest.state}`;
+  if (guest.lock !== null) return `is locked (${guest.lock})`;
+  if (guest.haState !== null) return 'is HA-managed';
+  if (guest.tags.some((tag) => immovable.test(tag))) return 'is tagged to stay';
+  if (guest.cpuRatio === null || guest.cpuCount === null || guest.memoryTotalBytes === null) {
+    return 'has no known load';
+  }
+  const movedAtMs = history.lastMovedAtMs.get(`${cluster.id}/${guest.id}`);
+  if (movedAtMs === undefined) return null;
+  const cooldownMs = scaledMs(policy.limits.guestCooldownMs, cluster);
+  return nowMs - movedAtMs < cooldownMs
+    ? `moved ${seconds(nowMs - movedAtMs)} ago, cooldown ${seconds(cooldownMs)}`
+    : null;
+}
+
+/** Single-thread factor of a node; a node that was never measured counts as the reference. */
+export const factorOf = (node: NodeRecord): number => node.facts?.singleThreadFactor ?? 1;
+
+/** Watts per unit of a loaded node; unknown watts are taken as those of the average machine. */
+const wattsPerUnitUnknown = 30;
+
+function emptyModel(nodes: readonly NodeRecord[], guestCount: number): Model {
+  const perNode = () => new Float64Array(nodes.length);
+  const perGuest = () => new Float64Array(guestCount);
+  return {
+    nodes: [...nodes],
+    role: new Uint8Array(nodes.length),
+    capacity: perNode(),
+    core: perNode(),
+    memoryFree: perNode(),
+    wattsPerUnit: perNode(),
+    asked: perNode(),
+    mean: perNode(),
+    variance: perNode(),
+    guestsOf: nodes.map(() => []),
+    arriving: perNode(),
+    touched: new Uint8Array(nodes.length),
+    guests: [],
+    nodeOf: new Int32Array(guestCount),
+    now: perGuest(),
+    counted: perGuest(),
+    spread: perGuest(),
+    memory: perGuest(),
+    barrier: [],
+  };
+}
+
+function addNode(model: Model, place: number, nowMs: number): void {
+  const node = model.nodes[place]!;
+  const state = nodeState(node, nowMs);
+  const { cpuRatio, cpuCount, memoryTotalBytes, memoryUsedBytes } = node.values ?? {};
+  const cores = cpuCount ?? node.facts?.cpuCount ?? null;
+  const memory = memoryTotalBytes ?? node.facts?.memoryBytes ?? null;
+  if (cores === null || memory === null) return;
+  model.core[place] = factorOf(node);
+  const capacity = cores * factorOf(node);
+  model.capacity[place] = capacity;
+  const watts = node.facts?.wattsLoaded ?? null;
+  model.wattsPerUnit[place] = watts === null ? wattsPerUnitUnknown : watts / capacity;
+  if (state === 'asleep') {
+    model.role[place] = nodeRole.asleep;
+    model.memoryFree[place] = memory;
+    return;
+  }
+  const isKnown = typeof cpuRatio === 'number' && typeof memoryUsedBytes === 'number';
+  if (state !== 'awake' || !isKnown) return;
+  model.role[place] = nodeRole.awake;
+  model.memoryFree[place] = memory - memoryUsedBytes;
+  model.asked[place] = cpuRatio * capacity;
+}
+
+function addGuests(model: Model, place: number, situation: Situation): void {
+  const node = model.nodes[place]!;
+  const known = situation.history.forecasts.get(situation.cluster.id);
+  let explained = 0;
+  for (const guest of node.guests ?? []) {
+    const index = model.guests.push(guest) - 1;
+    model.barrier.push(barrierOf(guest, situation));
+    model.nodeOf[index] = place;
+    model.guestsOf[place]!.push(index);
+    const full = (guest.cpuCount ?? 0) * model.core[place]!;
+    const units = (guest.cpuRatio ?? 0) * full;
+    const forecast = known?.get(guest.id);
+    const counted = expected(forecast?.mean ?? units, units);
+    const spread = forecast?.variance ?? firstVariance(units, full);
+    model.now[index] = units;
+    model.counted[index] = counted;
+    model.spread[index] = spread;
+    model.memory[index] = guest.memoryTotalBytes ?? 0;
+    explained += units;
+    model.mean[place]! += counted;
+    model.variance[place]! += spread;
+  }
+  // What the host itself and guests unknown to it use stays where it is.
+  model.mean[place]! += Math.max(0, model.asked[place]! - explained);
+}
+
+export function modelOf(situation: Situation): Model {
+  const guestCount = situation.nodes.reduce((sum, { guests }) => sum + (guests?.length ?? 0), 0);
+  const model = emptyModel(situation.nodes, guestCount);
+  for (let place = 0; place < model.nodes.length; place += 1) {
+    addNode(model, place, situation.nowMs);
+    addGuests(model, place, situation);
+  }
+  return model;
+}
+
+/** Plans a move: from here on the guest's load and memory count on the target. */
+export function plan(model: Model, guest: number, to: number): void {
+  const from = model.nodeOf[guest]!;
+  const guests = model.guestsOf[from]!;
+  guests.splice(guests.indexOf(guest), 1);
+  model.guestsOf[to]!.push(guest);
+  model.nodeOf[guest] = to;
+  for (const [place, sign] of [
+    [from, -1],
+    [to, 1],
+  ] as const) {
+    model.asked[place]! += sign * model.now[guest]!;
+    model.mean[place]! += sign * model.counted[guest]!;
+    model.variance[place]! += sign * model.spread[guest]!;
+    model.memoryFree[place]! -= sign * model.memory[guest]!;
+  }
+}
+
+export type Margin = { sigmas: number; fillRatio: number };
+
+/** Units that `sigmas` standard deviations above the expected load leave on a node. */
+export function slack(model: Model, place: number, { sigmas, fillRatio }: Margin): number {
+  const spread = Math.sqrt(Math.max(0, model.variance[place]!));
+  return fillRatio * model.capacity[place]! - model.mean[place]! - sigmas * spread;
+}
+
+/**
+ * Whether a guest fits on a node now and at the planned quantile, by cpu of the node, by speed of
+ * one core, and by memory.
+ */
+export function fits(model: Model, guest: number, place: number, margin: Margin): boolean {
+  const limit = margin.fillRatio * model.capacity[place]!;
+  const units = model.now[guest]!;
+  if (model.asked[place]! + units > limit) return false;
+  if (units > model.core[place]! * (model.guests[guest]!.cpuCount ?? 1)) return false;
+  if (model.memoryFree[place]! <= model.memory[guest]!) return false;
+  const variance = Math.max(0, model.variance[place]! + model.spread[guest]!);
+  const mean = model.mean[place]! + model.counted[guest]!;
+  return mean + margin.sigmas * Math.sqrt(variance) <= limit;
+}

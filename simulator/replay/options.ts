@@ -1,0 +1,52 @@
+/**
+ * What `bench:decide` was asked to do, checked as a whole before a trace is read: every wrong
+ * option is named with its way out.
+ */
+import { parseArgs } from 'node:util';
+import { z } from 'zod';
+
+export const policyNames = [
+  'kernreaktor',
+  'lr-mmt',
+  'thr-mmt',
+  'iqr-mmt',
+  'mad-mmt',
+  'p0',
+] as const;
+export type PolicyName = (typeof policyNames)[number];
+
+const list = (text: string): string[] => text.split(',').filter((item) => item !== '');
+
+const Options = z.strictObject({
+  trace: z.string('name the folder of the trace').min(1, 'name the folder of the trace'),
+  track: z.enum(['A', 'B'], 'use A or B'),
+  /** Empty means all that the folder holds. */
+  days: z
+    .string()
+    .default('all')
+    .transform((text) => (text === 'all' ? [] : list(text))),
+  policies: z
+    .string()
+    .default(policyNames.join(','))
+    .transform(list)
+    .pipe(z.array(z.enum(policyNames, `use some of ${policyNames.join(', ')}`)).min(1)),
+  /** How many shuffled file orders follow the sorted one; their seeds are 1, 2, .. */
+  shuffles: z.coerce.number().int().min(0).max(100).default(0),
+  plot: z.string().min(1, 'name the SVG file to write').optional(),
+});
+export type Options = z.infer<typeof Options>;
+
+/** @throws Error with one line per wrong option */
+export function readOptions(args: readonly string[]): Options {
+  const text = { type: 'string' } as const;
+  const { values } = parseArgs({
+    args: [...args],
+    options: { trace: text, track: text, days: text, policies: text, shuffles: text, plot: text },
+  });
+  const parsed = Options.safeParse(values);
+  if (parsed.success) return parsed.data;
+  const problems = parsed.error.issues.map(
+    ({ path, message }) => `--${String(path[0])}: ${message}`,
+  );
+  throw new Error(problems.join('\n'));
+}
