@@ -78,6 +78,8 @@ export const Settings = z.object({
     })
     .optional(),
   KR_METRICS_RETENTION_DAYS: z.coerce.number().int().min(1).max(3_650).default(7),
+  KR_METRICS_DISK_MB: z.coerce.number().int().min(64).default(20_480),
+  KR_METRICS_SPOOL_MB: z.coerce.number().int().min(0).max(65_536).default(256),
 });
 
 export type Settings = z.infer<typeof Settings>;

@@ -87,12 +87,16 @@ const openMetrics = (
   { clock, log }: BackendParts,
 ): Promise<MetricsStore> => {
   const { KR_INFLUX_URL: url, KR_INFLUX_TOKEN: token = '' } = settings;
+  const { KR_METRICS_RETENTION_DAYS: retentionDays } = settings;
   if (url === undefined) {
     const file = join(folder, 'metrics.duckdb');
-    return openDuckDbStore({ file, clock, log, retentionDays: settings.KR_METRICS_RETENTION_DAYS });
+    const diskMaxMb = settings.KR_METRICS_DISK_MB;
+    return openDuckDbStore({ file, clock, log, retentionDays, diskMaxMb });
   }
   const { KR_INFLUX_ORG: org, KR_INFLUX_BUCKET: bucket } = settings;
-  return openInfluxStore({ url, token, org, bucket, clock, log });
+  const bytesMax = settings.KR_METRICS_SPOOL_MB * 1_048_576;
+  const spool = bytesMax === 0 ? null : { folder: join(folder, 'metrics-spool'), bytesMax };
+  return openInfluxStore({ url, token, org, bucket, clock, log, retentionDays, spool });
 };
 
 export async function openStores(settings: Settings, parts: BackendParts, undo: Undo) {

@@ -16,7 +16,11 @@ export type StoredSample = {
   guests: readonly GuestSample[];
 };
 
-export type Aggregate = 'mean' | 'min' | 'max' | 'last';
+/**
+ * Over the samples of a step. From roll-ups `mean` and `max` are those of the samples; `min`,
+ * `last` and `p95` are those of the means of a minute or an hour.
+ */
+export type Aggregate = 'mean' | 'min' | 'max' | 'last' | 'p95';
 
 export type RangeQuery = {
   cluster: string;
@@ -31,6 +35,41 @@ export type RangeQuery = {
   stepMs: number;
   aggregate: Aggregate;
 };
+
+/** One series per metric over every node or guest of one cluster, or of all. */
+export type TotalQuery = Omit<RangeQuery, 'cluster' | 'node' | 'guest' | 'aggregate'> & {
+  cluster?: string;
+  aggregate: Exclude<Aggregate, 'last'>;
+};
+
+export type Total = { metric: string; points: [timeMs: number, value: number | null][] };
+
+export type TopQuery = {
+  cluster?: string;
+  entity: Entity;
+  metric: string;
+  fromMs: number;
+  toMs: number;
+  aggregate: Aggregate;
+  limit: number;
+};
+
+export type Ranked = { cluster: string; node: string; guest?: string; value: number };
+
+/** Something that was decided or done, as Grafana annotates it. */
+export type MetricsEvent = {
+  atMs: number;
+  cluster: string;
+  kind: string;
+  outcome: string;
+  node: string | null;
+  guest: string | null;
+  text: string;
+  /** Of the command, decision or audit entry it tells of. */
+  id: string | null;
+};
+
+export type EventQuery = { cluster?: string; fromMs: number; toMs: number; limit: number };
 
 export type Series = {
   metric: string;
@@ -53,10 +92,19 @@ export type MetricsStore = {
     guest?: string;
   }): Promise<{ atMs: number; values: Record<string, number | null> } | null>;
   range(query: RangeQuery): Promise<Series[]>;
+  total(query: TotalQuery): Promise<Total[]>;
+  /** The highest first. Those without a value are left out. */
+  top(query: TopQuery): Promise<Ranked[]>;
+  /** Durable when it resolves, as for samples. */
+  writeEvents(events: readonly MetricsEvent[]): Promise<void>;
+  /** The newest first. */
+  events(query: EventQuery): Promise<MetricsEvent[]>;
   /** Per node and incarnation, the highest seq up to which, from 1, nothing is missing. */
   watermarks(): Promise<Watermark[]>;
   /** Sequence numbers missing between the first and last stored of each incarnation since. */
   missing(sinceMs: number): Promise<{ samples: number; missing: number }>;
   health(): Promise<{ ok: boolean; detail: string }>;
+  /** Counters and levels for `/metrics`, by name. */
+  figures(): Record<string, number>;
   close(): Promise<void>;
 };

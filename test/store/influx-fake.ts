@@ -1,22 +1,28 @@
 /**
  * The InfluxDB 2 HTTP API as far as we use it: takes line protocol (gzip or not), answers our own
- * Flux queries in annotated CSV. It reads from a query only what decides its answer: range,
- * filters, window and function. Hand-written, so that the real client's parser is exercised.
+ * Flux queries in annotated CSV, keeps organizations, buckets and tasks. Hand-written, so that the
+ * real client's parser is exercised.
  */
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { gunzipSync } from 'node:zlib';
+import { answer, type Point, type Row, type Value, written } from './influx-fake-flux.ts';
 
-type Tags = Record<string, string>;
-type Point = { measurement: string; tags: Tags; field: string; value: number; timeMs: number };
+type Refusal = { status: number; body: string; headers?: Record<string, string> };
+type Bucket = { id: string; name: string; retentionRules: { everySeconds: number }[] };
+type Task = { id: string; name: string; flux: string };
 
 export type InfluxFake = {
   url: string;
   points: Map<string, Point>;
   requests: { path: string; lines: string[]; authorization: string | undefined }[];
   queries: string[];
-  /** Answer writes with this status and body instead of 204. */
-  refuse: { status: number; body: string } | null;
+  buckets: Bucket[];
+  tasks: Task[];
+  /** Answer writes with this instead of 204; a function judges each request. */
+  refuse: Refusal | ((lines: string[]) => Refusal | null) | null;
+  /** Answer everything that is no write or query with 403. */
+  forbidSetup: boolean;
   inFlightMax: number;
   /** Awaited before each write is answered. */
   gate: Promise<unknown>;
@@ -24,120 +30,46 @@ export type InfluxFake = {
 };
 
 const unescape = (text: string): string => text.replaceAll(/\\([,= \\])/g, '$1');
-const split = (text: string, by: ',' | ' ' | '='): string[] =>
-  text.split(new RegExp(`(?<!\\\\)${by}`));
 
-function pointsOf(line: string): Point[] {
+/** Splits outside of quotes and escapes. */
+function split(text: string, by: ',' | ' ' | '='): string[] {
+  const parts = [''];
+  let isQuoted = false;
+  for (let index = 0; index < text.length; index += 1) {
+    const char = text[index] as string;
+    if (char === '\\') {
+      parts[parts.length - 1] += char + (text[index + 1] ?? '');
+      index += 1;
+      continue;
+    }
+    if (char === '"') isQuoted = !isQuoted;
+    if (char === by && !isQuoted) parts.push('');
+    else parts[parts.length - 1] += char;
+  }
+  return parts;
+}
+
+function valueOf(text: string, line: string): Value {
+  if (/^"(?:[^"\\]|\\.)*"$/.test(text)) return text.slice(1, -1).replaceAll(/\\(["\\])/g, '$1');
+  if (/^-?[0-9.]+(e[-+]?[0-9]+)?i?$/.test(text)) return Number(text.replace(/i$/, ''));
+  throw new Error(`unable to parse '${line}'`);
+}
+
+function pointsOf(bucket: string, line: string): Point[] {
   const [head = '', fields = '', time = ''] = split(line, ' ');
   const [measurement = '', ...pairs] = split(head, ',');
   const tags = Object.fromEntries(pairs.map((pair) => split(pair, '=').map(unescape)));
+  if (!/^[0-9]+$/.test(time)) throw new Error(`unable to parse '${line}'`);
   return split(fields, ',').map((pair) => {
     const [field = '', text = ''] = split(pair, '=');
-    if (!/^-?[0-9.e+-]+i?$/.test(text) || !/^[0-9]+$/.test(time)) {
-      throw new Error(`unable to parse '${line}'`);
-    }
-    const value = Number(text.replace(/i$/, ''));
-    return { measurement, tags, field, value, timeMs: Number(time) };
+    const value = valueOf(text, line);
+    return { bucket, measurement, tags, field, value, timeMs: Number(time) };
   });
 }
 
 /** Tags in the order of the line, which our lines always keep. */
-const keyOf = ({ measurement, tags, field, timeMs }: Point): string =>
-  JSON.stringify([measurement, tags, field, timeMs]);
-
-/** A Flux string literal's value. */
-const literal = (text: string): string => JSON.parse(text.replaceAll('\\${', '${')) as string;
-
-function selected(points: readonly Point[], query: string): Point[] {
-  const time = (name: string) => {
-    const found = new RegExp(`${name}: time\\(v: "([^"]+)"\\)`).exec(query)?.[1];
-    return found === undefined ? undefined : Date.parse(found);
-  };
-  const startMs = time('start') ?? 0;
-  const stopMs = time('stop') ?? Infinity;
-  const equals = [...query.matchAll(/r\.(\w+) == ("(?:[^"\\]|\\.)*")/g)];
-  const wanted = new Map<string, Set<string>>();
-  for (const [, name = '', value = '""'] of equals) {
-    wanted.set(name, (wanted.get(name) ?? new Set()).add(literal(value)));
-  }
-  return points.filter((point) => {
-    const columns: Tags = { ...point.tags, _measurement: point.measurement, _field: point.field };
-    const matches = [...wanted].every(([name, values]) => values.has(columns[name] ?? ''));
-    return matches && point.timeMs >= startMs && point.timeMs < stopMs;
-  });
-}
-
-const groupBy = <T>(items: readonly T[], keyOf: (item: T) => string): Map<string, T[]> => {
-  const groups = new Map<string, T[]>();
-  for (const item of items) {
-    const key = keyOf(item);
-    const group = groups.get(key);
-    if (group) group.push(item);
-    else groups.set(key, [item]);
-  }
-  return groups;
-};
-
-type Row = Record<string, string | number>;
-
-const functions: Record<string, (values: number[]) => number> = {
-  mean: (values) => values.reduce((sum, value) => sum + value, 0) / values.length,
-  min: (values) => Math.min(...values),
-  max: (values) => Math.max(...values),
-  last: (values) => values.at(-1) as number,
-};
-
-const seriesKey = ({ tags, field, measurement }: Point): string =>
-  JSON.stringify([measurement, tags, field]);
-
-const row = (point: Point, timeMs: number, value: number): Row => ({
-  ...point.tags,
-  _field: point.field,
-  _time: new Date(timeMs).toISOString(),
-  _value: value,
-});
-
-function windows(points: readonly Point[], query: string): Row[] {
-  const [, every = '1', name = ''] = /every: duration\(v: "(\d+)ms"\), fn: (\w+)/.exec(query) ?? [];
-  const startMs = Date.parse(/start: time\(v: "([^"]+)"\)/.exec(query)?.[1] ?? '');
-  const stepMs = Number(every);
-  const key = (point: Point) => `${seriesKey(point)}${Math.floor(point.timeMs / stepMs)}`;
-  return [...groupBy(points, key).values()].map((group) => {
-    const [first] = group as [Point];
-    const windowMs = Math.floor(first.timeMs / stepMs) * stepMs;
-    // The first window is cut by the range, and its _start with it.
-    const value = functions[name]!(group.map((point) => point.value));
-    return row(first, Math.max(startMs, windowMs), value);
-  });
-}
-
-type Sample = { cluster: string; node: string; incarnation: number; seq: number };
-
-function spans(points: readonly Point[]): Row[] {
-  const samples = [...groupBy(points, (p) => JSON.stringify([p.tags, p.timeMs])).values()].map(
-    (group) => ({
-      ...group[0]!.tags,
-      ...Object.fromEntries(group.map(({ field, value }) => [field, value])),
-    }),
-  ) as unknown as Sample[];
-  const key = (each: Sample) => JSON.stringify([each.cluster, each.node, each.incarnation]);
-  return [...groupBy(samples, key).values()].map((group) => {
-    const seqs = group.map(({ seq }) => seq);
-    const { cluster, node, incarnation } = group[0] as Sample;
-    const [first, last] = [Math.min(...seqs), Math.max(...seqs)];
-    return { cluster, node, incarnation, stored: seqs.length, first, last };
-  });
-}
-
-function answer(points: readonly Point[], query: string): Row[] {
-  const chosen = selected(points, query).sort((a, b) => a.timeMs - b.timeMs);
-  if (query.includes('aggregateWindow(')) return windows(chosen, query);
-  if (query.includes('reduce(')) return spans(chosen);
-  return [...groupBy(chosen, seriesKey).values()].map((group) => {
-    const last = group.at(-1) as Point;
-    return row(last, last.timeMs, last.value);
-  });
-}
+const keyOf = ({ bucket, measurement, tags, field, timeMs }: Point): string =>
+  JSON.stringify([bucket, measurement, tags, field, timeMs]);
 
 /** One table per row: legal, and the shortest. */
 const csvOf = (rows: readonly Row[]): string =>
@@ -169,37 +101,99 @@ async function bodyOf(request: IncomingMessage): Promise<string> {
   return (isGzip ? gunzipSync(bytes) : bytes).toString('utf8');
 }
 
-export async function startInfluxFake(): Promise<InfluxFake> {
-  let inFlight = 0;
-  async function write(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const lines = (await bodyOf(request)).split('\n');
-    const { url: path = '', headers } = request;
-    fake.requests.push({ path, lines, authorization: headers.authorization });
-    inFlight += 1;
-    fake.inFlightMax = Math.max(fake.inFlightMax, inFlight);
-    await fake.gate;
-    inFlight -= 1;
-    if (fake.refuse) {
-      response.writeHead(fake.refuse.status, { 'content-type': 'application/json' });
-      response.end(fake.refuse.body);
-      return;
+type Answered = { status: number; body: unknown };
+
+/** Organizations, buckets, tasks. */
+async function manage(fake: InfluxFake, request: IncomingMessage): Promise<Answered> {
+  const url = new URL(request.url ?? '', fake.url);
+  const [, kind = '', id] = /^\/api\/v2\/(\w+)(?:\/(\w+))?$/.exec(url.pathname) ?? [];
+  const text = await bodyOf(request);
+  const body = (text === '' ? {} : JSON.parse(text)) as Record<string, unknown>;
+  if (fake.forbidSetup) return { status: 403, body: { code: 'forbidden', message: 'no right' } };
+  const name = url.searchParams.get('name');
+  switch (`${request.method} ${kind}`) {
+    case 'GET orgs':
+      return { status: 200, body: { orgs: [{ id: 'o1', name: url.searchParams.get('org') }] } };
+    case 'GET buckets': {
+      const buckets = fake.buckets.filter((bucket) => bucket.name === name);
+      if (buckets.length > 0) return { status: 200, body: { buckets } };
+      return { status: 404, body: { code: 'not found', message: `bucket "${name}" not found` } };
     }
-    for (const point of lines.flatMap(pointsOf)) fake.points.set(keyOf(point), point);
-    response.writeHead(204).end();
+    case 'POST buckets':
+      fake.buckets.push({ ...body, id: `b${fake.buckets.length}` } as unknown as Bucket);
+      return { status: 201, body: fake.buckets.at(-1) };
+    case 'GET tasks':
+      return { status: 200, body: { tasks: fake.tasks.filter((task) => task.name === name) } };
+    case 'POST tasks': {
+      const flux = body['flux'] as string;
+      const [, named = ''] = /option task = \{name: "([^"]+)"/.exec(flux) ?? [];
+      fake.tasks.push({ id: `t${fake.tasks.length}`, name: named, flux });
+      return { status: 201, body: fake.tasks.at(-1) };
+    }
+    case 'PATCH tasks': {
+      const task = fake.tasks.find((each) => each.id === id);
+      if (task) task.flux = body['flux'] as string;
+      return { status: 200, body: task };
+    }
+    default:
+      return { status: 404, body: { code: 'not found', message: 'path not found' } };
   }
-  async function query(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const { query } = JSON.parse(await bodyOf(request)) as { query: string };
-    fake.queries.push(query);
-    response.writeHead(200, { 'content-type': 'text/csv; charset=utf-8' });
-    response.end(csvOf(answer([...fake.points.values()], query)));
+}
+
+async function write(fake: InfluxFake, request: IncomingMessage, response: ServerResponse) {
+  const lines = (await bodyOf(request)).split('\n');
+  const { url: path = '', headers } = request;
+  fake.requests.push({ path, lines, authorization: headers.authorization });
+  await fake.gate;
+  const refusal = typeof fake.refuse === 'function' ? fake.refuse(lines) : fake.refuse;
+  if (refusal) {
+    response.writeHead(refusal.status, { 'content-type': 'application/json', ...refusal.headers });
+    response.end(refusal.body);
+    return;
   }
+  const bucket = new URL(path, fake.url).searchParams.get('bucket') ?? '';
+  for (const point of lines.flatMap((line) => pointsOf(bucket, line))) {
+    fake.points.set(keyOf(point), point);
+  }
+  response.writeHead(204).end();
+}
+
+async function query(fake: InfluxFake, request: IncomingMessage, response: ServerResponse) {
+  const { query: text } = JSON.parse(await bodyOf(request)) as { query: string };
+  fake.queries.push(text);
+  const all = [...fake.points.values()];
+  const made = written(all, text);
+  for (const point of made) fake.points.set(keyOf(point), point);
+  const rows = text.includes('|> to(') ? [] : answer(all, text);
+  response.writeHead(200, { 'content-type': 'text/csv; charset=utf-8' });
+  response.end(csvOf(rows));
+}
+
+async function handle(fake: InfluxFake, request: IncomingMessage, response: ServerResponse) {
+  if (request.url?.startsWith('/api/v2/query')) return query(fake, request, response);
+  if (!request.url?.startsWith('/api/v2/write')) {
+    const { status, body } = await manage(fake, request);
+    response.writeHead(status, { 'content-type': 'application/json' });
+    return response.end(JSON.stringify(body));
+  }
+  return write(fake, request, response);
+}
+
+export async function startInfluxFake(port = 0): Promise<InfluxFake> {
+  let inFlight = 0;
   const server = createServer((request, response) => {
-    const handle = request.url?.startsWith('/api/v2/write') ? write : query;
-    handle(request, response).catch((error: Error) => {
-      response.writeHead(400, { 'content-type': 'application/json' });
-      response.end(JSON.stringify({ code: 'invalid', message: error.message }));
-    });
-  }).listen(0, '127.0.0.1');
+    const isWrite = request.url?.startsWith('/api/v2/write') ?? false;
+    if (isWrite) inFlight += 1;
+    fake.inFlightMax = Math.max(fake.inFlightMax, inFlight);
+    handle(fake, request, response)
+      .catch((error: Error) => {
+        response.writeHead(400, { 'content-type': 'application/json' });
+        response.end(JSON.stringify({ code: 'invalid', message: error.message }));
+      })
+      .finally(() => {
+        if (isWrite) inFlight -= 1;
+      });
+  }).listen(port, '127.0.0.1');
   await once(server, 'listening');
   const address = server.address() as { port: number };
   const fake: InfluxFake = {
@@ -207,7 +201,10 @@ export async function startInfluxFake(): Promise<InfluxFake> {
     points: new Map(),
     requests: [],
     queries: [],
+    buckets: [],
+    tasks: [],
     refuse: null,
+    forbidSetup: false,
     inFlightMax: 0,
     gate: Promise.resolve(),
     async stop() {

@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, it } from 'vitest';
-import { openInfluxStore } from '../../backend/store/metrics/influx.ts';
+import { type InfluxStoreOptions, openInfluxStore } from '../../backend/store/metrics/influx.ts';
 import type { MetricsStore } from '../../backend/store/ports.ts';
 import { virtualClock } from '../support/clock.ts';
 import { memoryLog } from '../support/log.ts';
@@ -15,11 +15,13 @@ afterEach(async () => {
   for (const stop of stops.splice(0).toReversed()) await stop();
 });
 
-async function openAt(url: string, nowMs = startMs + 3_600_000) {
+type Opening = { nowMs?: number; spool?: InfluxStoreOptions['spool'] };
+
+async function openAt(url: string, { nowMs = startMs + 3_600_000, spool = null }: Opening = {}) {
   const clock = virtualClock(nowMs);
   const log = memoryLog();
   const access = { url, token: 'secret-token', org: 'lab', bucket: 'raw' };
-  const store = await openInfluxStore({ ...access, clock, log });
+  const store = await openInfluxStore({ ...access, clock, log, spool });
   stops.push(async () => {
     const closed = store.close();
     await clock.advance(1_000);
@@ -107,8 +109,9 @@ describe('what is sent to InfluxDB', () => {
 describe('an InfluxDB that does not take a batch', () => {
   it.each([
     [401, '{"code":"unauthorized","message":"unauthorized access"}'],
-    [400, '{"code":"invalid","message":"field type conflict"}'],
-    [422, '{"code":"unprocessable entity","message":"failure writing points"}'],
+    [404, '{"code":"not found","message":"bucket \\"raw\\" not found"}'],
+    [429, '{"code":"too many requests","message":"slow down"}'],
+    [500, '{"code":"internal error","message":"unexpected"}'],
     [503, '{"code":"unavailable","message":"not now"}'],
   ])('with %i makes write throw, and the same batch is stored later', async (status, body) => {
     const fake = await fakeServer();
@@ -185,7 +188,7 @@ describe('VictoriaMetrics, which speaks the same write protocol', () => {
     const server = await startVictoriaMetrics();
     stops.push(() => server.stop());
     const nowMs = Date.now();
-    const { store } = await openAt(server.url, nowMs);
+    const { store } = await openAt(server.url, { nowMs });
     const nodes = Array.from({ length: 40 }, (_, index) => `n${index}`);
     const guests = Array.from({ length: 20 }, (_, index) =>
       guestSample(`g${index}`, { cpuRatio: index / 20, diskReadBytesPerSecond: 0 }),

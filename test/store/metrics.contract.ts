@@ -3,7 +3,7 @@
  * what that store cannot do here.
  */
 import { beforeEach, describe, expect, it } from 'vitest';
-import type { MetricsStore, StoredSample } from '../../backend/store/ports.ts';
+import type { MetricsEvent, MetricsStore, StoredSample } from '../../backend/store/ports.ts';
 import { guestSample, nodeValues } from '../support/messages.ts';
 import { sampleOf, startMs } from './metrics-samples.ts';
 
@@ -65,6 +65,7 @@ export function metricsContract(name: string, open: () => Promise<MetricsStore>)
       ['min', 0.01],
       ['max', 0.03],
       ['last', 0.03],
+      ['p95', 0.029],
     ] as const)('aggregates a step by %s', async (aggregate, expected) => {
       await store.write(sequence(1, 3));
       const range = { ...minute, stepMs: 60_000 };
@@ -142,6 +143,106 @@ export function metricsContract(name: string, open: () => Promise<MetricsStore>)
         code: 'KR_METRICS_QUERY',
         field: 'stepMs',
       });
+    });
+
+    it('answers several metrics of one node in one call, in the order asked for', async () => {
+      const values = nodeValues({ cpuRatio: 0.5, powerWatts: 40 });
+      await store.write([sampleOf(1, { values })]);
+      const metrics = ['powerWatts', 'cpuRatio'];
+      const query = { ...cpu, ...minute, metrics, node: 'n1', stepMs: 60_000 } as const;
+      const series = await store.range({ ...query, aggregate: 'mean' });
+      expect(series.map(({ metric, points }) => [metric, points[0]?.[1]])).toEqual([
+        ['powerWatts', 40],
+        ['cpuRatio', 0.5],
+      ]);
+    });
+
+    it.each([
+      ['mean', 0.5],
+      ['min', 0.2],
+      ['max', 0.8],
+      ['p95', 0.77],
+    ] as const)('answers the %s over every node as one series with its gaps', async (by, value) => {
+      const node = (name: string, cpuRatio: number) =>
+        sampleOf(1, { node: name, values: nodeValues({ cpuRatio }) });
+      await store.write([node('n1', 0.2), node('n2', 0.5), node('n3', 0.8)]);
+      const values = nodeValues({ cpuRatio: 1 });
+      await store.write([sampleOf(1, { cluster: 'work', values })]);
+      const [only, ...others] = await store.total({ ...cpu, ...minute, aggregate: by });
+      expect(others).toEqual([]);
+      expect(only?.metric).toBe('cpuRatio');
+      expect(only?.points.map(([atMs]) => atMs - startMs)).toEqual([0, 15_000, 30_000, 45_000]);
+      expect(only?.points[0]?.[1]).toBeCloseTo(value, 12);
+      expect(only?.points.slice(1).map(([, gap]) => gap)).toEqual([null, null, null]);
+    });
+
+    it('answers one series over every cluster, and all gaps for what nobody measures', async () => {
+      const values = (cpuRatio: number) => ({ values: nodeValues({ cpuRatio }) });
+      await store.write([sampleOf(1, values(0.2)), sampleOf(1, { cluster: 'b', ...values(0.6) })]);
+      const { cluster: _, ...fleet } = cpu;
+      const metrics = ['cpuRatio', 'powerWatts'];
+      const query = { ...fleet, ...minute, metrics, stepMs: 60_000, aggregate: 'mean' } as const;
+      const [ratio, watts] = await store.total(query);
+      expect(ratio?.points[0]?.[1]).toBeCloseTo(0.4, 12);
+      expect(watts).toEqual({ metric: 'powerWatts', points: [[startMs, null]] });
+    });
+
+    it('ranks nodes and guests by a metric, the highest first, without those that have none', async () => {
+      const guests = (...ratios: number[]) =>
+        ratios.map((cpuRatio, index) => guestSample(`${100 + index}`, { cpuRatio }));
+      await store.write([
+        sampleOf(1, { values: nodeValues({ cpuRatio: 0.1 }), guests: guests(0.3, 0.9) }),
+        sampleOf(1, { node: 'n2', values: nodeValues({ cpuRatio: 0.7 }), guests: guests(0.6) }),
+        sampleOf(1, { node: 'n3', values: nodeValues({ cpuRatio: null }), guests: [] }),
+        sampleOf(1, { cluster: 'work', values: nodeValues({ cpuRatio: 0.8 }), guests: [] }),
+      ]);
+      const query = { fromMs: startMs, toMs: startMs + 60_000, metric: 'cpuRatio' } as const;
+      const rank = { ...query, aggregate: 'max', limit: 2 } as const;
+      expect(await store.top({ ...rank, entity: 'node' })).toEqual([
+        { cluster: 'work', node: 'n1', value: 0.8 },
+        { cluster: 'home', node: 'n2', value: 0.7 },
+      ]);
+      expect(await store.top({ ...rank, entity: 'guest', cluster: 'home' })).toEqual([
+        { cluster: 'home', node: 'n1', guest: '101', value: 0.9 },
+        { cluster: 'home', node: 'n2', guest: '100', value: 0.6 },
+      ]);
+      const all = await store.top({ ...rank, entity: 'node', cluster: 'home', limit: 10 });
+      expect(all.map(({ node }) => node)).toEqual(['n2', 'n1']);
+    });
+
+    it('refuses to rank by what is no metric', async () => {
+      const times = { fromMs: startMs, toMs: startMs + 1 };
+      const query = { entity: 'guest', metric: 'votes', ...times, limit: 1 } as const;
+      await expect(store.top({ ...query, aggregate: 'mean' })).rejects.toMatchObject({
+        code: 'KR_METRICS_QUERY',
+        field: 'metrics',
+      });
+    });
+
+    it('keeps events with whatever their text says, the newest first', async () => {
+      const event = (atMs: number, change: Partial<MetricsEvent> = {}): MetricsEvent => ({
+        atMs,
+        cluster: 'home',
+        kind: 'guest.migrate',
+        outcome: 'SUCCEEDED',
+        node: 'n1',
+        guest: '100',
+        text: 'said "no, thanks", a=b \\ c',
+        id: '0190',
+        ...change,
+      });
+      const rest = { node: null, guest: null, id: null, text: '' };
+      const hold = event(startMs + 2, { kind: 'hold', outcome: 'on', ...rest });
+      await store.writeEvents([event(startMs), hold]);
+      await store.writeEvents([event(startMs + 1, { cluster: 'work' })]);
+      await store.writeEvents([]);
+      const range = { fromMs: startMs, toMs: startMs + 10, limit: 10 };
+      expect(await store.events({ ...range, cluster: 'home' })).toEqual([hold, event(startMs)]);
+      expect((await store.events({ ...range, limit: 2 })).map(({ cluster }) => cluster)).toEqual([
+        'home',
+        'work',
+      ]);
+      expect(await store.events({ ...range, fromMs: startMs + 3 })).toEqual([]);
     });
 
     it('takes names from outside as values, never as part of a query', async () => {

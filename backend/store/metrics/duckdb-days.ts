@@ -10,8 +10,9 @@ import {
   createDay,
   type Day,
   dropTable,
-  listDays,
+  listTables,
   rawTable,
+  rawTablesOf,
   readColumns,
   readSeries,
   tablesOf,
@@ -36,9 +37,10 @@ export type OpenDay = {
 };
 
 export type Days = {
-  /** Oldest first. */
+  /** Those with raw samples, oldest first. */
   list(): readonly Day[];
   open(day: Day): Promise<OpenDay>;
+  /** Raw samples only: roll-ups still need the names of the day's series. */
   dropBefore(day: Day): Promise<Day[]>;
 };
 
@@ -72,7 +74,11 @@ async function load(db: DuckDb, day: Day): Promise<OpenDay> {
 }
 
 export async function openDays(db: DuckDb): Promise<Days> {
-  const found = (await db.query(listDays)).map(({ day }) => day as Day);
+  const tables = (await db.query(listTables)).map(({ name }) => name as string);
+  const prefix = rawTable('node', '');
+  const found = tables
+    .filter((name) => name.startsWith(prefix))
+    .map((name) => name.slice(prefix.length));
   // A catalogue that grew must not make the days before it unreadable.
   for (const day of found) {
     await columnsOf(db, 'node', day);
@@ -102,7 +108,7 @@ export async function openDays(db: DuckDb): Promise<Days> {
       days = days.filter((day) => day >= oldest);
       for (const day of expired) {
         close(day);
-        for (const table of tablesOf(day)) await db.execute(dropTable(table));
+        for (const table of rawTablesOf(day)) await db.execute(dropTable(table));
       }
       return expired;
     },

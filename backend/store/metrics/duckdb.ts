@@ -1,27 +1,33 @@
 /**
  * The embedded metrics store. A batch is one transaction: durable when `write` resolves, absent
  * when it rejects. Idempotent because it knows what it holds, by sequence number. Keeps raw
- * samples for `retentionDays`; a sample older than that has expired on arrival and is not stored.
+ * samples for `retentionDays` and within `diskMaxMb`; a sample older than that has expired on
+ * arrival and is not stored. Roll-ups of them live longer.
  */
 import type { Clock, Log } from '../../../broker/contract/ports.ts';
-import type { MetricsStore, StoredSample } from '../ports.ts';
-import { type Column, type DuckDb, isFatal, openDuckDb } from './duckdb-driver.ts';
+import type { MetricsEvent, MetricsStore, StoredSample } from '../ports.ts';
+import { appendDay, type DayRows, eventColumns, rowsOf } from './duckdb-append.ts';
 import { type Days, type OpenDay, openDays, seriesKey, seriesPerDayMax } from './duckdb-days.ts';
+import { type DuckDb, isFatal, openDuckDb } from './duckdb-driver.ts';
+import { type Day, dayOf, oldestDay, selectRanges, selectSpans } from './duckdb-sql.ts';
+import { events, latest, missing, range, type Source, top, total } from './duckdb-queries.ts';
+import { readUsedBytes } from './duckdb-rollup-sql.ts';
 import {
-  type Day,
-  dayOf,
-  oldestDay,
-  rawTable,
-  selectRanges,
-  selectSpans,
-  seriesTable,
-} from './duckdb-sql.ts';
-import { latest, missing, range } from './duckdb-queries.ts';
+  dropOld,
+  keepHouse,
+  markLate,
+  openRollups,
+  rollUp,
+  type RollupState,
+  startOfDay,
+} from './duckdb-rollups.ts';
 import { MetricsWriteError } from './errors.ts';
 import { fresh, type Held, type HeldRange, hold, holdRange, watermarksOf } from './held.ts';
+import { dayMs, rawRetentionDaysDefault } from './sources.ts';
 
-const retentionDaysDefault = 7;
-const dayMs = 86_400_000;
+const keepHouseOldMs = 600_000;
+/** A small house needs about 1 GB; see docs/telemetry.md. */
+const diskMaxMbDefault = 20_480;
 
 /**
  * The page cache, not the whole cost: at 2048 nodes x 20 guests the store takes about as much
@@ -35,94 +41,24 @@ export type DuckDbStoreOptions = {
   log: Log;
   retentionDays?: number;
   memoryLimitMb?: number;
+  /** Beyond it the oldest raw day is dropped early; never the newest. */
+  diskMaxMb?: number;
 };
 
 type Store = {
   db: DuckDb;
   days: Days;
   held: Held;
+  rollups: RollupState;
+  oldDroppedMs: number;
   options: DuckDbStoreOptions;
   /** Guests not stored because their day had too many series. */
   refusedGuests: number;
+  /** Days dropped before their time for want of disk. */
+  daysDroppedEarly: number;
+  usedBytes: number;
   lastFailure: string | null;
 };
-
-type Values = Readonly<Record<string, unknown>>;
-type GuestRow = { series: number; atMs: number; values: Values };
-type NodeRow = GuestRow & { incarnation: number; seq: number };
-type NewSeries = { id: number; cluster: string; node: string; guest: string | null };
-type DayRows = { nodes: NodeRow[]; guests: GuestRow[]; series: NewSeries[] };
-
-/** Rows of one day with the numbers their series have or will have. */
-function rowsOf(store: Store, day: OpenDay, samples: readonly StoredSample[]): DayRows {
-  const rows: DayRows = { nodes: [], guests: [], series: [] };
-  const added = new Map<string, number>();
-  const idOf = (cluster: string, node: string, guest: string | null): number | undefined => {
-    const key = seriesKey({ cluster, node, guest });
-    const known = day.ids.get(key) ?? added.get(key);
-    if (known !== undefined) return known;
-    if (guest !== null && day.ids.size + added.size >= seriesPerDayMax) return undefined;
-    const id = day.nextId + added.size;
-    added.set(key, id);
-    rows.series.push({ id, cluster, node, guest });
-    return id;
-  };
-  for (const { cluster, node, incarnation, seq, sampledAtMs: atMs, values, guests } of samples) {
-    const series = idOf(cluster, node, null) as number;
-    rows.nodes.push({ series, atMs, incarnation, seq, values });
-    for (const guest of guests) {
-      const guestSeries = idOf(cluster, node, guest.id);
-      if (guestSeries === undefined) store.refusedGuests += 1;
-      else rows.guests.push({ series: guestSeries, atMs, values: guest });
-    }
-  }
-  return rows;
-}
-
-const fixedColumns = (rows: readonly (GuestRow | NodeRow)[]): Column[] => [
-  { name: 'series', type: 'INTEGER', valueAt: (row) => rows[row]!.series },
-  { name: 'at_ms', type: 'BIGINT', valueAt: (row) => BigInt(rows[row]!.atMs) },
-];
-
-const identityColumns = (rows: readonly NodeRow[]): Column[] => [
-  { name: 'incarnation', type: 'BIGINT', valueAt: (row) => BigInt(rows[row]!.incarnation) },
-  { name: 'seq', type: 'BIGINT', valueAt: (row) => BigInt(rows[row]!.seq) },
-];
-
-const seriesColumns = (rows: readonly NewSeries[]): Column[] => [
-  { name: 'id', type: 'INTEGER', valueAt: (row) => rows[row]!.id },
-  { name: 'cluster', type: 'VARCHAR', valueAt: (row) => rows[row]!.cluster },
-  { name: 'node', type: 'VARCHAR', valueAt: (row) => rows[row]!.node },
-  { name: 'guest', type: 'VARCHAR', valueAt: (row) => rows[row]!.guest },
-];
-
-const metricColumn = (name: string, rows: readonly GuestRow[]): Column => ({
-  name,
-  type: 'DOUBLE',
-  // A column the catalogue no longer has stays in old tables, and is null.
-  valueAt: (row) => (rows[row]!.values[name] as number | null | undefined) ?? null,
-});
-
-/** The columns as the table orders them, which an older catalogue may have made. */
-function inOrder(names: readonly string[], fixed: Column[], rows: readonly GuestRow[]): Column[] {
-  const byName = new Map(fixed.map((column) => [column.name, column]));
-  return names.map((name) => byName.get(name) ?? metricColumn(name, rows));
-}
-
-async function appendDay(store: Store, day: OpenDay, rows: DayRows): Promise<void> {
-  const { nodes, guests, series } = rows;
-  const { db } = store;
-  if (series.length > 0) {
-    await db.append(seriesTable(day.day), seriesColumns(series), series.length);
-  }
-  const nodeColumns = [...fixedColumns(nodes), ...identityColumns(nodes)];
-  const columns = inOrder(day.columns.node, nodeColumns, nodes);
-  await db.append(rawTable('node', day.day), columns, nodes.length);
-  if (guests.length > 0) {
-    const guestColumns = inOrder(day.columns.guest, fixedColumns(guests), guests);
-    await db.append(rawTable('guest', day.day), guestColumns, guests.length);
-  }
-}
 
 function byDay(samples: readonly StoredSample[]): Map<Day, StoredSample[]> {
   const days = new Map<Day, StoredSample[]>();
@@ -136,7 +72,7 @@ function byDay(samples: readonly StoredSample[]): Map<Day, StoredSample[]> {
 }
 
 const oldestKept = ({ options }: Store): Day =>
-  oldestDay(options.clock.wallMs(), options.retentionDays ?? retentionDaysDefault);
+  oldestDay(options.clock.wallMs(), options.retentionDays ?? rawRetentionDaysDefault);
 
 async function retain(store: Store): Promise<void> {
   const dropped = await store.days.dropBefore(oldestKept(store));
@@ -152,13 +88,19 @@ async function write(store: Store, samples: readonly StoredSample[]): Promise<vo
     const isNew = !store.days.list().includes(name);
     const day = await store.days.open(name);
     if (isNew) await retain(store);
-    parts.push({ day, rows: rowsOf(store, day, ofDay) });
+    parts.push({ day, rows: rowsOf(day, ofDay) });
   }
   if (parts.length === 0) return;
+  const late = markLate(
+    store.rollups,
+    batch.map(({ sampledAtMs }) => sampledAtMs),
+  );
   await store.db.transaction(async () => {
-    for (const { day, rows } of parts) await appendDay(store, day, rows);
+    for (const { day, rows } of parts) await appendDay(store.db, day, rows);
+    if (late !== undefined) await store.db.execute(late);
   });
   for (const { day, rows } of parts) {
+    store.refusedGuests += rows.refusedGuests;
     for (const series of rows.series) day.ids.set(seriesKey(series), series.id);
     day.nextId += rows.series.length;
   }
@@ -185,6 +127,56 @@ async function readHeld({ db, days, held, options }: Store): Promise<void> {
   }
 }
 
+async function writeEvents({ db }: Store, list: readonly MetricsEvent[]): Promise<void> {
+  if (list.length === 0) return;
+  await db.transaction(() => db.append('events', eventColumns(list), list.length));
+}
+
+/** Drops the oldest raw day while the file has more in use than it may. */
+async function keepWithinDisk(store: Store): Promise<void> {
+  const { db, days, options } = store;
+  const bytesMax = (options.diskMaxMb ?? diskMaxMbDefault) * 1_048_576;
+  const used = async () => Number((await db.query(readUsedBytes))[0]?.['bytes'] ?? 0);
+  store.usedBytes = await used();
+  while (store.usedBytes > bytesMax && days.list().length > 1) {
+    const [day, next] = days.list();
+    await days.dropBefore(next as Day);
+    store.daysDroppedEarly += 1;
+    options.log.error({ day, bytesMax }, 'raw samples dropped early: the disk allowance is full');
+    try {
+      await db.execute('CHECKPOINT');
+    } catch {
+      // A query runs. What the drop frees is known after it; dropping more now would be too much.
+      return;
+    }
+    store.usedBytes = await used();
+  }
+}
+
+/** One piece of what is due besides storing; true when there is more. */
+async function keepTidy(store: Store, nowMs: number): Promise<boolean> {
+  const isMore = await rollUp(store, store.rollups, nowMs);
+  if (isMore || nowMs - store.oldDroppedMs < keepHouseOldMs) return isMore;
+  store.oldDroppedMs = nowMs;
+  await retain(store);
+  await dropOld(store, store.rollups, nowMs);
+  await keepWithinDisk(store);
+  return false;
+}
+
+const sourceOf = ({ db, days, rollups, options }: Store): Source => ({
+  db,
+  days,
+  periods: (source) => (source === 'raw' ? days.list() : rollups.periods[source]),
+  horizons: () => {
+    const [oldest] = days.list();
+    const kept =
+      options.clock.wallMs() - (options.retentionDays ?? rawRetentionDaysDefault) * dayMs;
+    const rawSinceMs = oldest === undefined ? kept : Math.max(kept, startOfDay(oldest));
+    return { rawSinceMs, until: rollups.until };
+  },
+});
+
 const healthOf = ({ lastFailure, refusedGuests }: Store) => ({
   ok: lastFailure === null,
   detail:
@@ -194,12 +186,22 @@ const healthOf = ({ lastFailure, refusedGuests }: Store) => ({
       : `DuckDB, embedded; ${refusedGuests} guest rows refused: over ${seriesPerDayMax} series a day`),
 });
 
+const figuresOf = ({ refusedGuests, daysDroppedEarly, usedBytes, rollups, options }: Store) => ({
+  refusedGuests,
+  daysDroppedEarly,
+  usedBytes,
+  lateMinutes: rollups.lateCount,
+  rollupLagMs: rollups.until['1m'] === 0 ? 0 : options.clock.wallMs() - rollups.until['1m'],
+});
+
 async function openState(options: DuckDbStoreOptions): Promise<Store> {
   const { file, memoryLimitMb = memoryLimitMbDefault } = options;
   const db = await openDuckDb({ file, memoryLimitMb });
   const days = await openDays(db);
+  const rollups = await openRollups(db);
+  const counts = { refusedGuests: 0, daysDroppedEarly: 0, usedBytes: 0, oldDroppedMs: 0 };
   const held: Held = new Map();
-  const store: Store = { db, days, held, options, refusedGuests: 0, lastFailure: null };
+  const store: Store = { db, days, held, rollups, options, ...counts, lastFailure: null };
   await retain(store);
   await readHeld(store);
   return store;
@@ -218,10 +220,10 @@ export async function openDuckDbStore(options: DuckDbStoreOptions): Promise<Metr
     options.log.warn({ file: options.file }, 'metrics file opened again after a fatal error');
   }
 
-  async function writeOrFail(samples: readonly StoredSample[]): Promise<void> {
+  async function doOrFail(work: (store: Store) => Promise<void>): Promise<void> {
     try {
       if (isBroken) await reopen();
-      await write(store, samples);
+      await work(store);
       store.lastFailure = null;
     } catch (cause) {
       isBroken ||= isFatal(cause);
@@ -230,18 +232,29 @@ export async function openDuckDbStore(options: DuckDbStoreOptions): Promise<Metr
     }
   }
 
+  const inTurn = (work: (store: Store) => Promise<void>): Promise<void> => {
+    const done = writing.then(() => doOrFail(work));
+    writing = done.catch(() => undefined);
+    return done;
+  };
+  const { clock, log } = options;
+  const piece = (nowMs: number) => keepTidy(store, nowMs);
+  const stopHouse = keepHouse({ clock, log, inTurn, piece });
+
   return {
-    write(samples) {
-      const written = writing.then(() => writeOrFail(samples));
-      writing = written.catch(() => undefined);
-      return written;
-    },
-    latest: (subject) => latest(store, subject),
-    range: (query) => range(store, query),
+    write: (samples) => inTurn((open) => write(open, samples)),
+    writeEvents: (list) => inTurn((open) => writeEvents(open, list)),
+    latest: (subject) => latest(sourceOf(store), subject),
+    range: (query) => range(sourceOf(store), query),
+    total: (query) => total(sourceOf(store), query),
+    top: (query) => top(sourceOf(store), query),
+    events: (query) => events(sourceOf(store), query),
     watermarks: async () => watermarksOf(store.held),
-    missing: (sinceMs) => missing(store, sinceMs),
+    missing: (sinceMs) => missing(sourceOf(store), sinceMs),
     health: async () => healthOf(store),
+    figures: () => figuresOf(store),
     async close() {
+      stopHouse();
       await writing;
       await store.db.close();
     },

@@ -3,7 +3,7 @@
  * which answers are laid, so that a gap is a null in its place whatever the store left out. Pure.
  */
 import { metricsOf } from '../../../broker/contract/metrics.ts';
-import type { RangeQuery, Series } from '../ports.ts';
+import type { RangeQuery, Series, TopQuery, Total, TotalQuery } from '../ports.ts';
 import { MetricsQueryError } from './errors.ts';
 
 /** Eight points for each pixel column of a wide screen. */
@@ -15,16 +15,32 @@ export const pointsPerAnswerMax = 500_000;
 export const stepOf = (timeMs: number, stepMs: number): number =>
   Math.floor(timeMs / stepMs) * stepMs;
 
-const stepsOf = ({ fromMs, toMs, stepMs }: RangeQuery): number =>
+type Asked = Omit<RangeQuery, 'cluster' | 'node' | 'guest' | 'aggregate'>;
+
+const stepsOf = ({ fromMs, toMs, stepMs }: Asked): number =>
   Math.ceil((toMs - stepOf(fromMs, stepMs)) / stepMs);
 
-/** Throws MetricsQueryError unless every name is of the catalogue and the answer is bounded. */
-export function checkRange(query: RangeQuery): void {
-  const known = new Set(metricsOf(query.entity).map((metric) => metric.name));
-  const unknown = query.metrics.find((name) => !known.has(name));
-  if (unknown !== undefined) {
-    throw new MetricsQueryError('metrics', `${unknown} is no metric of a ${query.entity}`);
+const topMax = 1_000;
+
+function checkMetrics({ entity, metrics }: Pick<RangeQuery, 'entity' | 'metrics'>): void {
+  const known = new Set(metricsOf(entity).map((metric) => metric.name));
+  const unknown = metrics.find((name) => !known.has(name));
+  if (unknown === undefined) return;
+  throw new MetricsQueryError('metrics', `${unknown} is no metric of a ${entity}`);
+}
+
+/** Throws MetricsQueryError as `checkRange` does. */
+export function checkTop({ entity, metric, fromMs, toMs, limit }: TopQuery): void {
+  checkMetrics({ entity, metrics: [metric] });
+  if (!(fromMs < toMs)) throw new MetricsQueryError('from', 'must lie before to');
+  if (!Number.isSafeInteger(limit) || limit < 1 || limit > topMax) {
+    throw new MetricsQueryError('limit', `use a whole number from 1 to ${topMax}`);
   }
+}
+
+/** Throws MetricsQueryError unless every name is of the catalogue and the answer is bounded. */
+export function checkRange(query: Asked): void {
+  checkMetrics(query);
   if (query.metrics.length === 0) throw new MetricsQueryError('metrics', 'name at least one');
   if (!Number.isSafeInteger(query.stepMs) || query.stepMs < 1) {
     throw new MetricsQueryError('stepMs', 'use a whole number of ms from 1');
@@ -70,4 +86,16 @@ export function seriesOf(query: RangeQuery, cells: readonly Cell[]): Series[] {
     if (point) point[1] = value;
   }
   return [...series.entries()].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, each]) => each);
+}
+
+export type TotalCell = Omit<Cell, 'node' | 'guest'>;
+
+/** As `seriesOf`, for one series per metric; a metric nobody has a value of is all gaps. */
+export function totalsOf(query: TotalQuery, cells: readonly TotalCell[]): Total[] {
+  const asSeries = cells.map((cell) => ({ ...cell, node: '', guest: null }));
+  const gaps = query.metrics.map((metric) => {
+    return { node: '', guest: null, metric, timeMs: -1, value: null };
+  });
+  const all = seriesOf({ ...query, cluster: '' }, [...gaps, ...asSeries]);
+  return all.map(({ metric, points }) => ({ metric, points }));
 }

@@ -1,41 +1,42 @@
 /**
- * InfluxDB 2, or what speaks its write protocol. `write` resolves only after the server accepted
- * every line. Idempotent by nature: a repeated sample has the same tags and time and overwrites
- * itself. How far each node is stored is itself stored, as measurement `watermark`, at most every
- * 10 s per node and never ahead of the samples; losing one costs a replay that changes nothing.
+ * InfluxDB 2, or what speaks its write protocol. `write` resolves when the server has accepted
+ * every line, or the spool on our disk has them. Idempotent by nature: a repeated sample has the
+ * same tags and time and overwrites itself. How far each node is stored is itself stored, as
+ * measurement `watermark`, at most every 10 s per node and never ahead of the samples; losing one
+ * costs a replay that changes nothing.
  */
-import type { Entity } from '../../../broker/contract/metrics.ts';
-import { metricsOf } from '../../../broker/contract/metrics.ts';
 import type { Cancel, Clock, Log } from '../../../broker/contract/ports.ts';
-import type { MetricsStore, RangeQuery, StoredSample, Watermark } from '../ports.ts';
-import { MetricsQueryError, MetricsWriteError } from './errors.ts';
-import { latestFlux, rangeFlux, spansFlux, watermarksFlux } from './flux.ts';
-import { type Cell, checkRange, seriesOf } from './grid.ts';
-import { fresh, type Held, hold, holdRange, watermarksOf } from './held.ts';
-import {
-  connectInflux,
-  type InfluxClient,
-  type InfluxOptions,
-  linesPerRequest,
-  type ParameterizedQuery,
-} from './influx-client.ts';
-import { linesOf, watermarkLine } from './lines.ts';
+import type { MetricsStore, StoredSample, Watermark } from '../ports.ts';
+import { bucketOf, watermarksFlux } from './flux.ts';
+import { fresh, type Held, type HeldRange, hold, holdRange, watermarksOf } from './held.ts';
+import { connectInflux, type InfluxOptions } from './influx-client.ts';
+import { createDelivery, type Delivery } from './influx-delivery.ts';
+import { ask, events, latest, missing, range, type Source, top, total } from './influx-queries.ts';
+import { type Rollups, startRollups } from './influx-rollups.ts';
+import { eventLine, linesOf, watermarkLine } from './lines.ts';
+import { dayMs, rawRetentionDaysDefault } from './sources.ts';
+import { openSpool, type Spool } from './spool.ts';
 
-/** More only moves the queue from here to the server. */
-const requestsInFlightMax = 3;
 const watermarkEveryMs = 10_000;
 const closeWithinMs = 1_000;
-/** As long as raw samples are kept; a node silent for longer starts over. */
-const historyMs = 7 * 86_400_000;
+/** 20 minutes of 2048 nodes x 20 guests at 5 s; see docs/telemetry.md. */
+export const spoolBytesMaxDefault = 256 * 1024 * 1024;
 
-export type InfluxStoreOptions = InfluxOptions & { clock: Clock; log: Log };
+export type InfluxStoreOptions = InfluxOptions & {
+  clock: Clock;
+  log: Log;
+  retentionDays?: number;
+  /** Null = none: what the server does not take, `write` throws. */
+  spool: { folder: string; bytesMax?: number } | null;
+};
 
 type Store = {
-  client: InfluxClient;
+  source: Source;
+  delivery: Delivery;
+  rollups: Rollups;
   held: Held;
   /** What the server was last told, by cluster/node, and when. */
   told: Map<string, { seq: number; incarnation: number; atMs: number }>;
-  lastFailure: string | null;
   options: InfluxStoreOptions;
 };
 
@@ -60,39 +61,24 @@ function dueWatermarks({ held, told, options }: Store, minAgeMs: number): Waterm
   });
 }
 
-async function sendAll({ client }: Store, lines: readonly string[]): Promise<void> {
-  const requests: (readonly string[])[] = [];
-  for (let start = 0; start < lines.length; start += linesPerRequest) {
-    requests.push(lines.slice(start, start + linesPerRequest));
-  }
-  const worker = async (): Promise<void> => {
-    for (let next = requests.shift(); next; next = requests.shift()) await client.send(next);
-  };
-  // All settle before we answer: a request still under way must not overlap the repetition.
-  const ends = await Promise.allSettled(Array.from({ length: requestsInFlightMax }, worker));
-  const failed = ends.find((end) => end.status === 'rejected');
-  if (failed) throw failed.reason;
-}
-
-const messageOf = (error: unknown): string =>
-  error instanceof Error ? `${error.name}: ${error.message}`.slice(0, 512) : String(error);
+const namesOf = (samples: readonly StoredSample[]): HeldRange[] =>
+  samples.map(({ cluster, node, incarnation, seq }) => {
+    return { cluster, node, incarnation, first: seq, last: seq };
+  });
 
 async function write(
   store: Store,
   samples: readonly StoredSample[],
   minAgeMs = watermarkEveryMs,
 ): Promise<void> {
-  const { clock } = store.options;
+  const { clock, bucket } = store.options;
   const batch = fresh(store.held, samples);
   const watermarks = dueWatermarks(store, minAgeMs);
   const marks = watermarks.map((watermark) => watermarkLine(watermark, clock.wallMs()));
-  try {
-    await sendAll(store, [...batch.flatMap(linesOf), ...marks]);
-    store.lastFailure = null;
-  } catch (cause) {
-    store.lastFailure = messageOf(cause);
-    throw new MetricsWriteError(`InfluxDB did not take it: ${store.lastFailure}`, cause);
-  }
+  const lines = [...batch.flatMap(linesOf), ...marks];
+  if (lines.length === 0) return;
+  await store.delivery.deliver({ bucket, names: namesOf(batch), samples: batch.length, lines });
+  store.rollups.stored(batch.map(({ sampledAtMs }) => sampledAtMs));
   for (const sample of batch) hold(store.held, sample);
   const atMs = clock.monotonicMs();
   for (const { cluster, node, incarnation, seq } of watermarks) {
@@ -100,67 +86,12 @@ async function write(
   }
 }
 
-async function ask({ client }: Store, query: ParameterizedQuery) {
-  try {
-    return await client.query(query);
-  } catch (cause) {
-    const hint = `InfluxDB did not answer (${messageOf(cause)}); check KR_INFLUX_URL and its log`;
-    throw new MetricsQueryError('store', hint, cause);
-  }
-}
-
-const timeOf = (row: Record<string, unknown>): number => Date.parse(String(row['_time']));
-
-async function range(store: Store, query: RangeQuery) {
-  checkRange(query);
-  const rows = await ask(store, rangeFlux(store.options.bucket, query));
-  const cells = rows.map((row): Cell => ({
-    node: String(row['node']),
-    guest: query.entity === 'guest' ? String(row['guest']) : null,
-    metric: String(row['_field']),
-    timeMs: timeOf(row),
-    value: row['_value'] as number | null,
-  }));
-  return seriesOf(query, cells);
-}
-
-type Subject = { cluster: string; entity: Entity; node?: string; guest?: string };
-
-async function latest(store: Store, subject: Subject) {
-  if (subject[subject.entity] === undefined) {
-    throw new MetricsQueryError(subject.entity, `name the ${subject.entity}`);
-  }
-  const { bucket, clock } = store.options;
-  const rows = await ask(store, latestFlux(bucket, subject, clock.wallMs() - historyMs));
-  if (rows.length === 0) return null;
-  const atMs = Math.max(...rows.map(timeOf));
-  const newest = new Map(
-    rows.filter((row) => timeOf(row) === atMs).map((row) => [row['_field'], row['_value']]),
-  );
-  const values = metricsOf(subject.entity).map(({ name }): [string, number | null] => [
-    name,
-    (newest.get(name) as number | undefined) ?? null,
-  ]);
-  return { atMs, values: Object.fromEntries(values) };
-}
-
-async function missing(store: Store, sinceMs: number) {
-  const rows = await ask(store, spansFlux(store.options.bucket, sinceMs));
-  let samples = 0;
-  let absent = 0;
-  for (const row of rows) {
-    const [stored, first, last] = [row['stored'], row['first'], row['last']].map(Number);
-    samples += stored ?? 0;
-    absent += (last ?? 0) - (first ?? 0) + 1 - (stored ?? 0);
-  }
-  return { samples, missing: absent };
-}
-
 /** What the server was last told. It may be behind what it holds, never ahead. */
-async function readWatermarks(store: Store): Promise<void> {
-  const { bucket, clock, log } = store.options;
+async function readWatermarks({ source, held, options }: Store): Promise<void> {
+  const { bucket, clock, log } = options;
   try {
-    const rows = await ask(store, watermarksFlux(bucket, clock.wallMs() - historyMs));
+    const sinceMs = clock.wallMs() - retentionMs(options);
+    const rows = await ask(source.client, watermarksFlux(bucket, sinceMs));
     const nodes = new Map<string, Record<string, unknown>>();
     for (const row of rows) {
       const key = `${String(row['cluster'])}/${String(row['node'])}`;
@@ -169,50 +100,105 @@ async function readWatermarks(store: Store): Promise<void> {
     for (const row of nodes.values()) {
       const incarnation = Number(row['incarnation']);
       const name = { cluster: String(row['cluster']), node: String(row['node']), incarnation };
-      if (Number(row['seq']) > 0)
-        holdRange(store.held, { ...name, first: 1, last: Number(row['seq']) });
+      if (Number(row['seq']) > 0) holdRange(held, { ...name, first: 1, last: Number(row['seq']) });
     }
   } catch (error) {
     log.warn({ err: error }, 'watermarks not read: daemons will send again what they still hold');
   }
 }
 
-export async function openInfluxStore(options: InfluxStoreOptions): Promise<MetricsStore> {
-  const store: Store = {
-    client: connectInflux(options),
-    held: new Map(),
-    told: new Map(),
-    lastFailure: null,
-    options,
-  };
+const retentionMs = ({ retentionDays = rawRetentionDaysDefault }: InfluxStoreOptions): number =>
+  retentionDays * dayMs;
+
+const openSpoolOf = async ({ spool, log }: InfluxStoreOptions): Promise<Spool | null> =>
+  spool === null
+    ? null
+    : openSpool({
+        folder: spool.folder,
+        bytesMax: spool.bytesMax ?? spoolBytesMaxDefault,
+        onDropped: (samples) =>
+          log.error({ samples }, 'the spool is full: its oldest samples are lost'),
+      });
+
+const timesOf = (lines: readonly string[]): number[] =>
+  lines.map((line) => Number(line.slice(line.lastIndexOf(' ') + 1)));
+
+async function openState(options: InfluxStoreOptions): Promise<Store> {
+  const { clock, log, org, bucket, retentionDays = rawRetentionDaysDefault } = options;
+  const client = connectInflux(options);
+  const spool = await openSpoolOf(options);
+  const rollups = startRollups({ client, org, bucket, retentionDays, clock, log });
+  const onDrained = (lines: readonly string[]) => rollups.stored(timesOf(lines));
+  const delivery = createDelivery({ client, spool, clock, log, onDrained });
+  const horizons = () => ({
+    rawSinceMs: clock.wallMs() - retentionMs(options),
+    until: rollups.until(),
+  });
+  const source = { client, bucket, horizons };
+  const held: Held = new Map();
+  const store: Store = { source, delivery, rollups, held, told: new Map(), options };
   await readWatermarks(store);
+  for (const name of spool?.names ?? []) holdRange(held, name);
+  return store;
+}
+
+/** The last watermarks spare every daemon a replay at the next start; no more than that. */
+async function tellLast({ options }: Store, told: Promise<void>): Promise<void> {
+  let cancelLate: Cancel = () => undefined;
+  const late = new Promise<void>((done) => {
+    cancelLate = options.clock.after(closeWithinMs, done);
+  });
+  const logged = told.catch((error: unknown) => {
+    options.log.warn({ err: error }, 'last watermarks not stored');
+  });
+  await Promise.race([logged, late]);
+  cancelLate();
+}
+
+const healthOf = ({ delivery, options }: Store) => {
+  const { spoolBytes, spoolDropped, refusedLines } = delivery.figures();
+  const failure = delivery.failure();
+  const spooled = spoolBytes === 0 ? '' : `; ${spoolBytes} bytes wait in the spool`;
+  const lost = spoolDropped === 0 ? '' : `; ${spoolDropped} samples fell out of the spool`;
+  const refused = refusedLines === 0 ? '' : `; ${refusedLines} lines refused for ever`;
+  const what = failure ?? `InfluxDB at ${options.url}`;
+  return { ok: failure === null, detail: `${what}${spooled}${lost}${refused}` };
+};
+
+/** Never fails because the server is away: then everything waits for it. */
+export async function openInfluxStore(options: InfluxStoreOptions): Promise<MetricsStore> {
+  const store = await openState(options);
+  const { source, delivery, rollups } = store;
   let writing: Promise<unknown> = Promise.resolve();
-  const inTurn = (samples: readonly StoredSample[], minAgeMs?: number): Promise<void> => {
-    const written = writing.then(() => write(store, samples, minAgeMs));
-    writing = written.catch(() => undefined);
-    return written;
+  const inTurn = <T>(work: () => Promise<T>): Promise<T> => {
+    const done = writing.then(work);
+    writing = done.catch(() => undefined);
+    return done;
   };
   return {
-    write: (samples) => inTurn(samples),
-    latest: (subject) => latest(store, subject),
-    range: (query) => range(store, query),
+    write: (samples) => inTurn(() => write(store, samples)),
+    writeEvents: (list) =>
+      inTurn(async () => {
+        if (list.length === 0) return;
+        const bucket = bucketOf(options.bucket, '1h');
+        await delivery.deliver({ bucket, names: [], samples: 0, lines: list.map(eventLine) });
+      }),
+    latest: (subject) => latest(source, subject, options.clock.wallMs() - retentionMs(options)),
+    range: (query) => range(source, query),
+    total: (query) => total(source, query),
+    top: (query) => top(source, query),
+    events: (query) => events(source, query),
     watermarks: async () => watermarksOf(store.held),
-    missing: (sinceMs) => missing(store, sinceMs),
-    health: async () => ({
-      ok: store.lastFailure === null,
-      detail: store.lastFailure ?? `InfluxDB at ${options.url}`,
-    }),
+    missing: (sinceMs) => missing(source, sinceMs),
+    health: async () => healthOf(store),
+    figures: () => ({ ...delivery.figures(), ...rollups.figures() }),
     async close() {
-      // The last watermarks spare every daemon a replay at the next start; no more than that.
-      const told = inTurn([], 0).catch((error: unknown) => {
-        options.log.warn({ err: error }, 'last watermarks not stored');
-      });
-      let cancelLate: Cancel = () => undefined;
-      const late = new Promise<void>((done) => {
-        cancelLate = options.clock.after(closeWithinMs, done);
-      });
-      await Promise.race([told, late]);
-      cancelLate();
+      rollups.close();
+      await tellLast(
+        store,
+        inTurn(() => write(store, [], 0)),
+      );
+      await delivery.close();
     },
   };
 }

@@ -5,7 +5,7 @@
  * client's Point takes 14 us a line and this 3 us, of 8 600 lines a second. Pure.
  */
 import { guestMetrics, nodeMetrics } from '../../../broker/contract/metrics.ts';
-import type { StoredSample, Watermark } from '../ports.ts';
+import type { MetricsEvent, StoredSample, Watermark } from '../ports.ts';
 import { escape } from './influx-client.ts';
 
 type Values = Readonly<Record<string, unknown>>;
@@ -41,3 +41,17 @@ export function linesOf(sample: StoredSample): string[] {
 
 export const watermarkLine = (watermark: Watermark, nowMs: number): string =>
   `watermark,${tagsOf(watermark)} incarnation=${watermark.incarnation}i,seq=${watermark.seq}i ${nowMs}`;
+
+const text = (value: string | null): string =>
+  escape.quoted((value ?? '').replaceAll(/[\r\n]+/g, ' '));
+
+/** `count` is for stores that keep numbers only. */
+export const eventLine = (event: MetricsEvent): string => {
+  const { cluster, kind, outcome, node, guest, id, atMs } = event;
+  const tags = Object.entries({ cluster, kind, outcome })
+    .filter(([, value]) => value !== '')
+    .map(([name, value]) => `,${name}=${escape.tag(value)}`)
+    .join('');
+  const names = `node=${text(node)},guest=${text(guest)},id=${text(id)}`;
+  return `event${tags} count=1i,${names},text=${text(event.text)} ${atMs}`;
+};
