@@ -97,8 +97,19 @@ export async function addHistory(
   });
 }
 
-export function addEvent(step: Step, row: Commands): void {
-  const { id, cluster, kind, state_reason: reason } = row;
+/** What a person must see of a command, also of one that is over: its state stays what it is. */
+export async function addAlarm(
+  step: Step,
+  row: Commands,
+  { result, reason }: { result: string; reason: string },
+): Promise<Commands> {
+  const alarmed = await write(step, row, { alarmed_at_ms: step.nowMs, result });
+  addEvent(step, alarmed, short(reason));
+  return alarmed;
+}
+
+export function addEvent(step: Step, row: Commands, reason = row.state_reason): void {
+  const { id, cluster, kind } = row;
   step.events.push({ id, cluster, kind, state: stateOf(row), atMs: step.nowMs, reason });
 }
 

@@ -11,6 +11,7 @@ import type { Commands } from '../store/sql/schema.ts';
 import { retryUnstarted } from './again.ts';
 import { missingArrival } from './arrival.ts';
 import { effortOf } from './facts.ts';
+import { resultOf, tellLeft } from './left-undone.ts';
 import { kindOf, move, note, readCommand, stateOf } from './ledger.ts';
 import { cancellableStates, effectTimeoutMs, isPowerOff, silenceTimeoutMs } from './lifecycle.ts';
 import { say, type Step } from './step.ts';
@@ -95,11 +96,6 @@ async function onAlive(step: Step, row: Commands, said: Said): Promise<Commands>
   const isNews = report.n > row.last_n && (state === 'RUNNING' || state === 'INDETERMINATE');
   return isNews ? stillAlive(step, row, report) : row;
 }
-
-const resultOf = (report: Of<'finished'>): string => {
-  const { exitCode, postcondition, detail, output } = report;
-  return JSON.stringify({ exitCode, postcondition, detail, output });
-};
 
 /** An end implies a start whose own report may still be on the way. */
 async function untilVerifying(step: Step, row: Commands, said: Said): Promise<Commands> {
@@ -208,6 +204,14 @@ function isOfClaimant(row: Commands, said: Said): boolean {
   return row.claim_journal_id === null || row.claim_journal_id === said.report.journalId;
 }
 
+/** Only who carried it out knows what it could not take back, and the command may be over by then. */
+async function heard(step: Step, row: Commands, said: Said): Promise<Commands> {
+  const after = await apply(step, row, said);
+  const isExecutors = said.node === row.executor && isOfClaimant(row, said);
+  const { report } = said;
+  return isExecutors && report.step === 'finished' ? tellLeft(step, after, report) : after;
+}
+
 async function apply(step: Step, row: Commands, said: Said): Promise<Commands> {
   const { report, node } = said;
   if (isTerminal(stateOf(row))) return row;
@@ -236,7 +240,7 @@ async function apply(step: Step, row: Commands, said: Said): Promise<Commands> {
 export async function onReport(step: Step, message: Message<'report'>): Promise<void> {
   const { node, session, body: report } = message;
   const row = await readCommand(step, report.commandId);
-  const after = row && (await apply(step, row, { node, report }));
+  const after = row && (await heard(step, row, { node, report }));
   const state: CommandState = after ? stateOf(after) : 'REJECTED';
   const reason = after ? after.state_reason : 'KR_UNKNOWN_COMMAND: the server has no such command';
   const verdict = { commandId: report.commandId, n: report.n, state, reason };

@@ -5,7 +5,7 @@
 import { z } from 'zod';
 import { CommandState } from './command.ts';
 import { Uuid } from './ids.ts';
-import { outputTailLengthMax, textLengthMax } from './limits.ts';
+import { leftMax, outputTailLengthMax, textLengthMax } from './limits.ts';
 
 const text = z.string().max(textLengthMax);
 
@@ -41,6 +41,8 @@ export const Report = z.discriminatedUnion('step', [
     postcondition: Observed,
     detail: text.default(''),
     output: z.string().max(outputTailLengthMax).default(''),
+    /** What a person must still do; absent when nothing is left. */
+    left: z.array(text).min(1).max(leftMax).optional(),
   }),
   z.strictObject({
     ...common,

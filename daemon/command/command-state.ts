@@ -57,6 +57,8 @@ export type Outcome = {
   postcondition: boolean | null;
   detail: string;
   output: string;
+  /** What a person must still do; the server raises an alarm for it. */
+  left?: string[];
 };
 
 export type Input =

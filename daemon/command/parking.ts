@@ -116,12 +116,12 @@ async function wakeGuest(deps: ParkDeps, grant: GrantContent, guest: string) {
   return problem;
 }
 
-/** What is left for a person to do, as the end of the command's detail; '' when all run again. */
-export async function unpark(deps: ParkDeps, grant: GrantContent): Promise<string> {
+/** What is left for a person to do; nothing when all run again. */
+export async function unpark(deps: ParkDeps, grant: GrantContent): Promise<string[]> {
   const { journal, log } = deps;
   const { commandId } = grant;
   const record = journal.state.parked.get(commandId);
-  if (!record) return '';
+  if (!record) return [];
   const problems: string[] = [];
   await Promise.all(
     record.guests.map(async (guest) => {
@@ -132,5 +132,5 @@ export async function unpark(deps: ParkDeps, grant: GrantContent): Promise<strin
     }),
   );
   await remember(deps, { ...record, guests: [] });
-  return problems.map((problem) => `; ${problem}`).join('');
+  return problems;
 }

@@ -3,7 +3,7 @@
  * per command and journal and only grows, also across restarts, although most reports are never
  * journaled: each start of the daemon counts in a block of its own. Pure.
  */
-import { outputTailLengthMax, textLengthMax } from '../../broker/contract/limits.ts';
+import { leftMax, outputTailLengthMax, textLengthMax } from '../../broker/contract/limits.ts';
 import type { Report } from '../../broker/contract/report.ts';
 
 /** 7 days of heartbeats at 10 s fit in one block. */
@@ -34,7 +34,9 @@ function clipped(body: ReportBody): ReportBody {
       const { step, exitCode, postcondition } = body;
       const detail = body.detail.slice(0, textLengthMax);
       const output = body.output.slice(-outputTailLengthMax);
-      return { step, exitCode, postcondition, detail, output };
+      const left = body.left?.slice(0, leftMax).map((line) => line.slice(0, textLengthMax));
+      const rest = left?.length ? { left } : {};
+      return { step, exitCode, postcondition, detail, output, ...rest };
     }
     case 'refused': {
       const { step, code } = body;

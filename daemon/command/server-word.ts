@@ -9,7 +9,7 @@ import {
   isTerminal,
   type Probe,
 } from '../../broker/contract/command.ts';
-import type { Verdict } from '../../broker/contract/report.ts';
+import type { Report, Verdict } from '../../broker/contract/report.ts';
 import {
   type Command,
   common,
@@ -70,12 +70,16 @@ export function observed(
   return { command: next, effects: isBegun ? [{ type: 'journal' }, ...effects] : effects };
 }
 
+/** The server may call it over before it hears what is left to a person, who must be told. */
+const isOwed = (report: Report): boolean => report.step === 'finished' && report.left !== undefined;
+
 export function judged(command: Command, verdict: Verdict, at: Moment): Step | undefined {
   const isOver = isTerminal(verdict.state);
   const { phase } = command;
   const isUnstarted = phase === 'received' || phase === 'claiming' || phase === 'granted';
   if (isUnstarted && isOver) return refuse(common(command), over, at, true);
-  const unconfirmed = isOver ? [] : withoutReport(command.unconfirmed, verdict.n);
+  const unheard = withoutReport(command.unconfirmed, verdict.n);
+  const unconfirmed = isOver ? unheard.filter(isOwed) : unheard;
   if (unconfirmed.length === command.unconfirmed.length) return undefined;
   const resend = unconfirmed.length === 0 ? null : command.resend;
   const isFinal = phase === 'finished' || phase === 'refused';
@@ -116,8 +120,10 @@ export function synced(
     case 'finished':
     case 'refused':
     default: {
-      if (isOver && command.unconfirmed.length > 0) {
-        const settled: Command = { ...command, unconfirmed: [], resend: null };
+      if (isOver && command.unconfirmed.some((report) => !isOwed(report))) {
+        const unconfirmed = command.unconfirmed.filter(isOwed);
+        const resend = unconfirmed.length === 0 ? null : command.resend;
+        const settled: Command = { ...command, unconfirmed, resend };
         return { command: settled, effects: [{ type: 'journal' }] };
       }
       const isBehind = state === 'GRANTED' || state === 'RUNNING' || command.phase === 'refused';

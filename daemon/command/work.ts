@@ -23,8 +23,8 @@ export type WorkHooks = {
   goodbye: () => Promise<void>;
   /** Why the node must stay on, null once nothing runs there. */
   park: () => Promise<string | null>;
-  /** Undoes `park`; what is left of that for a person, or ''. */
-  unpark: () => Promise<string>;
+  /** Undoes `park`; what is left of that for a person. */
+  unpark: () => Promise<string[]>;
 };
 
 const goodbyeMaxMs = 2_000;
@@ -108,8 +108,8 @@ export async function perform(
   if (grant.kind === 'node.shutdown') {
     const why = await hooks.park();
     if (why !== null) {
-      const left = await hooks.unpark();
-      return { ...unusable, postcondition: false, detail: `the node stays on: ${why}${left}` };
+      const stays = { ...unusable, postcondition: false, detail: `the node stays on: ${why}` };
+      return awakeAgain(stays, hooks);
     }
   }
   if (isPowerOff(grant.kind)) {
@@ -123,7 +123,8 @@ export async function perform(
     if (why !== null) return awakeAgain(notBegun(why), hooks);
   }
   const begin = (signal: AbortSignal): Promise<Performed> => {
-    const context: WorkContext = { signal, onHandle: hooks.onHandle };
+    const { onHandle, heldBy: isHeldBy } = hooks;
+    const context: WorkContext = { signal, onHandle, heldBy: isHeldBy };
     return deps.hypervisor.perform(work, context);
   };
   const outcome = await followed(deps, grant, { work, begin });
@@ -132,10 +133,18 @@ export async function perform(
 
 /** A host that is seen off cannot start its guests; every other end leaves it on. */
 async function awakeAgain(outcome: Outcome, hooks: WorkHooks): Promise<Outcome> {
-  if (outcome.postcondition === true) return outcome;
-  const left = await hooks.unpark();
-  return { ...outcome, detail: `${outcome.detail}${left}` };
+  return outcome.postcondition === true ? outcome : withLeft(outcome, await hooks.unpark());
 }
+
+/** What a person must do stands in the detail, too, which is all that older servers read. */
+const withLeft = (outcome: Outcome, more: readonly string[]): Outcome =>
+  more.length === 0
+    ? outcome
+    : {
+        ...outcome,
+        detail: [outcome.detail, ...more].join('; '),
+        left: [...(outcome.left ?? []), ...more],
+      };
 
 type Begun = { grant: GrantContent; handle: string | null; bootId: string | null };
 
@@ -146,19 +155,19 @@ async function hasBootedSince(deps: WorkDeps, { grant, bootId }: Begun): Promise
   return bootId !== null && now !== undefined && now.bootId !== null && now.bootId !== bootId;
 }
 
-/** Takes back what the power-off did beside it; what is left of that, for the person who reads. */
+/** Takes back what the power-off did beside it; what is left of that for a person. */
 async function undo(
   { hypervisor, ...deps }: WorkDeps,
   { grant, handle, work }: { grant: GrantContent; handle: string | null; work: Work },
   hooks: WorkHooks,
-): Promise<string> {
+): Promise<string[]> {
   const undoing = hypervisor.undo?.bind(hypervisor);
-  if (handle === null || !undoing) return '';
+  if (handle === null || !undoing) return [];
   const { detail } = await limited({ hypervisor, ...deps }, grant.timeoutMs, async (signal) => {
     const left = await undoing(work, handle, { signal, onHandle: hooks.onHandle });
     return { exitCode: left === null ? 0 : 1, detail: left ?? '', output: '' };
   });
-  return detail === '' ? '' : `; ${detail}`;
+  return detail === '' ? [] : [detail];
 }
 
 /** After a restart: joins the tool again by its handle, or only looks at the world. */
@@ -170,8 +179,9 @@ export async function resume(deps: WorkDeps, begun: Begun, hooks: WorkHooks): Pr
   if (grant.kind === 'node.wake') return { ...unknown, postcondition: null };
   if (isPowerOff(grant.kind) && (await hasBootedSince(deps, begun))) {
     const undone = await undo(deps, { grant, handle, work }, hooks);
-    const left = `${undone}${await hooks.unpark()}`;
-    return { ...unknown, postcondition: true, detail: `the host has booted again since${left}` };
+    const detail = 'the host has booted again since';
+    const booted: Outcome = { ...unknown, postcondition: true, detail };
+    return withLeft(booted, [...undone, ...(await hooks.unpark())]);
   }
   const { hypervisor } = deps;
   const begin = (signal: AbortSignal): Promise<Performed> =>

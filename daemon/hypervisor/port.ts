@@ -39,6 +39,11 @@ export type WorkContext = {
   /** As soon as the hypervisor named its task, and again for the task that a queued request
    * became; resolves when journaled. */
   onHandle(handle: string): Promise<void>;
+  /**
+   * Who forbids the effect at this very moment, or null: for a driver whose preparations take so
+   * long that somebody may have changed their mind. Absent: nobody is asked again.
+   */
+  heldBy?(): Promise<string | null>;
 };
 
 export type Performed = {
@@ -47,6 +52,8 @@ export type Performed = {
   detail: string;
   /** At most 64 KiB, the newest part. */
   output: string;
+  /** What a person must still do, because it could not be taken back. */
+  left?: string[];
 };
 
 export type Observation = {

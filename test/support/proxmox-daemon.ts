@@ -40,6 +40,7 @@ const clock: Clock = {
 /** `pvenode wakeonlan` of this node, which the world hears as it would hear a magic packet. */
 const wakerOf = (pvenode: string): Waker => ({
   name: 'wol',
+  isUnanswered: true,
   async wake({ node }, signal) {
     const argv = ['wakeonlan', node];
     const sent = await runTool({ path: pvenode, argv, env: {}, timeoutMs: 20_000, signal });

@@ -15,6 +15,15 @@ export const notStarted = (why: string): Performed => ({
   output: '',
 });
 
+/** What was said of it, and of the maintenance that was taken back or could not be. */
+const withTakenBack = (performed: Performed, { said, left }: TakenBack): Performed => ({
+  ...performed,
+  detail: `${performed.detail}${said}`,
+  ...(left === null ? {} : { left: [left] }),
+});
+
+type TakenBack = { said: string; left: string | null };
+
 /** Why the host must stay on, or undefined. */
 async function lastLook({ host }: Context): Promise<string | undefined> {
   const alive = await host.countAlive();
@@ -38,10 +47,10 @@ async function takeBack(
   context: Context,
   { handle }: Maintenance,
   { signal }: WorkContext,
-): Promise<string> {
-  if (handle === null) return '';
+): Promise<TakenBack> {
+  if (handle === null) return { said: '', left: null };
   const left = await endMaintenance(context, handle, signal);
-  return left === null ? '; its HA maintenance was taken back' : `; ${left}`;
+  return { said: left === null ? '; its HA maintenance was taken back' : `; ${left}`, left };
 }
 
 export async function powerOff(
@@ -54,13 +63,17 @@ export async function powerOff(
   if (!plan.ok) return notStarted(plan.why);
   if (signal.aborted) return notStarted('it was given up before');
   const maintenance = await beginMaintenance(context, workContext);
-  const why = maintenance.problem ?? (await lastLook(context));
+  const why =
+    maintenance.problem ??
+    (await lastLook(context)) ??
+    // Services may take ten minutes to move, long enough to change one's mind.
+    (await workContext.heldBy?.()) ??
+    undefined;
   if (why !== undefined) {
-    return notStarted(`${why}${await takeBack(context, maintenance, workContext)}`);
+    return withTakenBack(notStarted(why), await takeBack(context, maintenance, workContext));
   }
   const result = await run(context, plan.call, signal);
   // Given up in the middle, nobody knows whether it goes down: the maintenance stays for then.
   if (result.exitCode === 0 || signal.aborted) return result;
-  const detail = `${result.detail}${await takeBack(context, maintenance, workContext)}`;
-  return { ...result, detail };
+  return withTakenBack(result, await takeBack(context, maintenance, workContext));
 }

@@ -223,6 +223,36 @@ describe('a report', () => {
     expect((await world.target('guest', '100'))?.active_command).toBeNull();
   });
 
+  it.each([
+    ['after the command was over', true],
+    ['with its end', false],
+  ])('of what is left to a person calls one once, %s', async (_, isLate) => {
+    const events: object[] = [];
+    service.commands.onEvent((event) => void events.push(event));
+    const owed = { ...finished(true), left: ['parked guest 101 could not be started again: no'] };
+    await claim(nonceOf('a'));
+    if (isLate) await report(finished(true));
+    await report(owed);
+    await report(owed);
+    await report({ ...owed, left: ['forged'] }, { node: 'n2' });
+    const row = await world.command(id);
+    expect(row.state).toBe('SUCCEEDED');
+    expect(row.alarmed_at_ms).not.toBeNull();
+    expect(JSON.parse(row.result ?? '')).toMatchObject({ detail: 'seen', left: owed.left });
+    const { db } = world.database;
+    const audited = await db.selectFrom('audit').selectAll().execute();
+    const told = audited.filter(({ action }) => action === 'command.left-undone');
+    expect(told).toHaveLength(1);
+    expect(told[0]?.detail).toContain('guest 101');
+    expect(events).toContainEqual(expect.objectContaining({ id, reason: owed.left[0] }));
+  });
+
+  it('without anything left calls nobody', async () => {
+    await claim(nonceOf('a'));
+    await report(finished(true));
+    expect(await world.command(id)).toMatchObject({ state: 'SUCCEEDED', alarmed_at_ms: null });
+  });
+
   it('of an end nobody has looked at is no proof; another node that looks is', async () => {
     await claim(nonceOf('a'));
     await report(finished(null));

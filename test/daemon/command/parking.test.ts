@@ -162,9 +162,19 @@ describe('parking', () => {
     await world.boot();
     await pass(rig);
     expect(world.count('refused guest.start 100')).toBe(3);
-    expect(JSON.stringify(endOf(rig, commandId))).toContain(
-      'parked guest 100 could not be started',
-    );
+    const end = endOf(rig, commandId);
+    expect(JSON.stringify(end)).toContain('parked guest 100 could not be started');
+    expect(end).toMatchObject({ left: [expect.stringContaining('parked guest 100')] });
+    // The server has seen the boot and calls the command over, but has not heard of the guest.
+    await rig.verdict(commandId, 1, 'SUCCEEDED');
+    rig.sent.length = 0;
+    await rig.connect();
+    await rig.sync();
+    expect(rig.reports(commandId)).toEqual([end]);
+    await rig.verdict(commandId, end?.n ?? 0, 'SUCCEEDED');
+    rig.sent.length = 0;
+    await rig.connect();
+    expect(rig.reports(commandId)).toEqual([]);
   });
 
   it('starts nothing that its host has started by itself', async () => {

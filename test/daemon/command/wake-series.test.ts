@@ -1,13 +1,14 @@
 import { describe, expect, it } from 'vitest';
+import type { Offer } from '../../../broker/contract/command.ts';
 import type { Waker } from '../../../daemon/waker/port.ts';
 import { createRig, node, type Rig } from './rig.ts';
 
 const minute = 60_000;
-const asked = {
+const asked: Partial<Offer> = {
   kind: 'node.wake',
   target: { kind: 'node', id: 's1' },
   args: { macs: ['02:00:00:00:00:01'], broadcasts: [] },
-} as const;
+};
 /** What the server gives a wake at least. */
 const terms = { timeoutMs: 3 * minute };
 
