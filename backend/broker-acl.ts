@@ -25,6 +25,7 @@ export async function mosquittoFilesOf(
     url: settings.KR_SQL_URL,
     file: join(settings.KR_DATA_DIR, 'kernreaktor.sqlite'),
     nowMs: () => clock.wallMs(),
+    clock,
     log,
   });
   try {

@@ -108,6 +108,7 @@ export async function openStores(settings: Settings, parts: BackendParts, undo: 
     url: settings.KR_SQL_URL,
     file: join(folder, 'kernreaktor.sqlite'),
     nowMs: () => clock.wallMs(),
+    clock,
     log,
   });
   undo.add('database', () => database.close());

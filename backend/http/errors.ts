@@ -108,6 +108,9 @@ export function httpError(code: ErrorCode, detail: string, details: Details = {}
   );
 }
 
+/** What is away may be back by then; nobody is harmed by asking sooner. */
+export const retryAfterMs = 1_000;
+
 /** A refusal that another stage worded (command guards, enrolments), passed on as it is. */
 export type Refusal = {
   status: number;
@@ -120,5 +123,6 @@ export type Refusal = {
 export function refusalError(refusal: Refusal): HttpError {
   const { status, code, field, detail, wayOut } = refusal;
   const problem = { type: typeOf(code), title: 'Refused', status, code, detail, wayOut };
-  return new HttpError(field === '' ? problem : { ...problem, field });
+  const later = status === 503 ? { retryAfterMs } : {};
+  return new HttpError(field === '' ? problem : { ...problem, field }, later);
 }

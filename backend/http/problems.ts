@@ -7,7 +7,7 @@ import { hasZodFastifySchemaValidationErrors } from 'fastify-type-provider-zod';
 import type { Log, NewId } from '../../broker/contract/ports.ts';
 import { StoreUnavailable } from '../store/sql/errors.ts';
 import type { App } from './app.ts';
-import { type ErrorCode, HttpError, httpError } from './errors.ts';
+import { type ErrorCode, HttpError, httpError, retryAfterMs } from './errors.ts';
 
 const partCodes: Record<string, ErrorCode> = {
   body: 'KR_BODY',
@@ -65,7 +65,7 @@ function frameworkError(error: FastifyError): HttpError | undefined {
 export function toHttpError(error: unknown): HttpError | undefined {
   if (error instanceof HttpError) return error;
   if (error instanceof StoreUnavailable) {
-    const cause = { retryAfterMs: 5_000, cause: error };
+    const cause = { retryAfterMs, cause: error };
     return httpError('KR_STORE_UNAVAILABLE', 'The SQL store does not answer.', cause);
   }
   if (!(error instanceof Error)) return undefined;

@@ -94,7 +94,7 @@ async function main([url = '', owner = '', speedText = '1', folder = '', layout 
       },
     ]),
   ) as Log;
-  const opened = await openDatabase({ url, file: '', nowMs: () => clock.wallMs(), log });
+  const opened = await openDatabase({ url, file: '', nowMs: () => clock.wallMs(), clock, log });
   const storeNow = sql<number>`cast(unix_timestamp(now(3)) * ${1000 * Number(speedText)} as signed)`;
   const database = { ...opened, dialect: { ...opened.dialect, nowMs: () => storeNow } };
   const fleet = fleetOf(JSON.parse(layout) as Layout);

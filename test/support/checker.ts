@@ -10,6 +10,7 @@ import { verifyChain } from '../../backend/audit/chain.ts';
 import { type Database, openDatabase, StoreUnavailable } from '../../backend/store/sql/database.ts';
 import type { CommandHistory, Commands, Schema } from '../../backend/store/sql/schema.ts';
 import { type CommandState, isTerminal } from '../../broker/contract/command.ts';
+import { realClock } from '../broker/wire.ts';
 import { pauseMs } from './experiment.ts';
 import { memoryLog } from './log.ts';
 
@@ -33,7 +34,13 @@ export type Verdict = {
 };
 
 export const openStore = (url: string): Promise<Database> =>
-  openDatabase({ url, file: '', nowMs: () => Date.now(), log: memoryLog() });
+  openDatabase({
+    url,
+    file: '',
+    nowMs: () => Date.now(),
+    clock: realClock,
+    log: memoryLog(),
+  });
 
 const neverBegan: readonly string[] = ['CANCELLED', 'EXPIRED', 'REJECTED'];
 

@@ -4,7 +4,7 @@
  */
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { chmod, cp, mkdtemp, rename, rm, writeFile } from 'node:fs/promises';
 import { connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -178,6 +178,14 @@ export async function startMariadb(options: string[] = [], parent = tmpdir()): P
       server = await run();
     },
   };
+}
+
+/** SIGSTOP, and the wait until every thread of it stands still: the signal alone comes later. */
+export async function freeze(pid: number): Promise<void> {
+  process.kill(pid, 'SIGSTOP');
+  const isStill = (thread: string): boolean =>
+    / T /.test(readFileSync(`/proc/${pid}/task/${thread}/stat`, 'utf8').replace(/^.*\)/s, ''));
+  await until(() => readdirSync(`/proc/${pid}/task`).every(isStill));
 }
 
 /** A Mosquitto with the given configuration lines; files are written beside it first. */

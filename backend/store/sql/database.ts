@@ -6,7 +6,7 @@
  * The work of a transaction may run several times, so it must touch nothing but the store.
  */
 import { Kysely, type Transaction, type UpdateResult } from 'kysely';
-import type { Log } from '../../../broker/contract/ports.ts';
+import type { Clock, Log } from '../../../broker/contract/ports.ts';
 import { type Backing, type Dialect, guarded, isUniqueViolation } from './dialect.ts';
 import { ConflictError } from './errors.ts';
 import { mariadbBacking } from './mariadb.ts';
@@ -28,13 +28,15 @@ export type Database = {
   close(): Promise<void>;
 };
 
-export type DatabaseOptions = {
-  /** mariadb://...; absent = the embedded store. */
-  url?: string | undefined;
-  file: string;
-  nowMs: () => number;
-  log: Log;
-};
+export type DatabaseOptions = { file: string; nowMs: () => number; log: Log } & (
+  | {
+      /** mariadb://...; undefined = the embedded store. */
+      url: string | undefined;
+      /** Notices a server that has fallen silent. */
+      clock: Clock;
+    }
+  | { url?: undefined }
+);
 
 function transactionOf(db: Kysely<Schema>, { judge }: Backing, log: Log): Database['transaction'] {
   return async (work) => {
@@ -51,8 +53,11 @@ function transactionOf(db: Kysely<Schema>, { judge }: Backing, log: Log): Databa
 }
 
 export async function openDatabase(options: DatabaseOptions): Promise<Database> {
-  const { url, file, nowMs, log } = options;
-  const backing = url === undefined ? sqliteBacking(file, nowMs) : mariadbBacking(url);
+  const { file, nowMs, log } = options;
+  const backing =
+    options.url === undefined
+      ? sqliteBacking(file, nowMs)
+      : mariadbBacking(options.url, options.clock);
   const db = new Kysely<Schema>({ dialect: guarded(backing) });
   try {
     await migrate(db, log);

@@ -9,12 +9,13 @@
 import { sql } from 'kysely';
 import { MariadbDialect } from 'kysely-mariadb';
 import { type Connection, type ConnectionConfig, createConnection, SqlError } from 'mariadb';
+import type { Clock } from '../../../broker/contract/ports.ts';
 import { lendConnections } from './connections.ts';
 import type { Backing, Verdict } from './dialect.ts';
 import { StoreMisconfigured, StoreUnavailable } from './errors.ts';
 
-/** Beyond two cores' worth of queries more only wait inside the server. */
-const connectionsMax = 10;
+/** Beyond two cores' worth of queries more only wait inside the server; one more may ask for it. */
+const connectionsMax = 9;
 
 const errno = {
   duplicateEntry: 1062,
@@ -91,7 +92,7 @@ const settings: ConnectionConfig = {
   initSql: 'SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED',
 };
 
-export function mariadbBacking(url: string): Backing {
+export function mariadbBacking(url: string, clock: Clock): Backing {
   const address = target(url);
   const connect = async (): Promise<Connection> => {
     try {
@@ -107,8 +108,13 @@ export function mariadbBacking(url: string): Backing {
       });
     }
   };
+  const silent = (): StoreUnavailable =>
+    new StoreUnavailable(
+      `MariaDB at ${address.host}:${address.port} is silent; what was under way may have happened`,
+    );
+  const lending = { max: connectionsMax, connect, clock, silent };
   return {
-    kysely: new MariadbDialect({ mariadb: lendConnections(connectionsMax, connect) }),
+    kysely: new MariadbDialect({ mariadb: lendConnections(lending) }),
     judge,
     dialect: {
       name: 'mariadb',

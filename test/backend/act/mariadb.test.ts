@@ -4,7 +4,8 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Database, openDatabase } from '../../../backend/store/sql/database.ts';
 import { memoryLog } from '../../support/log.ts';
-import { type Server, startMariadb, until } from '../../support/servers.ts';
+import { realClock } from '../../broker/wire.ts';
+import { freeze, type Server, startMariadb, until } from '../../support/servers.ts';
 import { checkInvariants, openOf } from './invariants.ts';
 import { createWorld } from './twin.ts';
 
@@ -18,6 +19,7 @@ beforeAll(async () => {
     url: server.url,
     file: '',
     nowMs: () => Date.now(),
+    clock: realClock,
     log: memoryLog(),
   });
 });
@@ -74,5 +76,44 @@ describe('the command protocol on MariaDB', () => {
     await checkInvariants(world);
     await first.commands.stop();
     await second.commands.stop();
+  });
+
+  it('holds a wish once whose answer a hanging store swallowed, asked again by its key', async () => {
+    const own = await startMariadb();
+    const store = { url: own.url, clock: realClock, file: '', log: memoryLog() };
+    const hanging = await openDatabase({ ...store, nowMs: () => Date.now() });
+    try {
+      const world = await createWorld({ folder, layout, database: hanging });
+      const { commands } = world.createService();
+      await commands.start();
+      await world.boot();
+      const wish = (idempotencyKey: string) =>
+        commands.submit({
+          cluster: 'a',
+          kind: 'guest.restart',
+          node: 'n1',
+          guest: '1',
+          args: {},
+          origin: 'token',
+          actor: 'token:t',
+          approved: true,
+          idempotencyKey,
+        });
+      await freeze(own.pid);
+      expect(await wish('swallowed')).toMatchObject({
+        ok: false,
+        refusal: { status: 503, code: 'KR_STORE_UNAVAILABLE' },
+      });
+      expect(await wish('swallowed')).toMatchObject({ ok: false, refusal: { status: 503 } });
+      process.kill(own.pid, 'SIGCONT');
+      await until(async () => (await wish('swallowed')).ok);
+      const rows = await hanging.db.selectFrom('commands').select('idempotency_key').execute();
+      expect(rows).toEqual([{ idempotency_key: 'token:t:swallowed' }]);
+      await commands.stop();
+    } finally {
+      process.kill(own.pid, 'SIGCONT');
+      await hanging.close();
+      await own.stop();
+    }
   });
 });

@@ -8,6 +8,7 @@ import { hashOf } from '../../../backend/http/secrets.ts';
 import { createAccounts } from '../../../backend/store/sql/accounts.ts';
 import { type Database, openDatabase } from '../../../backend/store/sql/database.ts';
 import { createSessions, createTokens } from '../../../backend/store/sql/sessions.ts';
+import { realClock } from '../../broker/wire.ts';
 import { idsOf, seededRandom, virtualClock } from '../../support/clock.ts';
 import { memoryLog } from '../../support/log.ts';
 import { startMariadb } from '../../support/servers.ts';
@@ -27,7 +28,8 @@ async function embedded(): Promise<Opened> {
 
 async function mariadb(): Promise<Opened> {
   const server = await startMariadb();
-  const options = { url: server.url, file: '', nowMs: () => 1_000, log: memoryLog() };
+  const store = { url: server.url, clock: realClock, file: '' };
+  const options = { ...store, nowMs: () => 1_000, log: memoryLog() };
   const database = await openDatabase(options);
   const close = async () => {
     await database.close();

@@ -1,6 +1,5 @@
 import { describe, expect, it } from 'vitest';
 import type { Work } from '../../../../daemon/hypervisor/port.ts';
-import { CurrentStatus } from '../../../../daemon/hypervisor/proxmox/answers.ts';
 import { type Looking, observe } from '../../../../daemon/hypervisor/proxmox/observe.ts';
 import type { Run } from '../../../../daemon/hypervisor/runs.ts';
 import { virtualClock } from '../../../support/clock.ts';
@@ -16,10 +15,9 @@ const deed: Work = {
 /** A restart that began at 0 and a guest that is now as `status` says. */
 async function holds(status: object, ended: Run['ended'] | undefined, nowMs: number) {
   const runs = new Map(ended === undefined ? [] : [['c1', { startedAtMs: 0, ended }]]);
-  const answer = CurrentStatus.parse({ vmid: 100, ...status });
   const looking: Looking = {
     placement: async () => new Map([['100', { node: 'alpha', type: 'qemu' }]]),
-    get: async (schema) => schema.parse({ vmid: 100, ...answer }),
+    get: async (schema) => schema.parse({ vmid: 100, ...status }),
     runs,
     clock: { ...virtualClock(), monotonicMs: () => nowMs },
   };
