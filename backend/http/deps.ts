@@ -144,7 +144,7 @@ export type HttpDeps = {
   fleet: () => Fleet;
   commands: CommandsFace;
   enrolments: EnrolmentsFace;
-  metrics: Pick<MetricsStore, 'range' | 'missing'>;
+  metrics: Pick<MetricsStore, 'range' | 'missing' | 'total' | 'top' | 'events' | 'finestStepMs'>;
   observation: Observation;
   /** What else must work before this process is of use: metrics store, broker, pipeline. */
   readiness: () => Promise<Readiness[]>;

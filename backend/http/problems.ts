@@ -5,6 +5,7 @@
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify';
 import { hasZodFastifySchemaValidationErrors } from 'fastify-type-provider-zod';
 import type { Log, NewId } from '../../broker/contract/ports.ts';
+import { MetricsQueryError } from '../store/metrics/errors.ts';
 import { StoreUnavailable } from '../store/sql/errors.ts';
 import type { App } from './app.ts';
 import { type ErrorCode, HttpError, httpError, retryAfterMs } from './errors.ts';
@@ -62,12 +63,22 @@ function frameworkError(error: FastifyError): HttpError | undefined {
     : undefined;
 }
 
+/** What a metrics store cannot answer as asked, or at all. */
+const metricsError = (error: MetricsQueryError): HttpError =>
+  error.field === 'store'
+    ? httpError('KR_STORE_UNAVAILABLE', 'The metrics store does not answer.', {
+        retryAfterMs: 5_000,
+        cause: error,
+      })
+    : httpError('KR_QUERY', `${error.field}: ${error.message}.`, { field: error.field });
+
 export function toHttpError(error: unknown): HttpError | undefined {
   if (error instanceof HttpError) return error;
   if (error instanceof StoreUnavailable) {
     const cause = { retryAfterMs, cause: error };
     return httpError('KR_STORE_UNAVAILABLE', 'The SQL store does not answer.', cause);
   }
+  if (error instanceof MetricsQueryError) return metricsError(error);
   if (!(error instanceof Error)) return undefined;
   const failed = error as FastifyError;
   if (hasZodFastifySchemaValidationErrors(failed)) {

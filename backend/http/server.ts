@@ -33,6 +33,7 @@ import { pageRoutes, panelFolder } from './routes/page.ts';
 import { sessionRoutes } from './routes/session.ts';
 import { setupRoutes } from './routes/setup.ts';
 import { streamRoutes } from './routes/stream.ts';
+import { telemetryFleetRoutes } from './routes/telemetry-fleet.ts';
 import { telemetryRoutes } from './routes/telemetry.ts';
 import { tokenRoutes } from './routes/tokens.ts';
 import { userRoutes } from './routes/users.ts';
@@ -107,6 +108,7 @@ function installRoutes(app: App, context: Context, stream: Stream): void {
   fleetRoutes(app, context);
   wakeProofRoutes(app, context);
   telemetryRoutes(app, context);
+  telemetryFleetRoutes(app, context);
   commandRoutes(app, context);
   decisionRoutes(app, context);
   userRoutes(app, context);

@@ -101,6 +101,8 @@ export type MetricsStore = {
   events(query: EventQuery): Promise<MetricsEvent[]>;
   /** Per node and incarnation, the highest seq up to which, from 1, nothing is missing. */
   watermarks(): Promise<Watermark[]>;
+  /** The shortest step for which anything is kept that long ago. */
+  finestStepMs(fromMs: number): number;
   /** Sequence numbers missing between the first and last stored of each incarnation since. */
   missing(sinceMs: number): Promise<{ samples: number; missing: number }>;
   health(): Promise<{ ok: boolean; detail: string }>;

@@ -23,7 +23,7 @@ import {
 } from './duckdb-rollups.ts';
 import { MetricsWriteError } from './errors.ts';
 import { fresh, type Held, type HeldRange, hold, holdRange, watermarksOf } from './held.ts';
-import { dayMs, rawRetentionDaysDefault } from './sources.ts';
+import { dayMs, rawRetentionDaysDefault, shortestStepMs } from './sources.ts';
 
 const keepHouseOldMs = 600_000;
 /** A small house needs about 1 GB; see docs/telemetry.md. */
@@ -177,6 +177,9 @@ const sourceOf = ({ db, days, rollups, options }: Store): Source => ({
   },
 });
 
+const finestStepMs = ({ clock, retentionDays }: DuckDbStoreOptions, fromMs: number): number =>
+  shortestStepMs(fromMs, clock.wallMs(), retentionDays ?? rawRetentionDaysDefault);
+
 const healthOf = ({ lastFailure, refusedGuests }: Store) => ({
   ok: lastFailure === null,
   detail:
@@ -250,6 +253,7 @@ export async function openDuckDbStore(options: DuckDbStoreOptions): Promise<Metr
     top: (query) => top(sourceOf(store), query),
     events: (query) => events(sourceOf(store), query),
     watermarks: async () => watermarksOf(store.held),
+    finestStepMs: (fromMs) => finestStepMs(options, fromMs),
     missing: (sinceMs) => missing(sourceOf(store), sinceMs),
     health: async () => healthOf(store),
     figures: () => figuresOf(store),

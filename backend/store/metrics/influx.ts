@@ -14,7 +14,7 @@ import { createDelivery, type Delivery } from './influx-delivery.ts';
 import { ask, events, latest, missing, range, type Source, top, total } from './influx-queries.ts';
 import { type Rollups, startRollups } from './influx-rollups.ts';
 import { eventLine, linesOf, watermarkLine } from './lines.ts';
-import { dayMs, rawRetentionDaysDefault } from './sources.ts';
+import { dayMs, rawRetentionDaysDefault, shortestStepMs } from './sources.ts';
 import { openSpool, type Spool } from './spool.ts';
 
 const watermarkEveryMs = 10_000;
@@ -189,6 +189,10 @@ export async function openInfluxStore(options: InfluxStoreOptions): Promise<Metr
     top: (query) => top(source, query),
     events: (query) => events(source, query),
     watermarks: async () => watermarksOf(store.held),
+    finestStepMs: (fromMs) => {
+      const { clock, retentionDays = rawRetentionDaysDefault } = options;
+      return shortestStepMs(fromMs, clock.wallMs(), retentionDays);
+    },
     missing: (sinceMs) => missing(source, sinceMs),
     health: async () => healthOf(store),
     figures: () => ({ ...delivery.figures(), ...rollups.figures() }),

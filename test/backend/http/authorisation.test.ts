@@ -80,6 +80,22 @@ const samples: Record<string, Sample> = {
     url: '/api/v1/telemetry?cluster=home&node=n1&metrics=cpuRatio',
     status: 200,
   },
+  'GET /api/v1/telemetry/total': {
+    url: '/api/v1/telemetry/total?cluster=home&metrics=cpuRatio',
+    status: 200,
+  },
+  'GET /api/v1/telemetry/top': {
+    url: '/api/v1/telemetry/top?cluster=home&metric=cpuRatio',
+    status: 200,
+  },
+  'GET /api/v1/telemetry/events': {
+    url: '/api/v1/telemetry/events?cluster=home',
+    status: 200,
+  },
+  'GET /api/v1/telemetry/export': {
+    url: '/api/v1/telemetry/export?cluster=home&metrics=cpuRatio',
+    status: 200,
+  },
   'GET /api/v1/telemetry/missing': { url: '/api/v1/telemetry/missing?sinceMs=0', status: 200 },
   'POST /api/v1/commands': { payload: command, status: 202 },
   'GET /api/v1/commands': { status: 200, foreign: 200 },

@@ -315,6 +315,36 @@ export async function startHarness(config: Partial<HttpConfig> = {}) {
     }),
     metrics: {
       missing: async () => ({ samples: 12, missing: 3 }),
+      finestStepMs: (fromMs) => (fromMs < clock.wallMs() - 7 * 86_400_000 ? 60_000 : 1),
+      total: async ({ metrics, fromMs }) =>
+        metrics.map((metric) => ({ metric, points: [[fromMs, 0.5]] })),
+      top: async ({ entity, limit }) =>
+        [
+          {
+            cluster: 'home',
+            node: 'n1',
+            ...(entity === 'guest' ? { guest: '100' } : {}),
+            value: 1,
+          },
+          {
+            cluster: 'work',
+            node: 'n2',
+            ...(entity === 'guest' ? { guest: '7' } : {}),
+            value: 0.5,
+          },
+        ].slice(0, limit),
+      events: async ({ fromMs }) => [
+        {
+          atMs: fromMs,
+          cluster: 'home',
+          kind: 'node.wake',
+          outcome: 'SUCCEEDED',
+          node: 'n1',
+          guest: null,
+          text: '',
+          id: null,
+        },
+      ],
       async range(query) {
         ranges.push(query);
         const point: [number, number | null] = [query.fromMs, null];

@@ -109,6 +109,52 @@ it('asks the store for series with sensible defaults, times in either form', asy
   });
 });
 
+it('asks for a step that is still kept, and says which it is', async () => {
+  const day = 86_400_000;
+  const to = h.clock.wallMs() - 20 * day;
+  const range = `from=${to - 3_600_000}&to=${to}`;
+  const answer = await get(`telemetry?cluster=home&metrics=cpuRatio&${range}&stepMs=1000`);
+  expect(answer).toMatchObject({ resolutionMs: 60_000 });
+  const month = await get(`telemetry?cluster=home&metrics=cpuRatio&from=${to - 30 * day}&to=${to}`);
+  expect(month).toMatchObject({ resolutionMs: 3_600_000 });
+});
+
+it('answers a fleet as one series, its highest, and its events', async () => {
+  const from = h.clock.wallMs() - 3_600_000;
+  expect(await get('telemetry/total?metrics=cpuRatio,powerWatts&aggregate=p95')).toEqual({
+    series: ['cpuRatio', 'powerWatts'].map((metric) => ({ metric, points: [[from, 0.5]] })),
+    resolutionMs: 5_000,
+  });
+  expect(await get('telemetry/top?metric=cpuRatio&entity=guest&limit=1')).toEqual({
+    items: [{ cluster: 'home', node: 'n1', guest: '100', value: 1 }],
+  });
+  const { items } = (await get('telemetry/events')) as { items: unknown[] };
+  expect(items).toMatchObject([{ at: new Date(from).toISOString(), kind: 'node.wake' }]);
+});
+
+it.each(['total?metrics=cpuRatio', 'top?metric=cpuRatio', 'events'])(
+  'asks an account with a cluster list to name a cluster: telemetry/%s',
+  async (url) => {
+    const headers = bearer(who.foreign);
+    const answer = await h.app.inject({ url: `/api/v1/telemetry/${url}`, headers });
+    expect(answer.json()).toMatchObject({ status: 403, code: 'KR_SCOPE', field: 'cluster' });
+  },
+);
+
+it('exports series as CSV, a gap as an empty field', async () => {
+  const from = Date.parse('2026-01-31T12:00:00Z');
+  const names = 'metrics=cpuRatio,powerWatts';
+  const url = `telemetry/export?cluster=home&node=n1&${names}&from=${from}&to=${from + 5_000}`;
+  const answer = await h.app.inject({
+    url: `/api/v1/${url}`,
+    headers: bearer(who.viewer),
+  });
+  expect(answer.headers['content-type']).toBe('text/csv; charset=utf-8');
+  expect(answer.body).toBe(
+    'time,cluster,node,cpuRatio,powerWatts\r\n2026-01-31T12:00:00.000Z,"home","n1",,\r\n',
+  );
+});
+
 it('takes a command once per idempotency key and shows its history', async () => {
   const submit = () =>
     h.app.inject({
