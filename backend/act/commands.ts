@@ -36,7 +36,8 @@ import {
   wakeStanding,
 } from './prove-orders.ts';
 import { createReach } from './reach.ts';
-import { answer, type Refused } from './refusal.ts';
+import type { Refused } from '../refusal.ts';
+import { answer } from './refusal.ts';
 import { remembered } from './remembered.ts';
 import { proveOnce, relayOnce, sweepOnce } from './rounds.ts';
 import type { Signer } from './signer.ts';

@@ -12,7 +12,8 @@ import { readNode } from './facts.ts';
 import { parseFacts } from './guard-node.ts';
 import { move, readCommand, stateOf } from './ledger.ts';
 import { denialNow } from './proving.ts';
-import { answer, refuse, type Refusal, type Refused } from './refusal.ts';
+import type { Refusal, Refused } from '../refusal.ts';
+import { answer, refuse } from './refusal.ts';
 import { type Context, inStep, type Step } from './step.ts';
 import { takeLease } from './submit.ts';
 import {

@@ -2,17 +2,9 @@
  * How a request is refused before any row exists: a stable code, the field, and the way out. A
  * guard's denial is no refusal: it leaves a REJECTED row with all inputs behind.
  */
+import type { Refusal, Refused } from '../refusal.ts';
 import { StoreUnavailable } from '../store/sql/errors.ts';
 import { NotLeader } from './lease.ts';
-
-export type Refusal = {
-  status: number;
-  code: `KR_${string}`;
-  field: string;
-  detail: string;
-  wayOut: string;
-};
-export type Refused = { ok: false; refusal: Refusal };
 
 /** Thrown inside a step to leave it without a trace; `answer` turns it back into a value. */
 export class RefusedError extends Error {

@@ -16,7 +16,8 @@ import { windowSays } from './guards-house.ts';
 import { move, sha256, stateOf } from './ledger.ts';
 import { approvalTtlMs, plannedTtlMs } from './lifecycle.ts';
 import { newRow, plan, queue, type Request, sentenceOf, type Submission } from './planned.ts';
-import { answer, refuse, type Refused } from './refusal.ts';
+import type { Refused } from '../refusal.ts';
+import { answer, refuse } from './refusal.ts';
 import { type Context, inStep, type Step } from './step.ts';
 import { levelFor, noteDenial } from './watch.ts';
 

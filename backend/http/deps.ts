@@ -12,7 +12,7 @@ import type { Observation } from '../observe/metrics.ts';
 import type { Fleet } from '../state/fleet.ts';
 import type { MetricsStore } from '../store/ports.ts';
 import type { Database } from '../store/sql/database.ts';
-import type { Refusal } from './errors.ts';
+import type { Refusal } from '../refusal.ts';
 
 export type { WakeStanding };
 

@@ -3,6 +3,7 @@
  * Answers are RFC 9457 problem details; `code` is stable, words may change. A 5xx never carries
  * the cause: that stands in the log under the same `instance`.
  */
+import type { Refusal } from '../refusal.ts';
 
 type Entry = { readonly status: number; readonly title: string; readonly wayOut: string };
 
@@ -111,15 +112,7 @@ export function httpError(code: ErrorCode, detail: string, details: Details = {}
 /** What is away may be back by then; nobody is harmed by asking sooner. */
 export const retryAfterMs = 1_000;
 
-/** A refusal that another stage worded (command guards, enrolments), passed on as it is. */
-export type Refusal = {
-  status: number;
-  code: string;
-  field: string;
-  detail: string;
-  wayOut: string;
-};
-
+/** A refusal that another stage worded (commands, enrolments), passed on as it is. */
 export function refusalError(refusal: Refusal): HttpError {
   const { status, code, field, detail, wayOut } = refusal;
   const problem = { type: typeOf(code), title: 'Refused', status, code, detail, wayOut };

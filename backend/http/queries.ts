@@ -22,7 +22,25 @@ function clustersIn({ clusters, cluster }: Scope): string[] | null {
   return clusters.size === 0 ? [''] : [...clusters];
 }
 
-/** One row more than asked for tells whether another page follows. */
+/** What a SELECT of either table can do to become a page. */
+type Pageable<R> = {
+  where(column: 'id', operator: '<', value: string): Pageable<R>;
+  orderBy(column: 'id', direction: 'desc'): Pageable<R>;
+  limit(count: number): Pageable<R>;
+  offset(count: number): Pageable<R>;
+  execute(): Promise<R[]>;
+};
+
+/** Newest first; one row more than asked for tells whether another page follows. */
+function newest<R>(query: Pageable<R>, { cursor, limit, offset }: PageQuery): Promise<R[]> {
+  const from = cursor === undefined ? query : query.where('id', '<', keyOf(cursor));
+  return from
+    .orderBy('id', 'desc')
+    .limit(limit + 1)
+    .offset(offset ?? 0)
+    .execute();
+}
+
 function pageOfRows<R extends { id: string }, T>(
   rows: R[],
   { limit, total, view }: { limit: number; total: number; view: (row: R) => T },
@@ -71,14 +89,8 @@ function commandQueries(db: Db) {
       const { total } = await commandsIn(filter)
         .select((eb) => eb.fn.countAll<number>().as('total'))
         .executeTakeFirstOrThrow();
-      const rows = await commandsIn(filter)
-        .selectAll()
-        .$if(page.cursor !== undefined, (query) => query.where('id', '<', keyOf(page.cursor ?? '')))
-        .orderBy('id', 'desc')
-        .limit(page.limit + 1)
-        .offset(page.offset ?? 0)
-        .execute();
-      return pageOfRows(rows, { limit: page.limit, total: total, view });
+      const rows = await newest(commandsIn(filter).selectAll(), page);
+      return pageOfRows(rows, { limit: page.limit, total, view });
     },
 
     command: (id: string) =>
@@ -122,14 +134,8 @@ function decisionQueries(db: Db) {
       const { total } = await decisionsIn(filter)
         .select((eb) => eb.fn.countAll<number>().as('total'))
         .executeTakeFirstOrThrow();
-      const rows = await decisionsIn(filter)
-        .selectAll()
-        .$if(page.cursor !== undefined, (query) => query.where('id', '<', keyOf(page.cursor ?? '')))
-        .orderBy('id', 'desc')
-        .limit(page.limit + 1)
-        .offset(page.offset ?? 0)
-        .execute();
-      return pageOfRows(rows, { limit: page.limit, total: total, view });
+      const rows = await newest(decisionsIn(filter).selectAll(), page);
+      return pageOfRows(rows, { limit: page.limit, total, view });
     },
 
     decision: (id: string) =>

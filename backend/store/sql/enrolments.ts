@@ -8,6 +8,7 @@ import type { Transaction } from 'kysely';
 import { mosquittoHash, mosquittoSaltBytes } from '../../../broker/acl.ts';
 import type { NewId, Random } from '../../../broker/contract/ports.ts';
 import { appendAudit } from '../../audit/chain.ts';
+import type { Refused } from '../../refusal.ts';
 import { ensureCluster, ensureNodes } from './clusters.ts';
 import { type NewCredential, replaceCredentials, sha256 } from './credentials.ts';
 import type { DaemonDirectory } from './daemons.ts';
@@ -17,14 +18,6 @@ import type { Schema } from './schema.ts';
 
 const tokenLifeMs = 15 * 60_000;
 
-export type Refusal = {
-  status: number;
-  code: string;
-  field: string;
-  detail: string;
-  wayOut: string;
-};
-export type Refused = { ok: false; refusal: Refusal };
 type DaemonKey = { cluster: string; daemon: string };
 type Hashes = Pick<NewCredential, 'secretHash' | 'mqttHash'>;
 export type Credential = { node: string; daemon: string; secret: string };

@@ -5,7 +5,7 @@ import { StoreUnavailable } from '../../../backend/store/sql/errors.ts';
 
 const refusal = (status: number) => ({
   status,
-  code: 'KR_SOMETHING',
+  code: 'KR_SOMETHING' as const,
   field: '',
   detail: 'what is wrong',
   wayOut: 'what to do',
