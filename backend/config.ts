@@ -6,6 +6,7 @@ import { readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { z } from 'zod';
 import { parseHouseAnswer } from './act/house.ts';
+import { details } from './observe/detail.ts';
 import {
   type Environment,
   gatherSettings,
@@ -77,6 +78,7 @@ export const Settings = z.object({
       return z.NEVER;
     })
     .optional(),
+  KR_METRICS_DETAIL: z.enum(details, { error: `use ${details.join(', ')}` }).default('none'),
   KR_METRICS_RETENTION_DAYS: z.coerce.number().int().min(1).max(3_650).default(7),
   KR_METRICS_DISK_MB: z.coerce.number().int().min(64).default(20_480),
   KR_METRICS_SPOOL_MB: z.coerce.number().int().min(0).max(65_536).default(256),

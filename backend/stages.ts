@@ -2,9 +2,10 @@
  * The stages between the wire and the rows: carrier, ingest, command protocol, decider, pipeline.
  * Made here in the order in which each needs the other; started by main.ts.
  */
+import { X509Certificate } from 'node:crypto';
 import { join } from 'node:path';
-import type { Clock } from '../broker/contract/ports.ts';
 import { type Commands, createCommands } from './act/commands.ts';
+import { verifyChain } from './audit/chain.ts';
 import { type Carrier, openCarrier, tlsFiles } from './carrier.ts';
 import type { Settings } from './config.ts';
 import type { Signer } from './act/signer.ts';
@@ -12,43 +13,76 @@ import { createDecider } from './decider.ts';
 import { createEnrolmentAnswer } from './enrolment-answer.ts';
 import { createIngest, type Ingest } from './ingest/ingest.ts';
 import { createLoadReader } from './load.ts';
+import { watchAudit } from './observe/audit-watch.ts';
 import { createObservation, type Observation } from './observe/metrics.ts';
+import { startPublisher } from './observe/publisher.ts';
 import { readIdentities } from './own-house.ts';
 import { createPipeline } from './pipeline.ts';
 import type { Decision } from './round.ts';
 import { emptyFleet, type Fleet } from './state/fleet.ts';
-import { nodeState } from './state/node-state.ts';
+import { connectInflux, escape } from './store/metrics/influx-client.ts';
 import { administration } from './store/sql/clusters.ts';
 import { commandStore } from './store/sql/command-rows.ts';
 import { sha256 } from './store/sql/credentials.ts';
 import { createEnrolments } from './store/sql/enrolments.ts';
 import { recordFacts } from './store/sql/facts-history.ts';
+import { auditChains, openCommands } from './store/sql/figures.ts';
 import type { BackendParts, Stores, Undo } from './stores.ts';
 
 export type Stages = Awaited<ReturnType<typeof createStages>>;
 
 type StageDeps = { parts: BackendParts; stores: Stores; undo: Undo };
 
+type Observed = {
+  fleet: Fleet;
+  ingest: Ingest;
+  carrier: Carrier;
+  tlsEndsAtMs: () => number | null;
+};
+
+/** The figures of all parts; those of a store elsewhere are written there, too. */
 function observe(
-  fleet: Fleet,
-  { ingest, carrier, clock }: { ingest: Ingest; carrier: Carrier; clock: Clock },
+  settings: Settings,
+  { parts, stores, undo }: StageDeps,
+  { fleet, ingest, carrier, tlsEndsAtMs }: Observed,
 ): Observation {
-  return createObservation({
+  const { clock, log } = parts;
+  const { db } = stores.database;
+  const audit = watchAudit({
+    chains: () => auditChains(db),
+    verify: (chain) => verifyChain(db, chain),
+    clock,
+    log,
+  });
+  undo.add('audit watch', () => audit.stop());
+  const observation = createObservation({
     ingest: () => ({ ...ingest.counters() }),
     broker: () => {
       const { gate = {}, session = {}, ...flat } = carrier.stats?.() ?? {};
       return { ...flat, ...gate, ...session };
     },
-    nodes: () => {
-      const counts: Record<string, number> = {};
-      for (const node of fleet.nodes.values()) {
-        const state = nodeState(node, clock.monotonicMs());
-        counts[state] = (counts[state] ?? 0) + 1;
-      }
-      return counts;
-    },
-    guests: () => fleet.guests.size,
+    store: () => stores.metrics.figures(),
+    fleet,
+    nowMs: () => clock.monotonicMs(),
+    commands: () => openCommands(db),
+    audit: () => audit.found(),
+    certificateEndsAtMs: tlsEndsAtMs,
+    detail: settings.KR_METRICS_DETAIL,
   });
+  const { KR_INFLUX_URL: url, KR_INFLUX_TOKEN: token = '' } = settings;
+  if (url !== undefined) {
+    const { KR_INFLUX_ORG: org, KR_INFLUX_BUCKET: bucket } = settings;
+    const client = connectInflux({ url, token, org, bucket });
+    const publisher = startPublisher({
+      points: () => observation.points(),
+      send: (lines) => client.send(bucket, lines),
+      escape: (tag) => escape.tag(tag),
+      clock,
+      log,
+    });
+    undo.add('own figures', () => publisher.stop());
+  }
+  return observation;
 }
 
 /** Ed25519 signs the same content alike every time, and nobody without the key can. */
@@ -57,7 +91,12 @@ const secretOfEnrolment = (signer: Signer, enrolment: string): string =>
 
 async function openWire(settings: Settings, { parts, stores, undo }: StageDeps) {
   const { clock, random, newId, log } = parts;
-  const issue = () => tlsFiles(settings, join(settings.KR_DATA_DIR, 'tls'), clock.wallMs());
+  let tlsEndsAtMs: number | null = null;
+  const issue = async () => {
+    const files = await tlsFiles(settings, join(settings.KR_DATA_DIR, 'tls'), clock.wallMs());
+    if (files) tlsEndsAtMs = new X509Certificate(files.cert).validToDate.getTime();
+    return files;
+  };
   const tls = await issue();
   const carrier = await openCarrier(
     settings,
@@ -85,13 +124,13 @@ async function openWire(settings: Settings, { parts, stores, undo }: StageDeps) 
       log.warn({ err: error, cluster: message.cluster }, 'enrolment not answered'),
     );
   };
-  return { tls, carrier, enrolments, onEnrol };
+  return { tls, tlsEndsAtMs: () => tlsEndsAtMs, carrier, enrolments, onEnrol };
 }
 
 export async function createStages(settings: Settings, deps: StageDeps) {
   const { parts, stores } = deps;
   const { database, metrics, signer, directory } = stores;
-  const { tls, carrier, enrolments, onEnrol } = await openWire(settings, deps);
+  const { tls, tlsEndsAtMs, carrier, enrolments, onEnrol } = await openWire(settings, deps);
   const fleet = emptyFleet();
   let commands: Commands | undefined;
   const ingest = await createIngest({
@@ -114,6 +153,7 @@ export async function createStages(settings: Settings, deps: StageDeps) {
     identities: await readIdentities(settings),
     loadOf: createLoadReader(metrics, parts.clock),
   });
+  const observation = observe(settings, deps, { fleet, ingest, carrier, tlsEndsAtMs });
   const { lease } = commands;
   const decisions = new Set<(decision: Decision) => void>();
   const decider = createDecider({
@@ -122,10 +162,10 @@ export async function createStages(settings: Settings, deps: StageDeps) {
     fleet,
     commands,
     onDecision: (decision) => {
+      observation.decision(decision.cluster, decision.outcome);
       for (const listener of decisions) listener(decision);
     },
   });
-  const observation = observe(fleet, { ingest, carrier, clock: parts.clock });
   const pipeline = createPipeline({
     ...parts,
     fleet,
@@ -138,7 +178,11 @@ export async function createStages(settings: Settings, deps: StageDeps) {
       await database.transaction((trx) => recordFacts(trx, changes, atMs));
     },
     remember: (clusters) => decider.remember(clusters),
-    round: (cluster, nowMs) => decider.round(cluster, nowMs),
+    round: async (cluster, nowMs) => {
+      const beganAtMs = parts.clock.monotonicMs();
+      await decider.round(cluster, nowMs);
+      observation.decided(parts.clock.monotonicMs() - beganAtMs);
+    },
     leads: (cluster) => lease.epochOf(cluster) !== undefined,
     onFolded: (latencyMs) => observation.folded(latencyMs),
   });

@@ -1,109 +1,179 @@
 /**
- * The server's own figures in Prometheus' format; alone imports prom-client. Counters that live
- * elsewhere are read when somebody scrapes, so observing costs nothing in between.
+ * The server's own figures: in Prometheus' format at `/metrics`, and as points for a metrics store
+ * on another server, under the same names. This folder alone imports prom-client. Counters that
+ * live elsewhere are read when somebody asks, so observing costs nothing in between.
  */
-import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
+import { collectDefaultMetrics, Counter, Histogram, Registry } from 'prom-client';
+import { CommandKind, commandStates, isTerminal } from '../../broker/contract/command.ts';
+import type { Fleet } from '../state/fleet.ts';
+import { nodeState } from '../state/node-state.ts';
+import { addDetail, type Detail, nodeStateReadings } from './detail.ts';
+import { addCounter, addGauge, figures, labelled, type Reading } from './figures.ts';
 
-/** Figures of the other parts by name, read at each scrape. */
-export type Figures = () => Record<string, number>;
-
+type Values = Record<string, number>;
 export type ObservationSources = {
-  ingest: Figures;
-  broker: Figures;
-  /** Nodes by state. */
-  nodes: Figures;
-  guests: () => number;
+  ingest: () => Values;
+  broker: () => Values;
+  store: () => Values;
+  fleet: Fleet;
+  /** Monotonic ms. */
+  nowMs: () => number;
+  /** Open commands by state. */
+  commands: () => Promise<Values>;
+  /** What the last verification of each audit chain found. */
+  audit: () => Iterable<{ chain: string; ok: boolean; entries: number }>;
+  /** Wall ms; null without TLS. */
+  certificateEndsAtMs: () => number | null;
+  detail: Detail;
 };
+
+export type Point = { name: string; labels: Readonly<Record<string, string>>; value: number };
 
 export type Observation = {
   request(seen: { route: string; method: string; status: number; durationMs: number }): void;
   commandTransition(kind: string, state: string): void;
+  decision(cluster: string, outcome: string): void;
+  /** Time that one cluster's decide round took. */
+  decided(durationMs: number): void;
   refusedLogin(): void;
   /** Time from a sample's intended instant to its place in the state. */
   folded(latencyMs: number): void;
   render(): Promise<{ contentType: string; text: string }>;
+  /** Everything but the values of nodes and guests, which the store has anyway. */
+  points(): Promise<Point[]>;
 };
 
-type GaugeOptions = { registry: Registry; name: string; help: string; label: string };
-
-/** `reset` drops the labels that a source no longer has. */
-function gaugeOf({ registry, name, help, label }: GaugeOptions, read: Figures): void {
-  const gauge = new Gauge({
-    name,
-    help,
-    labelNames: [label],
-    registers: [],
-    collect() {
-      this.reset();
-      for (const [key, value] of Object.entries(read())) this.set({ [label]: key }, value);
-    },
-  });
-  registry.registerMetric(gauge);
+function* stateReadings({ fleet, nowMs }: ObservationSources): Generator<Reading> {
+  for (const [cluster, nodes] of fleet.nodesByCluster) {
+    const counts: Values = {};
+    for (const record of nodes.values()) {
+      const state = nodeState(record, nowMs());
+      counts[state] = (counts[state] ?? 0) + 1;
+    }
+    for (const [state, count] of Object.entries(counts)) yield [{ cluster, state }, count];
+  }
 }
 
-function countersOf({ registry, name, help, label }: GaugeOptions, read: Figures): void {
-  const counter = new Counter({
-    name,
-    help,
-    labelNames: [label],
-    registers: [],
-    collect() {
-      this.reset();
-      for (const [key, value] of Object.entries(read())) this.inc({ [label]: key }, value);
-    },
+function guestReadings({ fleet }: ObservationSources): Reading[] {
+  const counts = new Map([...fleet.clusters.keys()].map((cluster) => [cluster, 0]));
+  for (const { cluster } of fleet.guests.values()) {
+    counts.set(cluster, (counts.get(cluster) ?? 0) + 1);
+  }
+  return [...counts].map(([cluster, count]): Reading => [{ cluster }, count]);
+}
+
+function addSources(registry: Registry, sources: ObservationSources): void {
+  const { ingest, broker, store, fleet, commands, audit, certificateEndsAtMs } = sources;
+  addCounter(registry, figures.ingest, () => labelled('figure', ingest()));
+  addGauge(registry, figures.broker, () => labelled('figure', broker()));
+  addGauge(registry, figures.store, () => labelled('figure', store()));
+  addGauge(registry, figures.nodes, () => stateReadings(sources));
+  addGauge(registry, figures.guests, () => guestReadings(sources));
+  addGauge(registry, figures.hold, () =>
+    [...fleet.clusters.values()].map(({ id, hold }): Reading => [{ cluster: id }, Number(hold)]),
+  );
+  addGauge(registry, figures.commands, async () => labelled('state', await commands()));
+  addGauge(registry, figures.auditOk, () =>
+    [...audit()].map(({ chain, ok }): Reading => [{ chain }, Number(ok)]),
+  );
+  addGauge(registry, figures.auditEntries, () =>
+    [...audit()].map(({ chain, entries }): Reading => [{ chain }, entries]),
+  );
+  addGauge(registry, figures.certificate, () => {
+    const endsAtMs = certificateEndsAtMs();
+    return endsAtMs === null ? [] : [[{}, endsAtMs / 1_000]];
   });
-  registry.registerMetric(counter);
+}
+
+const seconds = [0.001, 0.005, 0.025, 0.1, 0.25, 1, 5];
+
+function addOwn(registry: Registry) {
+  const registers = [registry];
+  return {
+    requests: new Histogram({
+      name: 'kr_http_request_duration_seconds',
+      help: 'HTTP requests by route, method and status',
+      labelNames: ['route', 'method', 'status'],
+      buckets: [0.005, 0.025, 0.1, 0.25, 1, 5],
+      registers,
+    }),
+    transitions: new Counter({
+      name: 'kr_command_transitions_total',
+      help: 'Commands that entered a state',
+      labelNames: ['kind', 'state'],
+      registers,
+    }),
+    decisions: new Counter({
+      name: 'kr_decisions_total',
+      help: 'Decisions that were kept, by outcome',
+      labelNames: ['cluster', 'outcome'],
+      registers,
+    }),
+    rounds: new Histogram({
+      name: 'kr_decide_round_duration_seconds',
+      help: 'One decide round of one cluster',
+      buckets: seconds,
+      registers,
+    }),
+    refusedLogins: new Counter({
+      name: 'kr_http_refused_logins_total',
+      help: 'Sign-ins refused for a wrong name, password or delay',
+      registers,
+    }),
+    publishToState: new Histogram({
+      name: 'kr_ingest_publish_to_state_seconds',
+      help: 'From the intended sampling time to being part of the state, by two clocks',
+      buckets: [0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.25, 0.5, 1, 2, 5, 15, 60],
+      registers,
+    }),
+  };
+}
+
+/** A counter that begins with its first event hides it from every rate: those of ends begin at 0. */
+function beginAtZero(transitions: Counter<'kind' | 'state'>): void {
+  const ends = commandStates.filter((state) => isTerminal(state) || state === 'INDETERMINATE');
+  for (const kind of CommandKind.options) {
+    for (const state of ends) transitions.inc({ kind, state }, 0);
+  }
+}
+
+async function pointsOf(registries: readonly Registry[]): Promise<Point[]> {
+  const all = await Promise.all(registries.map((registry) => registry.getMetricsAsJSON()));
+  return all.flat().flatMap(({ name, values }) =>
+    values.map((entry) => ({
+      // A histogram names its parts itself.
+      name: (entry as { metricName?: string }).metricName ?? name,
+      labels: Object.fromEntries(
+        Object.entries(entry.labels).map(([label, value]) => [label, String(value)]),
+      ),
+      value: entry.value,
+    })),
+  );
 }
 
 export function createObservation(sources: ObservationSources): Observation {
+  const { fleet, nowMs, detail } = sources;
   const registry = new Registry();
   collectDefaultMetrics({ register: registry, prefix: 'kr_' });
-  const requests = new Histogram({
-    name: 'kr_http_request_duration_seconds',
-    help: 'HTTP requests by route, method and status',
-    labelNames: ['route', 'method', 'status'],
-    buckets: [0.005, 0.025, 0.1, 0.25, 1, 5],
-    registers: [registry],
-  });
-  const transitions = new Counter({
-    name: 'kr_command_transitions_total',
-    help: 'Commands that entered a state',
-    labelNames: ['kind', 'state'],
-    registers: [registry],
-  });
-  const refusedLogins = new Counter({
-    name: 'kr_http_refused_logins_total',
-    help: 'Sign-ins refused for a wrong name, password or delay',
-    registers: [registry],
-  });
-  const publishToState = new Histogram({
-    name: 'kr_ingest_publish_to_state_seconds',
-    help: 'From the intended sampling time to being part of the state, by two clocks',
-    buckets: [0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.25, 0.5, 1, 2, 5, 15, 60],
-    registers: [registry],
-  });
-  const ingest = { name: 'kr_ingest_total', help: 'Messages by what became of them' };
-  const broker = { name: 'kr_broker', help: 'Figures of the broker' };
-  const nodes = { name: 'kr_nodes', help: 'Nodes by state' };
-  countersOf({ registry, label: 'figure', ...ingest }, sources.ingest);
-  gaugeOf({ registry, label: 'figure', ...broker }, sources.broker);
-  gaugeOf({ registry, label: 'state', ...nodes }, sources.nodes);
-  const guests = new Gauge({
-    name: 'kr_guests',
-    help: 'Guests last seen',
-    registers: [],
-    collect() {
-      this.set(sources.guests());
-    },
-  });
-  registry.registerMetric(guests);
+  const own = addOwn(registry);
+  beginAtZero(own.transitions);
+  addSources(registry, sources);
+  // One series per node: always among the points, at /metrics only where detail is wanted.
+  const states = new Registry();
+  addGauge(states, figures.nodeState, () => nodeStateReadings(fleet, nowMs()));
+  const values = new Registry();
+  addDetail(values, detail, { fleet, nowMs });
+  const shown = detail === 'none' ? registry : Registry.merge([registry, states, values]);
   return {
     request: ({ route, method, status, durationMs }) =>
-      requests.observe({ route, method, status }, durationMs / 1_000),
-    commandTransition: (kind, state) => transitions.inc({ kind, state }),
-    refusedLogin: () => refusedLogins.inc(),
+      own.requests.observe({ route, method, status }, durationMs / 1_000),
+    commandTransition: (kind, state) => own.transitions.inc({ kind, state }),
+    decision: (cluster, outcome) => own.decisions.inc({ cluster, outcome }),
+    decided: (durationMs) => own.rounds.observe(durationMs / 1_000),
+    refusedLogin: () => own.refusedLogins.inc(),
     // A daemon's clock may run ahead; a negative latency would spoil the sum.
-    folded: (latencyMs) => publishToState.observe(Math.max(0, latencyMs) / 1_000),
-    render: async () => ({ contentType: registry.contentType, text: await registry.metrics() }),
+    folded: (latencyMs) => own.publishToState.observe(Math.max(0, latencyMs) / 1_000),
+    render: async () => ({ contentType: shown.contentType, text: await shown.metrics() }),
+    points: () => pointsOf([registry, states]),
   };
 }
