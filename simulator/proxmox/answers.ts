@@ -234,6 +234,32 @@ export function guestOn(node: WorldNode, type: string, vmid: string): WorldGuest
 const noHandler = (path: string): ToolFailure =>
   new ToolFailure(`No 'get' handler defined for '${path}'`, 1);
 
+function requireCeph({ ceph }: Pve): NonNullable<Pve['ceph']> {
+  if (ceph === null) throw new ToolFailure('binary not installed: /usr/bin/ceph-mon', 255);
+  return ceph;
+}
+
+/** As Proxmox answers it: the status of Ceph, with the whole map of its monitors. */
+function cephStatus(pve: Pve): object {
+  const { health, mons, inQuorum } = requireCeph(pve);
+  return {
+    fsid: '5f2c1a4e-9a3d-4a62-8f0e-2b1f0c7d9e11',
+    health: { status: health, checks: {}, mutes: [] },
+    quorum: inQuorum.map((name) => mons.indexOf(name)),
+    quorum_names: inQuorum,
+    monmap: { epoch: 3, mons: mons.map((name, rank) => ({ rank, name })) },
+  };
+}
+
+const cephPools = (pve: Pve): object[] =>
+  requireCeph(pve).minSizes.map((minSize, index) => ({
+    pool: index + 1,
+    pool_name: `pool-${index + 1}`,
+    type: 'replicated',
+    size: minSize + 1,
+    min_size: minSize,
+  }));
+
 function ofGuest(pve: Pve, guest: WorldGuest, rest: string): unknown {
   if (rest === 'status/current') return currentStatus(pve, guest);
   if (rest === 'config') return configOf(pve, guest);
@@ -244,6 +270,7 @@ function ofGuest(pve: Pve, guest: WorldGuest, rest: string): unknown {
 function ofNode(pve: Pve, node: WorldNode, rest: string, options: Options): unknown {
   if (rest === 'status') return nodeStatus(pve, node);
   if (rest === 'qemu' || rest === 'lxc') return guestList(pve, node, rest);
+  if (rest === 'ceph/pool') return cephPools(pve);
   if (rest === 'tasks') return taskList(pve, node, options);
   const [, upid] = /^tasks\/([^/]+)\/status$/.exec(rest) ?? [];
   if (upid !== undefined) return taskStatus(pve, upid);
@@ -255,6 +282,7 @@ function ofCluster(pve: Pve, here: WorldNode, rest: string): unknown {
   if (rest === 'resources') return resources(pve);
   if (rest === 'status') return clusterStatus(pve, here);
   if (rest === 'options') return pve.options;
+  if (rest === 'ceph/status') return cephStatus(pve);
   if (rest === 'ha/status/manager_status') return managerStatus(pve, here);
   return rest === 'ha/status/current' ? haCurrent(pve, here) : undefined;
 }

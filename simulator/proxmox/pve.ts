@@ -45,6 +45,8 @@ export type Pve = {
   /** What waits for the next start of a guest. */
   readonly pending: Map<string, Record<string, string>>;
   qdevice: { votes: number; flags: string } | null;
+  /** null: Ceph is not installed. */
+  ceph: { health: string; mons: string[]; inQuorum: string[]; minSizes: number[] } | null;
   /** What `ethtool` says of a node's link: `g`, or `d` for disabled. */
   wakeOn: (node: string) => string;
   faultOf: (call: Call) => Fault | undefined;
@@ -100,6 +102,7 @@ export function createPve(live: LiveWorld, clusterId: string, clock: Clock): Pve
 const emptyPve = {
   haQueueMs: 200,
   qdevice: null,
+  ceph: null,
   wakeOn: () => 'g',
   faultOf: () => undefined,
   apiFaultOf: () => undefined,

@@ -17,7 +17,7 @@ import { parsePvecmStatus, quorumFacts } from './quorum.ts';
 import { tagsOf } from './scalars.ts';
 
 /** Waking is done by the daemon's own wakers, for which this driver stands in no way. */
-const capabilities: CommandKind[] = [
+const always: readonly CommandKind[] = [
   'node.shutdown',
   'node.wake',
   'guest.start',
@@ -26,6 +26,10 @@ const capabilities: CommandKind[] = [
   'guest.migrate',
   'guest.scale',
 ];
+
+/** What HA's maintenance is good for, while HA manages anything. */
+const capabilitiesOf = (ha: HaAnswers | null): CommandKind[] =>
+  ha === null || ha.services.length === 0 ? [...always] : [...always, 'node.drain', 'node.restore'];
 
 /** Votes of a clustered host that cannot be read must never look like those of a single one. */
 export class QuorumUnknownError extends Error {
@@ -151,10 +155,15 @@ export async function describe(context: Context): Promise<Description> {
     host.guests(pveNode),
     host.ha(),
   ]);
-  const { resources, version, gauged } = answers;
+  const { resources, version, gauged, ceph } = answers;
   const around = { resources, ha, pveNode };
   return {
-    driver: { name: 'proxmox', version: daemonVersion, simulated, capabilities },
+    driver: {
+      name: 'proxmox',
+      version: daemonVersion,
+      simulated,
+      capabilities: capabilitiesOf(ha),
+    },
     bootId,
     facts: {
       ...facts,
@@ -167,6 +176,7 @@ export async function describe(context: Context): Promise<Description> {
       replication: await readReplication(files, guests && guests.map(({ vmid }) => vmid)),
       roles: await readRoles(files, pveNode),
       busy: await readBusy(files, await host.tasks(), gauged.zfsWork),
+      ceph,
       upsOnBattery: gauged.upsOnBattery ?? (await readUps(files)),
       protected: guests?.some(({ config }) => isKept(config)) ?? null,
       runningGuests: await runningGuests(context, pveNode, guests),

@@ -15,6 +15,7 @@ import { attach, perform } from './effects.ts';
 import { type GuestReading, sampleGuest } from './guest-sampling.ts';
 import { createHostFiles, type LocalGuest } from './host-files.ts';
 import { endMaintenance } from './maintenance.ts';
+import { observeNode } from './node-effects.ts';
 import { type Looking, observe } from './observe.ts';
 import type { Members } from './pmxcfs.ts';
 import { createSlowAnswers, type Slow } from './slow-answers.ts';
@@ -190,7 +191,8 @@ export function createProxmoxHypervisor(options: ProxmoxOptions): Hypervisor {
     perform: (work, workContext) => perform(context, work, workContext),
     attach: (work, handle, workContext) => attach(context, work, { handle, workContext }),
     undo: (_work, handle, workContext) => endMaintenance(context, handle, workContext.signal),
-    observe: (work) => observe(looking, work),
+    observe: (work) =>
+      work.target.kind === 'node' ? observeNode(context, work) : observe(looking, work),
     close: async () => toolbox.close(),
   };
 }

@@ -6,6 +6,7 @@
 import { z } from 'zod';
 import type { NodeFacts } from '../../../broker/contract/facts.ts';
 import type { Files } from '../../sample/files.ts';
+import { cephRoles } from './ceph.ts';
 import { nodeIdOf } from './context.ts';
 import { Count, readJson } from './scalars.ts';
 import type { ListedTask } from './tasks.ts';
@@ -76,16 +77,6 @@ const hasTargets = async (files: Files): Promise<boolean> =>
   );
 
 /** Services of Ceph keep their state in folders that stay while they are stopped. */
-async function cephRoles(files: Files): Promise<string[]> {
-  const roles = await Promise.all(
-    ['osd', 'mon', 'mds', 'mgr'].map(async (kind) => {
-      const kept = (await files.names(`var/lib/ceph/${kind}`)) ?? [];
-      return kept.length > 0 ? [`ceph-${kind}`] : [];
-    }),
-  );
-  return roles.flat();
-}
-
 /** `local: 100-0`, then its lines; the file is the cluster's. */
 export function replicationTargets(text: string): { guest: string; target: string }[] {
   return text.split(/^(?=local: )/m).flatMap((section) => {

@@ -13,10 +13,10 @@ import { TaskStatus } from './answers.ts';
 import { pause, type Run } from '../runs.ts';
 import { conclude, type Context, pveNameOf, pveNodeOf, remember } from './context.ts';
 import { isOwnedByBalancer, serviceOf } from './ha.ts';
-import { awaitGoing } from './maintenance.ts';
 import { MigrateCheck, obstacleTo } from './migrate-check.ts';
+import { attachToNode, performOnNode } from './node-effects.ts';
 import { type Call, type Plan, planGuest } from './plan.ts';
-import { notStarted, powerOff } from './power-off.ts';
+import { notStarted } from './power-off.ts';
 import { endOf, parseUpid, realTypesOf, type TaskEnd, type Upid, upidIn } from './tasks.ts';
 
 const lookEveryMs = 200;
@@ -212,8 +212,8 @@ export async function perform(
   work: Work,
   workContext: WorkContext,
 ): Promise<Performed> {
+  if (work.target.kind === 'node') return performOnNode(context, work, workContext);
   const run = remember(context, work.commandId, context.clock.monotonicMs());
-  if (work.target.kind === 'node') return powerOff(context, work, workContext);
   const plan = await planOf(context, work);
   if (!plan.ok) {
     conclude(context, run, false);
@@ -237,8 +237,7 @@ export async function attach(
   { handle, workContext }: { handle: string; workContext: WorkContext },
 ): Promise<Performed> {
   if (work.target.kind === 'node') {
-    const detail = await awaitGoing(context, handle, workContext.signal);
-    return { exitCode: null, detail, output: '' };
+    return attachToNode(context, work, { handle, signal: workContext.signal });
   }
   const upid = parseUpid(handle);
   if (upid === null) return { exitCode: null, detail: `${handle} names no task`, output: '' };

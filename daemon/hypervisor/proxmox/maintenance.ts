@@ -26,9 +26,9 @@ const alarmEveryMs = 60_000;
 /** Services may take long to stop; a host that is still up then was never told to go. */
 const goneMaxMs = 5 * 60_000;
 
-const handleOf = (pveNode: string): string => `maintenance:${pveNode}`;
+export const handleOf = (pveNode: string): string => `maintenance:${pveNode}`;
 
-async function switchTo(
+export async function switchTo(
   { toolbox }: Context,
   mode: 'enable' | 'disable',
   { pveNode, signal }: { pveNode: string; signal: AbortSignal },
@@ -44,7 +44,7 @@ async function switchTo(
 }
 
 /** Why the node did not come to rest, or undefined. */
-async function awaitRest(
+export async function awaitRest(
   context: Context,
   { pveNode, signal }: { pveNode: string; signal: AbortSignal },
 ): Promise<string | undefined> {

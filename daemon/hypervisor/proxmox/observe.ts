@@ -108,7 +108,6 @@ async function judge(looking: Looking, work: Work, found: Found): Promise<Observ
 
 export async function observe(looking: Looking, work: Work): Promise<Observation> {
   const { target, commandId } = work;
-  if (target.kind === 'node') return unseen(`${work.node} still answers`);
   const place = (await looking.placement())?.get(target.id);
   if (place === undefined) return unseen(`guest ${target.id} is not in the list of guests`);
   const { node: pveNode, type } = place;

@@ -4,8 +4,10 @@
  * usable answer is null, and everything is null again once it is three minutes old.
  */
 import type { Clock } from '../../../broker/contract/ports.ts';
+import type { NodeFacts } from '../../../broker/contract/facts.ts';
 import type { Files } from '../../sample/files.ts';
 import { NodeStatus, Resources } from './answers.ts';
+import { readCeph } from './ceph.ts';
 import { type Gauged, readGauged } from './gauged.ts';
 import type { Toolbox } from './toolbox.ts';
 
@@ -15,6 +17,7 @@ export type Slow = {
   /** `pve-manager/9.2.2`. */
   version: string | null;
   gauged: Gauged;
+  ceph: NodeFacts['ceph'];
 };
 
 export type SlowAnswers = {
@@ -50,13 +53,14 @@ export function createSlowAnswers({ toolbox, files, clock }: SlowOptions): SlowA
   async function ask(): Promise<Slow> {
     const atMs = clock.monotonicMs();
     const askedEvents = events;
-    const [resources, told, gauged] = await Promise.all([
+    const [resources, told, gauged, ceph] = await Promise.all([
       toolbox.get(Resources, '/cluster/resources'),
       askVersion(atMs),
       readGauged(toolbox, files),
+      readCeph(toolbox, files),
     ]);
     version = told === null ? version : { atMs, told };
-    last = { atMs, resources, version: version?.told ?? null, gauged };
+    last = { atMs, resources, version: version?.told ?? null, gauged, ceph };
     answeredEvents = askedEvents;
     return last;
   }

@@ -68,6 +68,62 @@ function context() {
 const placeOf = (rig: Rig, id: string) => rig.live.world.guests.get(`lab/${id}`)?.node.spec.node;
 const asked = (rig: Rig) => rig.server.calls.filter(({ tool }) => tool === 'pvesh').length;
 
+describe('draining a node', () => {
+  const canDrain = async (driver: Hypervisor) =>
+    (await driver.describe('alpha')).driver.capabilities.includes('node.drain');
+
+  it('is offered only where HA manages guests, and moves those until none is left', async () => {
+    const { rig, driver } = await bench();
+    expect(await canDrain(driver)).toBe(false);
+    const off = await driver.perform(work('node.drain', 'alpha'), context());
+    expect(off.detail).toContain('move the guests one by one');
+    rig.pve.ha.set('100', { autoRebalance: null });
+    rig.pve.onChange();
+    expect(await canDrain(driver)).toBe(true);
+    const [drain, ctx] = [work('node.drain', 'alpha'), context()];
+    expect(await driver.observe(drain)).toMatchObject({ postcondition: null });
+    expect(await driver.perform(drain, ctx)).toMatchObject({ exitCode: 0 });
+    expect(ctx.handles).toEqual(['maintenance:alpha']);
+    expect(placeOf(rig, '100')).not.toBe('alpha');
+    expect(placeOf(rig, '101')).toBe('alpha');
+    expect(await driver.observe(drain)).toMatchObject({ postcondition: true });
+    expect((await driver.describe('alpha')).facts.maintenance).toBe(true);
+  });
+
+  it('is joined again after a restart without asking HA twice, and undone by restoring', async () => {
+    const { rig, driver, driverOn } = await bench();
+    rig.pve.ha.set('100', { autoRebalance: null });
+    rig.pve.onChange();
+    const drain = work('node.drain', 'alpha');
+    await driver.perform(drain, context());
+    const again = driverOn('alpha');
+    expect(await again.attach?.(drain, 'maintenance:alpha', context())).toMatchObject({
+      exitCode: 0,
+    });
+    const restore = work('node.restore', 'alpha');
+    expect(await again.observe(restore)).toMatchObject({ postcondition: null });
+    expect(await again.perform(restore, context())).toMatchObject({ exitCode: 0 });
+    expect(await again.observe(restore)).toMatchObject({ postcondition: true });
+    expect((await rig.effects()).map(({ kind }) => kind)).toEqual([
+      'maintenance-enable',
+      'maintenance-disable',
+    ]);
+    expect(rig.pve.maintenance.has('alpha')).toBe(false);
+  });
+
+  it('says why when HA refuses, and is then seen not to have happened', async () => {
+    const { rig, driver } = await bench();
+    rig.pve.ha.set('100', { autoRebalance: null });
+    rig.pve.onChange();
+    rig.pve.faultOf = ({ tool }) =>
+      tool === 'ha-manager' ? { kind: 'fail', exitCode: 255, stderr: 'no quorum?' } : undefined;
+    const drain = work('node.drain', 'alpha');
+    const refused = await driver.perform(drain, context());
+    expect(refused).toMatchObject({ exitCode: 1, detail: expect.stringContaining('no quorum?') });
+    expect(await driver.observe(drain)).toMatchObject({ postcondition: false });
+  });
+});
+
 describe('describing a node', () => {
   it('tells votes, HA, storages and what runs', async () => {
     const { rig, driver } = await bench();
@@ -408,6 +464,40 @@ describe('what the host does for others, and is busy with', () => {
     ['proc/77/comm', 'corosync-qnetd\n', 'qnetd'],
     ['etc/pve/replication.cfg', 'local: 100-0\n\ttarget alpha\n', 'replication-target'],
   ];
+  it('tells what Ceph says of itself, and asks nobody where none of its services is', async () => {
+    const { rig, driver, driverOn } = await bench();
+    expect((await driver.describe('alpha')).facts.ceph).toBeNull();
+    expect(rig.server.calls.some(({ argv }) => argv.join(' ').includes('ceph'))).toBe(false);
+    rig.pve.ceph = {
+      health: 'HEALTH_WARN',
+      mons: ['alpha', 'beta', 'gamma'],
+      inQuorum: ['alpha', 'gamma'],
+      minSizes: [2, 1],
+    };
+    await put(rig, 'var/lib/ceph/osd/ceph-3', '');
+    await put(rig, 'var/lib/ceph/mon/ceph-alpha', '');
+    const { facts } = await driverOn('alpha').describe('alpha');
+    expect(facts.roles).toEqual(['ceph-mon', 'ceph-osd']);
+    expect(facts.ceph).toEqual({
+      health: 'HEALTH_WARN',
+      osdsOkToStop: null,
+      monOkToStop: null,
+      poolMinSize: 1,
+      monsTotal: 3,
+      monsInQuorum: 2,
+      hasMon: true,
+      noout: null,
+    });
+  });
+
+  it('knows nothing of a Ceph that does not answer', async () => {
+    const { rig, driver } = await bench();
+    await put(rig, 'var/lib/ceph/osd/ceph-3', '');
+    const { facts } = await driver.describe('alpha');
+    expect(facts.ceph).toMatchObject({ health: null, monsTotal: null, hasMon: false });
+    expect(facts.roles).toEqual(['ceph-osd']);
+  });
+
   it.each(roles)('finds a role in %s', async (path, text, role) => {
     const { rig, driver } = await bench();
     await put(rig, path, text);
@@ -575,6 +665,16 @@ describe('power', () => {
     ctx.abort.abort();
     expect(await undone).toContain('ha-manager crm-command node-maintenance disable alpha');
     expect(log.lines.some(({ message }) => message.includes('left in HA maintenance'))).toBe(true);
+  });
+
+  it('asks for HOLD once more when HA has moved everything', async () => {
+    const { rig, driver } = await bench();
+    await emptied(rig);
+    rig.pve.ha.set('100', { autoRebalance: null });
+    const held = { ...context(), heldBy: async () => 'somebody holds' };
+    const off = await driver.perform(work('node.shutdown', 'alpha'), held);
+    expect(off.detail).toBe('not started: somebody holds; its HA maintenance was taken back');
+    expect((await rig.effects()).map(({ kind }) => kind)).not.toContain('shutdown');
   });
 
   it('switches its own node off by pvesh and never suspends it', async () => {
