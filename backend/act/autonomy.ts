@@ -38,6 +38,7 @@ const circumstances: ReadonlySet<string> = new Set([
   'KR_HOLD',
   'KR_FROZEN',
   'KR_STARTING',
+  'KR_SNAPSHOT',
   'KR_PAUSED',
   'KR_KEPT_AWAKE',
   'KR_WINDOW',
@@ -47,6 +48,7 @@ const circumstances: ReadonlySet<string> = new Set([
   'KR_EXECUTOR_OFFLINE',
   'KR_TARGET_UNRESOLVED',
   'KR_WAKE_UNPROVEN',
+  'KR_WAKE_TABLE',
   'KR_OWN_HOUSE',
 ]);
 export const isContradiction = ({ code }: Denial): boolean => !circumstances.has(code);

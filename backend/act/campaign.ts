@@ -154,8 +154,10 @@ const passing: ReadonlySet<string> = new Set([
   'KR_MEMBERSHIP_UNSTABLE',
   'KR_POWER_OFF_IN_FLIGHT',
   'KR_STARTING',
+  'KR_SNAPSHOT',
   'KR_TOO_MANY_CYCLES',
   'KR_WINDOW',
+  'KR_WAKE_TABLE',
   'KR_COMMANDS_MAX',
 ]);
 export const passesWithTime = ({ code }: Denial): boolean => passing.has(code);

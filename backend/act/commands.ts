@@ -42,6 +42,7 @@ import { remembered } from './remembered.ts';
 import { proveOnce, relayOnce, sweepOnce } from './rounds.ts';
 import type { Signer } from './signer.ts';
 import type { CommandEvent, Context, Counters } from './step.ts';
+import { createStormWatch } from './storm.ts';
 import type { Submission } from './planned.ts';
 import { rehearse, type Rehearsed, submit, type Submitted } from './submit.ts';
 import { recomputeDeadlines } from './takeover.ts';
@@ -139,6 +140,7 @@ type HoldView = { now: Holds };
 function createLoops(context: Context, holds: HoldView) {
   const { clock, log, link, lease } = context;
   let wasConnected = false;
+  const watchStorms = createStormWatch(context);
   const relay = createLoop({
     name: 'relay',
     clock,
@@ -158,6 +160,7 @@ function createLoops(context: Context, holds: HoldView) {
       wasConnected = link.isConnected();
       await sweepOnce(context, holds.now);
       await proveOnce(context);
+      await watchStorms();
     },
   });
   const renewal = createLoop({

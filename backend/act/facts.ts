@@ -54,18 +54,24 @@ function unresolvedOf(subject: Subject, active: Target['active']): OtherCommand 
   return otherOf({ ...subject, ...active });
 }
 
-/** Nodes that should be awake and are not heard: those that said hello once, and none wants off. */
-function awakeOf({ context, cluster }: Step): GuardFacts['awake'] {
+/**
+ * Nodes that should be awake and are not heard: those that said hello once, if only to the server
+ * of before, and none wants off.
+ */
+export function awakeOf(context: Context, cluster: string): GuardFacts['awake'] {
   const nowMs = context.clock.monotonicMs();
-  const nodes = [...(context.fleet().nodesByCluster.get(cluster.id)?.values() ?? [])].filter(
-    ({ desired, maintenance, driver, sampleAtMs }) =>
-      desired === 'awake' && !maintenance && (driver !== null || sampleAtMs !== null),
+  const nodes = [...(context.fleet().nodesByCluster.get(cluster)?.values() ?? [])].filter(
+    ({ desired, maintenance, driver, sampleAtMs, hasSaidHello }) =>
+      desired === 'awake' &&
+      !maintenance &&
+      (driver !== null || sampleAtMs !== null || hasSaidHello === true),
   );
   const stale = nodes.filter(({ node, sampleAtMs, intervalMs }) => {
     const isSampled = sampleAtMs !== null && nowMs - sampleAtMs <= freshMsOf(intervalMs);
-    return !isSampled || !context.reach.isOnline(cluster.id, node);
+    return !isSampled || !context.reach.isOnline(cluster, node);
   });
-  return { expected: nodes.length, stale: stale.length };
+  const unheard = nodes.filter(({ sampleAtMs }) => sampleAtMs === null);
+  return { expected: nodes.length, stale: stale.length, unheard: unheard.length };
 }
 
 type KnownArgs = { targetNode?: string; macs?: unknown[]; timeoutMs?: number };
@@ -111,7 +117,7 @@ export async function gatherFacts(
     },
     limits,
     listeningForMs: step.context.reach.listeningForMs(),
-    awake: awakeOf(step),
+    awake: awakeOf(step.context, cluster.id),
     windows: windowsOf(step),
     house: await houseFor(step, kind),
     underWay: kind === 'node.wake' ? [] : await readUnderWay(step, phase, subject.id),

@@ -15,12 +15,13 @@ import type { Message } from '../../broker/contract/messages.ts';
 import { appendEntry } from '../audit/entry.ts';
 import type { Commands } from '../store/sql/schema.ts';
 import { effortOf, gatherFacts, readNode } from './facts.ts';
-import { denialOf, type Evaluation } from './guard.ts';
+import { type Denial, denialOf, type Evaluation } from './guard.ts';
 import { limitsOf } from './guard-limits.ts';
 import { readUnderWay } from './guard-surroundings.ts';
 import { evaluate } from './guards.ts';
-import { kindOf, move, readCommand, sha256, stateOf, subjectOf, targetOf } from './ledger.ts';
+import { kindOf, move, note, readCommand, sha256, stateOf, subjectOf, targetOf } from './ledger.ts';
 import { effectTimeoutMs, isPowerOff, occupiesPlace } from './lifecycle.ts';
+import { isSettling, lateReason, settlingCode } from './settling.ts';
 import { say, type Step } from './step.ts';
 import { sentenceOf } from './planned.ts';
 import { noteDenial } from './watch.ts';
@@ -111,6 +112,21 @@ async function auditGrant(step: Step, row: Commands): Promise<void> {
   });
 }
 
+/**
+ * What was queued before a restart was allowed by a server that knew more: it is not refused for
+ * what this one has not heard yet. It stays what it is, is offered and claimed again, and its own
+ * deadline ends the wait; whoever reads it meanwhile sees what it waits for.
+ */
+async function waitForFacts(
+  step: Step,
+  row: Commands,
+  { claim, denial }: { claim: Claim; denial: Denial },
+): Promise<void> {
+  const state_reason = `${settlingCode}: this server has just started; ${denial.code} so far`;
+  if (row.state_reason !== state_reason) await note(step, row, { state_reason });
+  silence(step, claim, denial.code);
+}
+
 async function grant(step: Step, row: Commands, claim: Claim): Promise<void> {
   const { nonce, journalId, incarnation, maxEpoch } = claim.body;
   const facts = await gatherFacts(step, 'GRANT', row, maxEpoch);
@@ -118,6 +134,7 @@ async function grant(step: Step, row: Commands, claim: Claim): Promise<void> {
   const guards = JSON.stringify([...(JSON.parse(row.guards) as Evaluation[]), evaluation]);
   const patch = { guards, facts_hash: sha256(JSON.stringify(facts)) };
   const denial = denialOf(evaluation);
+  if (denial && isSettling(facts)) return waitForFacts(step, row, { claim, denial });
   if (denial) {
     await noteDenial(step, { kind: kindOf(row), origin: row.origin }, denial);
     const reason = sentenceOf(denial);
@@ -184,7 +201,8 @@ async function isFull(step: Step, row: Commands): Promise<boolean> {
 
 async function grantWaiting(step: Step, row: Commands, claim: Claim): Promise<void> {
   if (row.expires_at_ms <= step.nowMs) {
-    const expired = await move(step, row, 'expire', { actor: 'act', reason: 'claimed too late' });
+    const reason = lateReason(row, 'claimed too late');
+    const expired = await move(step, row, 'expire', { actor: 'act', reason });
     return end(step, claim, stateOf(expired), expired.state_reason);
   }
   if (step.isHeld) {

@@ -4,12 +4,13 @@
  * failed quarantines its node (W3). Written in the step of the event itself; it denies nothing.
  */
 import type { CommandKind } from '../../broker/contract/command.ts';
+import { appendEntry } from '../audit/entry.ts';
 import type { Commands } from '../store/sql/schema.ts';
 import type { GuardFacts } from './guard.ts';
 import { type Limits, limitsOf } from './guard-limits.ts';
 import { isMostlyStale } from './guards-cluster.ts';
 import { isPowerOff } from './lifecycle.ts';
-import type { Step } from './step.ts';
+import type { Context, Step } from './step.ts';
 import { watchAnew } from './watch.ts';
 
 const campaignMin = 5;
@@ -33,17 +34,46 @@ export async function pauseAutomation(step: Step, row: Ended): Promise<void> {
 async function freeze(step: Step, forMs: number, reason: string): Promise<void> {
   const untilMs = Math.round(step.nowMs + forMs);
   if (forMs === 0 || (step.cluster.frozen_until_ms ?? 0) >= untilMs) return;
+  const isNew = (step.cluster.frozen_until_ms ?? 0) <= step.nowMs;
   const frozen = { frozen_until_ms: untilMs, frozen_reason: reason };
   await step.rows.updateCluster(step.cluster.id, frozen);
   step.cluster = { ...step.cluster, ...frozen };
+  if (!isNew) return;
   step.context.log.warn({ cluster: step.cluster.id, untilMs, reason }, 'cluster frozen');
+  await appendEntry(step.rows, {
+    chain: step.cluster.id,
+    actor: 'act',
+    action: 'cluster.frozen',
+    subject: `cluster:${step.cluster.id}`,
+    phase: 'done',
+    detail: { reason, untilMs },
+    atMs: step.nowMs,
+  });
 }
 
-/** Whoever asks while too much is stale finds the cluster frozen for a while afterwards. */
-export async function noteStaleness(step: Step, { awake, limits }: GuardFacts): Promise<void> {
-  if (!isMostlyStale(awake, limits.staleNodesMin)) return;
+/** Nobody is missed before every daemon had time to connect to a server that has just started. */
+const missedAfterMs = 120_000;
+/** How long a freeze outlasts what is written at once, so that it is not written each second. */
+const renewEveryMs = 30_000;
+
+export const isStorm = (context: Context, awake: GuardFacts['awake'], limits: Limits): boolean =>
+  limits.freezeMs > 0 &&
+  context.reach.listeningForMs() >= missedAfterMs &&
+  isMostlyStale(awake, limits.staleNodesMin);
+
+/** SAFETY T1: from the last moment of the storm on, the cluster is only observed for a while. */
+export async function freezeByStorm(
+  step: Step,
+  awake: GuardFacts['awake'],
+  limits: Limits,
+): Promise<void> {
   const reason = `${awake.stale} of ${awake.expected} nodes that should be awake were not heard`;
-  await freeze(step, limits.freezeMs, reason);
+  const leftMs = (step.cluster.frozen_until_ms ?? 0) - step.nowMs;
+  if (leftMs < limits.freezeMs) await freeze(step, limits.freezeMs + renewEveryMs, reason);
+}
+
+export async function noteStaleness(step: Step, { awake, limits }: GuardFacts): Promise<void> {
+  if (isStorm(step.context, awake, limits)) await freezeByStorm(step, awake, limits);
 }
 
 /** False where it is quarantined already, or the cluster knows no quarantine. */

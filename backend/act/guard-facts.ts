@@ -14,6 +14,7 @@ import { freshMsOf, nodeFact, parseFacts } from './guard-node.ts';
 import { readFailingWakes, readLoad } from './guard-surroundings.ts';
 import { activeStates } from './lifecycle.ts';
 import type { Step } from './step.ts';
+import { readTableHolders } from './table-holders.ts';
 import { type Proof, proofsOf } from './wake-ways.ts';
 
 const dayMs = 86_400_000;
@@ -81,6 +82,7 @@ type Subject = Pick<Commands, 'id' | 'target_id' | 'origin' | 'plan_id'>;
 export async function readPower(step: Step, subject: Subject, limits: Limits): Promise<PowerFacts> {
   const { id: self, target_id: target } = subject;
   const rows = await step.rows.neighbours({ cluster: step.cluster.id, id: target });
+  const row = await step.rows.node({ cluster: step.cluster.id, id: target });
   const sinceMs = step.nowMs - scaledDayMs(step);
   const changes = await ended(step, sinceMs, { kinds: [...powerOffKinds, 'node.wake'] });
   const cycles = changes.filter(
@@ -94,6 +96,7 @@ export async function readPower(step: Step, subject: Subject, limits: Limits): P
     lastChangeAgoMs: lastMs === null ? null : step.nowMs - lastMs,
     cyclesToday: cycles.length,
     proofs: await readProofs(step, target),
+    wakeTable: row ? await readTableHolders(step, row, rows) : null,
     failingWakes: await readFailingWakes(step),
     provingCampaign: await readCampaign(step, subject),
     load: subject.origin === 'engine' ? await readLoad(step, target, limits) : null,

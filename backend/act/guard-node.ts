@@ -61,6 +61,7 @@ export function nodeFact(step: Step, row: Nodes): NodeFact {
     sampleAgeMs: sampledMs === null ? null : nowMs - sampledMs,
     freshMs: freshMsOf(intervalMs),
     facts: parseFacts(row),
+    factsAgeMs: row.facts_at_ms === null ? null : step.nowMs - row.facts_at_ms,
     membersOnline: record?.membersOnline ?? null,
     lockedGuests: record?.guests?.flatMap(({ id, lock }) => (lock === null ? [] : [id])) ?? null,
     uptimeMs: record?.values?.uptimeMs ?? null,

@@ -30,6 +30,8 @@ export type NodeFact = {
   freshMs: number;
   /** What it said of itself in its newest hello. */
   facts: NodeFacts | null;
+  /** Since that hello came, by the store's clock. */
+  factsAgeMs: number | null;
   /** Who it sees in its cluster now; null without a cluster. */
   membersOnline: readonly string[] | null;
   /** Guests that carry a lock, running or not. */
@@ -48,9 +50,21 @@ export type NodeFact = {
   offlineForMs: number | null;
 };
 
-/** Fresh means connected, and sampled lately enough: everything else counts as lost. */
-export const isFresh = ({ online, sampleAgeMs, freshMs }: NodeFact): boolean =>
-  online && sampleAgeMs !== null && sampleAgeMs <= freshMs;
+/** SAFETY T1: three intervals, and who has nothing new to say says hello every 10 minutes. */
+const factsFreshMs = 3 * 600_000;
+
+export const areFactsFresh = ({ factsAgeMs }: NodeFact): boolean =>
+  factsAgeMs !== null && factsAgeMs <= factsFreshMs;
+
+/**
+ * Fresh means connected, sampled lately enough, and described by a hello that still holds:
+ * everything else counts as lost.
+ */
+export const isFresh = (node: NodeFact): boolean =>
+  node.online &&
+  node.sampleAgeMs !== null &&
+  node.sampleAgeMs <= node.freshMs &&
+  areFactsFresh(node);
 
 export type Origin = 'person' | 'token' | 'engine' | 'system';
 
@@ -66,6 +80,13 @@ export type PowerFacts = {
   cyclesToday: number;
   /** By each waker: what was shown of it that still counts. */
   proofs: readonly Proof[];
+  /** Who, by its newest hello, holds the signed wake table of today with the target in it. */
+  wakeTable: {
+    /** False under maintenance: then it is off because somebody wants it, and nobody wakes it. */
+    isWoken: boolean;
+    /** null: the cluster is too large for a table. */
+    holders: readonly string[] | null;
+  } | null;
   /** Wakes of the cluster whose node did not come. */
   failingWakes: readonly OtherCommand[];
   /** The campaign this power-off belongs to, while it runs. */
@@ -125,8 +146,8 @@ export type GuardFacts = {
   limits: Limits;
   /** How long this server has been able to hear anyone. */
   listeningForMs: number;
-  /** Nodes that should be awake, and those of them nobody hears from. */
-  awake: { expected: number; stale: number };
+  /** Nodes that should be awake, those of them nobody hears from, or not once since the start. */
+  awake: { expected: number; stale: number; unheard: number };
   /** Change windows of the active policy; null when nobody can read it. */
   windows: readonly Window[] | null;
   /** Where Kernreaktor itself lives, of this cluster. */

@@ -116,24 +116,38 @@ const clock: Guard = {
     ),
 };
 
+/** Time alone does not make the picture whole; a hold of nothing is a world that never waits. */
+function startupDenial({ listeningForMs, limits, awake }: GuardFacts): Says | null {
+  if (listeningForMs < limits.startupHoldMs) {
+    return {
+      code: 'KR_STARTING',
+      reason: `this server started ${Math.round(listeningForMs)} ms ago and is still looking`,
+      wayOut: `send it again ${Math.ceil((limits.startupHoldMs - listeningForMs) / 1_000)} s from now`,
+    };
+  }
+  if (awake.unheard === 0 || limits.startupHoldMs === 0) return null;
+  return {
+    code: 'KR_SNAPSHOT',
+    reason: `${awake.unheard} of ${awake.expected} nodes that should be awake have not been heard since this server started`,
+    wayOut: 'bring them back, or put them in maintenance; then the picture is whole',
+  };
+}
+
 const startup: Guard = {
   id: 'startup',
   appliesTo: isDestructive,
-  verdict: ({ listeningForMs, limits }) =>
-    judged(
+  verdict(facts) {
+    const { listeningForMs, limits, awake } = facts;
+    return judged(
       'T3',
       [
         { name: 'listeningForMs', value: Math.round(listeningForMs), unit: 'ms' },
         { name: 'startupHoldMs', value: limits.startupHoldMs, unit: 'ms' },
+        { name: 'unheardNodes', value: awake.unheard },
       ],
-      listeningForMs >= limits.startupHoldMs
-        ? null
-        : {
-            code: 'KR_STARTING',
-            reason: `this server started ${Math.round(listeningForMs)} ms ago and is still looking`,
-            wayOut: `send it again ${Math.ceil((limits.startupHoldMs - listeningForMs) / 1_000)} s from now`,
-          },
-    ),
+      startupDenial(facts),
+    );
+  },
 };
 
 const paused: Guard = {

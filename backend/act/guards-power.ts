@@ -4,6 +4,7 @@
  */
 import type { CommandKind } from '../../broker/contract/command.ts';
 import {
+  areFactsFresh,
   type Guard,
   type GuardFacts,
   judged,
@@ -47,6 +48,13 @@ function emptyNodeDenial(node: NodeFact | null, kind: CommandKind): Says | null 
       code: 'KR_STALE',
       reason: `the newest sample of node ${name} is ${Math.round(node.sampleAgeMs)} ms old, fresh is up to ${node.freshMs} ms`,
       wayOut: 'wait for a fresh sample',
+    };
+  }
+  if (!areFactsFresh(node)) {
+    return {
+      code: 'KR_STALE',
+      reason: `what node ${name} said of itself is ${node.factsAgeMs === null ? 'of an unknown time' : `${Math.round(node.factsAgeMs / 60_000)} min old`}`,
+      wayOut: 'wait for its next hello; see the log of its daemon',
     };
   }
   // Its executor shuts these down cleanly and starts them after the wake.

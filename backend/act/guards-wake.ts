@@ -112,17 +112,20 @@ const proven: Guard = {
 };
 
 /** Two that could send, or a magic packet and a BMC, which fail for different reasons. */
-function wakePath(facts: GuardFacts) {
-  const { targetNode } = facts;
-  const ways = waysOf(facts).filter(({ isNear }) => isNear);
+function wakePath(facts: GuardFacts, counts: (executor: string) => boolean = () => true) {
+  const { targetNode, power } = facts;
+  const ways = waysOf(facts).filter(({ isNear, executor }) => isNear && counts(executor));
   const isArmed = targetNode?.facts?.links?.some(({ wakeOnMagic }) => wakeOnMagic === true);
   const usable = ways.filter(({ by }) => by !== 'wol' || isArmed);
   const senders = new Set(usable.map(({ executor }) => executor)).size;
   const hasBoth = usable.some(({ by }) => by === 'wol') && usable.some(({ by }) => by !== 'wol');
+  // In a house of two machines there is only one other to wake it.
+  const needed = Math.min(wakersUsual, power?.neighbours.length ?? wakersUsual);
   return {
     isArmed: isArmed ?? null,
     senders,
-    hasBoth,
+    needed,
+    isEnough: senders > 0 && (senders >= needed || hasBoth),
     isOutOfBand: ways.some(({ by }) => by !== 'wol'),
   };
 }
@@ -131,10 +134,8 @@ const armed: Guard = {
   id: 'wake-path',
   appliesTo: isSleep,
   verdict(facts) {
-    const { targetNode, power, limits } = facts;
-    const { isArmed, senders, hasBoth, isOutOfBand } = wakePath(facts);
-    // In a house of two machines there is only one other to wake it.
-    const needed = Math.min(wakersUsual, power?.neighbours.length ?? wakersUsual);
+    const { targetNode, limits } = facts;
+    const { isArmed, senders, needed, isEnough, isOutOfBand } = wakePath(facts);
     const inputs: Fact[] = [
       { name: 'wakeOnMagic', value: isArmed },
       { name: 'awakeWakers', value: senders },
@@ -156,7 +157,46 @@ const armed: Guard = {
       wayOut: 'keep more nodes with capability node.wake awake in its network, or add its BMC',
     };
     if (!isArmed && !isOutOfBand) return judged('W2', inputs, disarmed);
-    return judged('W2', inputs, senders > 0 && (senders >= needed || hasBoth) ? null : alone);
+    return judged('W2', inputs, isEnough ? null : alone);
+  },
+};
+
+const noTable: Says = {
+  code: 'KR_NO_WAKE_TABLE',
+  reason: 'a cluster this large keeps no wake table, so nobody would wake it without this server',
+  wayOut: 'who will switch it on by hand says so in args.switchOnByHand; or split the cluster',
+};
+
+/** Fail awake: as many as must be able to wake it have its address on their disks, signed. */
+const tableConfirmed: Guard = {
+  id: 'wake-table',
+  appliesTo: isSleep,
+  verdict(facts) {
+    const { power, limits } = facts;
+    const table = power?.wakeTable ?? null;
+    const holders = table?.holders ?? [];
+    const { senders, needed, isEnough } = wakePath(facts, (id) => holders.includes(id));
+    const inputs: Fact[] = [
+      { name: 'tableHolders', value: holders.join(', ') || null },
+      { name: 'confirmedWakers', value: senders },
+      { name: 'wakersNeeded', value: needed },
+      { name: 'isWokenByTable', value: table?.isWoken ?? null },
+      { name: 'switchOnByHand', value: isByHand(facts) },
+    ];
+    const isExcused = limits.wakeProof === 'assumed' || isByHand(facts);
+    if (isExcused || table?.isWoken === false) return judged('W2', inputs, null);
+    if (table?.holders === null) return judged('W2', inputs, noTable);
+    return judged(
+      'W2',
+      inputs,
+      isEnough
+        ? null
+        : {
+            code: 'KR_WAKE_TABLE',
+            reason: `${senders} awake wakers hold the wake table of today with this node in it, ${needed} must: without this server nobody else would wake it`,
+            wayOut: 'send it again in a minute, they have been told; see the logs of their daemons',
+          },
+    );
   },
 };
 
@@ -263,4 +303,11 @@ const idle: Guard = {
   },
 };
 
-export const sleepGuards: readonly Guard[] = [quarantine, proven, armed, cycles, idle];
+export const sleepGuards: readonly Guard[] = [
+  quarantine,
+  proven,
+  armed,
+  tableConfirmed,
+  cycles,
+  idle,
+];

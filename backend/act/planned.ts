@@ -15,6 +15,7 @@ import { addEvent, addHistory, kindOf, move, sha256, subjectOf } from './ledger.
 import { offerTtlMs } from './lifecycle.ts';
 import { takeTokens } from './limiter.ts';
 import type { Step } from './step.ts';
+import { renewWakeTables } from './sync-content.ts';
 
 export type Submission = {
   cluster: string;
@@ -127,6 +128,7 @@ export async function plan(step: Step, row: Commands): Promise<Denial | undefine
   });
   await addHistory(step, row, { actor: row.actor, reason: row.reason, data: { auditSeq: seq } });
   addEvent(step, row);
+  await renewWakeTables(step, evaluation, row.target_id);
   return denialOf(evaluation);
 }
 

@@ -19,6 +19,7 @@ import { plannedTtlMs } from './lifecycle.ts';
 import { lookAtTokens } from './limiter.ts';
 import { newRow, plan, queue, sentenceOf, type Submission } from './planned.ts';
 import { type Context, inStep, type Step } from './step.ts';
+import { renewWakeTables } from './sync-content.ts';
 import { bindingHash, bindingOf, proofsOf, type WakerKind } from './wake-ways.ts';
 
 const rejoinMaxMs = 600_000;
@@ -58,8 +59,9 @@ export async function denialNow(
     plan_id: row.id,
   };
   const facts = await gatherFacts(step, 'PLANNED', subject);
-  const denial = denialOf(evaluate('PLANNED', step.nowMs, facts));
-  return denial ?? lookAtTokens(step, { ...subject, kind });
+  const evaluation = evaluate('PLANNED', step.nowMs, facts);
+  await renewWakeTables(step, evaluation, row.node);
+  return denialOf(evaluation) ?? lookAtTokens(step, { ...subject, kind });
 }
 
 /** Its daemon speaks, freshly, and its cluster, if it has one, counts it in and has quorum. */

@@ -19,6 +19,7 @@ import { newRow, plan, queue, type Request, sentenceOf, type Submission } from '
 import type { Refused } from '../refusal.ts';
 import { answer, refuse } from './refusal.ts';
 import { type Context, inStep, type Step } from './step.ts';
+import { renewWakeTables } from './sync-content.ts';
 import { levelFor, noteDenial } from './watch.ts';
 
 export type Submitted = { ok: true; id: string; state: CommandState; replayed: boolean } | Refused;
@@ -170,7 +171,9 @@ export const rehearse = (context: Context, submission: Submission): Promise<Rehe
         origin: submission.origin,
         plan_id: null,
       });
-      const denial = denialOf(evaluate('PLANNED', step.nowMs, facts));
+      const evaluation = evaluate('PLANNED', step.nowMs, facts);
+      await renewWakeTables(step, evaluation, wanted.node);
+      const denial = denialOf(evaluation);
       await noteDenial(step, submission, denial);
       return { ok: true, denial: denial ?? null } as const;
     });

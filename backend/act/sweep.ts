@@ -12,6 +12,7 @@ import { effortOf } from './facts.ts';
 import { addEvent, kindOf, move, note, stateOf, subjectOf } from './ledger.ts';
 import { cancellableStates, effectTimeoutMs } from './lifecycle.ts';
 import { membershipSettleMs, observePowerOff } from './power-off.ts';
+import { lateReason } from './settling.ts';
 import { type Context, inStep, say, type Step } from './step.ts';
 import { executorCanSee } from './witnesses.ts';
 
@@ -52,7 +53,8 @@ async function onDeadline(step: Step, row: Commands): Promise<Commands> {
   const state = stateOf(row);
   if (row.deadline_at_ms === null || row.deadline_at_ms > step.nowMs) return row;
   if (cancellableStates.includes(state)) {
-    const reason = state === 'PLANNED' ? 'not approved in time' : 'not claimed in time';
+    const reason =
+      state === 'PLANNED' ? 'not approved in time' : lateReason(row, 'not claimed in time');
     return move(step, row, 'expire', { actor: 'sweep', reason });
   }
   if (state === 'INDETERMINATE') return alarm(step, row);

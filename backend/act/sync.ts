@@ -4,10 +4,8 @@
  * repeated because of a hello; what it should have received is offered or asked again.
  */
 import { strict as assert } from 'node:assert';
-import { type CommandKind, type CommandState, isTerminal } from '../../broker/contract/command.ts';
-import { openCommandsMax } from '../../broker/contract/limits.ts';
+import type { CommandState } from '../../broker/contract/command.ts';
 import type { Message } from '../../broker/contract/messages.ts';
-import type { SyncContent, WakeTable } from '../../broker/contract/server.ts';
 import { appendEntry } from '../audit/entry.ts';
 import type { NodeKey } from '../store/command-store.ts';
 import type { Commands, Nodes } from '../store/sql/schema.ts';
@@ -15,22 +13,15 @@ import { noteHello } from './hello.ts';
 import { note, stateOf } from './ledger.ts';
 import { activeStates, transitionOf } from './lifecycle.ts';
 import { witnessed } from './reports.ts';
-import { limitsOf } from './guard-limits.ts';
-import { parseFacts } from './guard-node.ts';
-import { say, type Step } from './step.ts';
-import { wakeTableOf } from './wake-table.ts';
+import type { Step } from './step.ts';
+import { executedBy, readOpen, saySync } from './sync-content.ts';
 
 type Hello = Message<'hello'>;
 
-const toldStates = [...activeStates, 'QUEUED', 'OFFERED'];
 const provableStates: readonly CommandState[] = activeStates.filter(
   (state) => transitionOf(state, 'succeed') !== undefined,
 );
 const isActive = (state: CommandState): boolean => activeStates.includes(state);
-
-/** What the node is to execute, and what is happening to the node itself. */
-const readOpen = (step: Step, node: string): Promise<Commands[]> =>
-  step.rows.commandsAt({ cluster: step.cluster.id, id: node }, toldStates);
 
 async function auditLostJournal(step: Step, { node, body }: Hello, before: Nodes) {
   await appendEntry(step.rows, {
@@ -117,60 +108,14 @@ async function reconcile(step: Step, hello: Hello, open: Commands[]): Promise<Co
   const { rows, nowMs, cluster } = step;
   await rows.offerSoon({ cluster: cluster.id, id: hello.node }, nowMs);
   await rows.probeSoon([cluster.id], nowMs, hello.node);
-  return (
-    after
-      .filter((row) => row.executor === hello.node && !isTerminal(stateOf(row)))
-      // What is left out counts as over for the executor: what may have begun comes first.
-      .sort((a, b) => Number(isActive(stateOf(b))) - Number(isActive(stateOf(a))))
-      .slice(0, openCommandsMax)
-  );
-}
-
-/** In a cluster this large somebody is always awake, and its table would not fit a message. */
-const tableNodesMax = 128;
-
-async function readWakeTable(step: Step, node: string): Promise<WakeTable | null> {
-  const { cluster, rows } = step;
-  const count = await rows.countNodes(cluster.id);
-  if (count < 2 || count > tableNodesMax) return null;
-  const others = await rows.neighbours({ cluster: cluster.id, id: node });
-  const { wakeAfterMs } = limitsOf(cluster);
-  return wakeTableOf(
-    others.map((row) => ({
-      id: row.id,
-      maintenance: row.maintenance === 1,
-      facts: parseFacts(row),
-    })),
-    wakeAfterMs === 0 ? null : Math.max(1, Math.round(wakeAfterMs)),
-  );
+  return executedBy(hello.node, after);
 }
 
 export async function onHello(step: Step, hello: Hello): Promise<void> {
-  const { context, cluster, epoch } = step;
   const { node, session } = hello;
   const open = await readOpen(step, node);
   const hasActive = open.some((row) => row.executor === node && isActive(stateOf(row)));
   if (!(await introduce(step, hello, hasActive))) return;
   const commands = await reconcile(step, hello, open);
-  const { incarnation, seq } = context.watermark(cluster.id, node);
-  const content = {
-    v: 1,
-    type: 'sync',
-    cluster: cluster.id,
-    node,
-    session,
-    epoch,
-    hold: step.isHeld,
-    simulated: cluster.simulated === 1,
-    storedIncarnation: incarnation,
-    storedSeq: seq,
-    intervalMs: context.intervalMs(cluster.id, node),
-    commands: commands.map((row) => ({
-      commandId: row.id,
-      kind: row.kind as CommandKind,
-      state: stateOf(row),
-    })),
-    wakeTable: await readWakeTable(step, node),
-  } satisfies SyncContent;
-  say(step, 'sync', { node, session, body: context.signer.sign(content) });
+  await saySync(step, { node, session }, commands);
 }

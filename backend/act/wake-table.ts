@@ -9,6 +9,9 @@ import type { NodeFacts } from '../../broker/contract/facts.ts';
 import type { WakeTable } from '../../broker/contract/server.ts';
 import { broadcastsOf, macsOf } from './wake-ways.ts';
 
+/** In a cluster this large somebody is always awake, and its table would not fit a message. */
+export const tableNodesMax = 128;
+
 export type Sleeper = { id: string; maintenance: boolean; facts: NodeFacts | null };
 
 const entriesMax = 1_024;

@@ -8,7 +8,7 @@ import { guestMetrics, nodeMetrics } from '../../broker/contract/metrics.ts';
 import { GuestKind, GuestState } from '../../broker/contract/telemetry.ts';
 import type { ClusterRecord, Fleet, GuestRecord, NodeRecord } from '../state/fleet.ts';
 import { nodeState, sampleAgeMs } from '../state/node-state.ts';
-import { At, isoOrNull } from './schemas.ts';
+import { At, isoOf, isoOrNull } from './schemas.ts';
 
 const numberOrNull = z.number().nullable();
 const anything = z.record(z.string(), z.unknown());
@@ -172,6 +172,10 @@ export const ClusterView = z.object({
   simulated: z.boolean(),
   timeScale: z.number(),
   hold: z.boolean(),
+  frozen: z
+    .object({ until: At, reason: z.string().nullable() })
+    .nullable()
+    .describe('Only observed until then: no power-off, nothing by the engine but wakes'),
   autonomy: z.record(z.string(), Autonomy),
   policyHash: z.string().nullable(),
   nodeCount: z.int(),
@@ -183,7 +187,7 @@ export type ClusterView = z.infer<typeof ClusterView>;
 export function clusterView(
   cluster: ClusterRecord,
   fleet: Fleet,
-  nowMs: number,
+  { nowMs, wallMs }: { nowMs: number; wallMs: number },
 ): z.infer<typeof ClusterView> {
   const states: Record<string, number> = {};
   let guestCount = 0;
@@ -198,6 +202,10 @@ export function clusterView(
     simulated: cluster.simulated,
     timeScale: cluster.timeScale,
     hold: cluster.hold,
+    frozen:
+      (cluster.frozenUntilMs ?? 0) > wallMs
+        ? { until: isoOf(cluster.frozenUntilMs ?? 0), reason: cluster.frozenReason ?? null }
+        : null,
     autonomy: cluster.autonomy,
     policyHash: cluster.policyHash,
     nodeCount: nodes?.size ?? 0,

@@ -51,6 +51,8 @@ export type NodeRecord = {
   protected: boolean;
   /** Kind of the active command on it, for waking and draining. */
   activeKind: string | null;
+  /** It has said hello once, if only before this server started. */
+  hasSaidHello?: boolean;
 };
 
 export type GuestRecord = GuestSample & { cluster: string; node: string; sampleAtMs: number };
@@ -63,6 +65,9 @@ export type ClusterRecord = {
   autonomy: Record<string, 'observe' | 'recommend' | 'approve' | 'auto'>;
   policyHash: string | null;
   policyYaml: string | null;
+  /** Only observed until then (SAFETY T1, B1), and why. */
+  frozenUntilMs?: number | null;
+  frozenReason?: string | null;
 };
 
 export type Fleet = {

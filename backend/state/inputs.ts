@@ -13,6 +13,8 @@ export type NodeAdministration = {
   maintenance: boolean;
   protected: boolean;
   activeKind: string | null;
+  /** It has said hello once, to this server or an earlier one. */
+  hasSaidHello?: boolean;
 };
 
 export type StateInput =

@@ -36,6 +36,7 @@ export const unseenNode = (cluster: string, node: string): NodeRecord => ({
   maintenance: false,
   protected: false,
   activeKind: null,
+  hasSaidHello: false,
 });
 
 function recordOf(fleet: Fleet, cluster: string, node: string): NodeRecord {
@@ -177,6 +178,7 @@ function administer(record: NodeRecord, known: NodeAdministration): void {
   record.maintenance = known.maintenance;
   record.protected = known.protected;
   record.activeKind = known.activeKind;
+  record.hasSaidHello = known.hasSaidHello ?? false;
 }
 
 function reduceAdministration(fleet: Fleet, input: StateInput & { kind: 'administration' }): void {

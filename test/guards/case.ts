@@ -34,6 +34,8 @@ export type CaseNode = {
   journalConfirmed: boolean;
   keepAwakeForMs: number | null;
   usage: Usage | null;
+  /** By its newest hello, the signed wake table of today, with all others in it. */
+  holdsWakeTable: boolean;
   /** A second way to switch it on: IPMI, Redfish, a plug. */
   managementWaker: boolean;
 };

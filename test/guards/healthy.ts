@@ -133,6 +133,7 @@ export function healthyNode(index: number, shape: Shape): CaseNode {
     journalConfirmed: true,
     keepAwakeForMs: null,
     usage: { cpuRatioP95: 0.1, memoryP95Bytes: 10 * gibibyte },
+    holdsWakeTable: true,
     managementWaker: false,
   };
 }

@@ -44,6 +44,11 @@ export const controlLies: readonly Lie[] = [
       node.record.sampleAtMs = -chance.pick([30_001, 90_000]);
     }
   },
+  ({ cluster }) => (cluster.snapshotComplete = false),
+  (question, chance) => {
+    const node = chance.of(0.5) ? firstNode(question) : otherNode(question, chance);
+    node.factsAgeMs = chance.pick([null, 30 * minute, 30 * minute + 1, 60 * minute]);
+  },
   (question) => (firstNode(question).journalConfirmed = false),
   (question) => (firstNode(question).record.driver = null),
   (question) => {

@@ -109,6 +109,11 @@ export const powerLies: readonly Lie[] = [
     if (driver) driver.capabilities = ['guest.start'];
   },
   (question, chance) => (anyNode(question, chance).quarantinedForMs = chance.pick([0, 1, day])),
+  // Told of the house before something in it changed, or never.
+  (question, chance) => (otherNode(question, chance).holdsWakeTable = false),
+  (question) => {
+    for (const node of question.nodes.slice(2)) node.holdsWakeTable = false;
+  },
   cycles,
   carries('running', null),
   carries('running', 'kr_park'),

@@ -158,6 +158,7 @@ export const quorumLies: readonly Lie[] = [
   device((view) => (view.alive = false)),
   device((view) => (view.voting = false)),
   device((view, chance) => (view.seenAgeMs = chance.pick([null, 30_000, 30_001]))),
+  device((view, chance) => (view.seenAgeMs = chance.pick([30_001, 45_000, 600_000]))),
   device((view, chance) => (view.votes = chance.whole(0, 3))),
   (question, chance) =>
     change(anyNode(question, chance), ({ quorum }) => {

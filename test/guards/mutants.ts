@@ -37,6 +37,12 @@ export const mutants: readonly Mutant[] = [
     '!shutdownPolicies.includes(ha.shutdownPolicy)',
     'false',
   ),
+  act(
+    'believes every table',
+    'guards-wake.ts',
+    'wakePath(facts, (id) => holders.includes(id))',
+    'wakePath(facts)',
+  ),
   act('counts an old device', 'quorum.ts', 'view.seenAgeMs <= qdeviceFreshMs', 'true'),
   act(
     'halves without one more',

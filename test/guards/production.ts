@@ -4,7 +4,6 @@
  */
 import { CommandKind, commandArgs } from '../../broker/contract/command.ts';
 import type { GuardFacts, Load, NodeFact, OtherCommand } from '../../backend/act/guard.ts';
-import { isFresh as isHeard } from '../../backend/act/guard.ts';
 import type { Window } from '../../backend/decide/windows.ts';
 import { limitsOf } from '../../backend/act/guard-limits.ts';
 import { freshMsOf } from '../../backend/act/guard-node.ts';
@@ -22,6 +21,9 @@ const epoch = 5;
 
 const isAlive = ({ state }: { state: string }): boolean => state !== 'stopped';
 
+const isHeard = ({ record: { online, sampleAtMs, intervalMs } }: CaseNode): boolean =>
+  online && sampleAtMs !== null && -sampleAtMs <= freshMsOf(intervalMs);
+
 function nodeFactOf(node: CaseNode): NodeFact {
   const { record } = node;
   const { facts, sampleAtMs, offlineSinceMs } = record;
@@ -34,6 +36,7 @@ function nodeFactOf(node: CaseNode): NodeFact {
     sampleAgeMs: sampleAtMs === null ? null : -sampleAtMs,
     freshMs: freshMsOf(record.intervalMs),
     facts,
+    factsAgeMs: node.factsAgeMs,
     membersOnline: record.membersOnline,
     lockedGuests: record.guests?.flatMap(({ id, lock }) => (lock === null ? [] : [id])) ?? null,
     uptimeMs: record.values?.uptimeMs ?? null,
@@ -83,6 +86,9 @@ function proofsFor(proofs: readonly WakeProof[], { facts }: NodeFact) {
   return proofsOf(rows, { facts, nowMs });
 }
 
+const nodeOf = ({ nodes }: Case, id: string): CaseNode | undefined =>
+  nodes.find(({ record }) => record.node === id);
+
 /** null as soon as one guest that is on does not say how much it may use. */
 function guestBytesOf(nodes: readonly CaseNode[]): number | null {
   let total = 0;
@@ -122,6 +128,12 @@ function powerOf(question: Case, target: NodeFact): GuardFacts['power'] {
       question.proofs.filter(({ node }) => node === target.id),
       target,
     ),
+    wakeTable: {
+      isWoken: !(nodeOf(question, target.id)?.record.maintenance ?? false),
+      holders: question.nodes
+        .filter(({ holdsWakeTable }) => holdsWakeTable)
+        .map(({ record }) => record.node),
+    },
     failingWakes: question.commands
       .filter(({ kind, state }) => kind === 'node.wake' && state === 'INDETERMINATE')
       .map(otherOf),
@@ -154,7 +166,7 @@ function guestFactOf(question: Case): GuardFacts['guest'] {
     sample: { ...sample, cluster: 'home', node, sampleAtMs: 0 },
     facts: home.guestFacts?.find(({ id }) => id === guest) ?? null,
     alsoOn: question.nodes
-      .filter((other) => other !== home && isHeard(nodeFactOf(other)))
+      .filter((other) => other !== home && isHeard(other))
       .filter(({ record }) =>
         record.guests?.some(({ id, state }) => id === guest && state !== 'stopped'),
       )
@@ -201,7 +213,7 @@ function awakeOf({ nodes }: Case): GuardFacts['awake'] {
     const { sampleAtMs, intervalMs, online } = record;
     return !online || sampleAtMs === null || -sampleAtMs > freshMsOf(intervalMs);
   });
-  return { expected: expected.length, stale: stale.length };
+  return { expected: expected.length, stale: stale.length, unheard: 0 };
 }
 
 /** What `targets` would name as the command that keeps this target in doubt. */
@@ -272,7 +284,7 @@ export function serverFacts(question: Case): GuardFacts {
     },
     limits: limitsFor(question),
     listeningForMs: cluster.backendUpMs,
-    awake: awakeOf(question),
+    awake: { ...awakeOf(question), unheard: cluster.snapshotComplete ? 0 : 1 },
     windows: cluster.insideWindow ? [] : [neverOpen],
     house: houseOf(question),
     underWay: commands

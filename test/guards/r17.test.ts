@@ -30,7 +30,7 @@ describe('adversarial proposals, judged by the guards and by a second reading, s
     async (name) => {
       expect(mutants.filter((mutant) => mutant.name.includes(name))).toHaveLength(1);
       const script = join(import.meta.dirname, 'r17-mutants.ts');
-      const args = [script, '--proposals', '3000', '--only', name];
+      const args = [script, '--proposals', '8000', '--only', name];
       const { stdout } = await run(process.execPath, args);
       const figures = JSON.parse(stdout.trim().split('\n').at(-1) ?? '') as object;
       expect(figures).toMatchObject({ planted: 1, missed: [], isClean: true });

@@ -8,6 +8,7 @@ import {
   isAutomatic,
   isDestructive,
   isFresh,
+  isHeard,
   kindOf,
   minute,
   nodeOf,
@@ -22,7 +23,7 @@ function isTwice(question: Case): boolean {
   // What a silent node said last is no claim of today.
   const homes = question.nodes.filter(
     (node) =>
-      isFresh(node) &&
+      isHeard(node) &&
       node.record.guests?.some(({ id, state }) => id === guest && state !== 'stopped'),
   );
   return homes.length > 1;
@@ -61,7 +62,7 @@ export const t1Storm: Rule = (question) => {
   const wanted = question.nodes.filter(
     ({ record }) => record.desired === 'awake' && !record.maintenance,
   );
-  const stale = wanted.filter((node) => !isFresh(node)).length;
+  const stale = wanted.filter((node) => !isHeard(node)).length;
   return stale >= Math.max(2, wanted.length * 0.2) ? `${stale} nodes are silent` : null;
 };
 

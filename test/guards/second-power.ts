@@ -95,7 +95,12 @@ export const w2: Rule = (question) => {
       ),
   );
   const least = node.managementWaker ? 1 : question.cluster.wakersMin;
-  return wakers.length >= least ? null : `${wakers.length} of ${least} wakers`;
+  if (wakers.length < least) return `${wakers.length} of ${least} wakers`;
+  // DESIGN 4, fail awake: the table is confirmed on as many before any sleep. Under maintenance it
+  // is off because somebody wants that, and no table names it.
+  if (node.record.maintenance) return null;
+  const told = wakers.filter(({ holdsWakeTable }) => holdsWakeTable).length;
+  return told >= least ? null : `${told} of ${least} wakers hold the wake table`;
 };
 
 const isOpen = mayStillHappen;

@@ -44,10 +44,14 @@ export const target = (question: Case): CaseNode | undefined =>
   nodeOf(question, question.proposal.node);
 
 /** T1: an input counts for three intervals, at least 30 s. Ages are relative to now = 0. */
-export function isFresh({ record }: CaseNode): boolean {
+export function isHeard({ record }: CaseNode): boolean {
   if (!record.online || record.sampleAtMs === null) return false;
   return -record.sampleAtMs <= Math.max(3 * record.intervalMs, 30 * second);
 }
+
+/** Its hello is an input, too, and said again every 10 min while it holds. */
+export const isFresh = (node: CaseNode): boolean =>
+  isHeard(node) && node.factsAgeMs !== null && node.factsAgeMs <= 30 * minute;
 
 /** From the grant on; what only waits is judged again when its turn comes. */
 const hasNotBegun: readonly string[] = ['PLANNED', 'QUEUED', 'OFFERED'];

@@ -67,6 +67,7 @@ export function openPlainStore(): SimStore {
           maintenance: row.maintenance === 1,
           protected: row.protected === 1,
           activeKind: activeKind(row.cluster, row.id),
+          hasSaidHello: row.facts_at_ms !== null,
         })),
       };
     },

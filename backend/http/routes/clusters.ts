@@ -165,7 +165,8 @@ function readRoutes(app: App, context: Context): void {
   const { clock, fleet } = context;
   const view = (id: string) => {
     const cluster = fleet().clusters.get(id);
-    return cluster && clusterView(cluster, fleet(), clock.monotonicMs());
+    const now = { nowMs: clock.monotonicMs(), wallMs: clock.wallMs() };
+    return cluster && clusterView(cluster, fleet(), now);
   };
 
   app.get('/api/v1/clusters', {

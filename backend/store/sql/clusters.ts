@@ -139,6 +139,7 @@ export async function administration(
     .selectFrom('clusters')
     .leftJoin('policies', 'policies.id', 'clusters.policy_id')
     .select(['clusters.id', 'simulated', 'time_scale', 'hold', 'autonomy', 'hash', 'yaml'])
+    .select(['frozen_until_ms', 'frozen_reason'])
     .orderBy('clusters.id')
     .execute();
   const nodes = await db
@@ -151,6 +152,7 @@ export async function administration(
     )
     .leftJoin('commands', 'commands.id', 'targets.active_command')
     .select(['nodes.cluster', 'nodes.id', 'desired', 'maintenance', 'protected', 'commands.kind'])
+    .select('facts_at_ms')
     .orderBy('nodes.cluster')
     .orderBy('nodes.id')
     .execute();
@@ -163,6 +165,8 @@ export async function administration(
       autonomy: JSON.parse(row.autonomy) as ClusterRecord['autonomy'],
       policyHash: row.hash,
       policyYaml: row.yaml,
+      frozenUntilMs: row.frozen_until_ms,
+      frozenReason: row.frozen_reason,
     })),
     nodes: nodes.map((row) => ({
       cluster: row.cluster,
@@ -171,6 +175,7 @@ export async function administration(
       maintenance: row.maintenance === 1,
       protected: row.protected === 1,
       activeKind: row.kind,
+      hasSaidHello: row.facts_at_ms !== null,
     })),
   };
 }

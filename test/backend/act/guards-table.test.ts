@@ -68,6 +68,10 @@ const cephIs = (change: Partial<typeof fine> | null): GuardFacts =>
       facts: nodeFacts({ roles: ['ceph-mon'], ceph: change && { ...fine, ...change } }),
     }),
   });
+const told = (holders: readonly string[] | null, change: Parameters<typeof power>[0] = {}) =>
+  power({ wakeTable: { isWoken: true, holders }, ...change });
+const forgotten = (id: string): NodeFact => node(id, { factsAgeMs: 1_800_001 });
+const asleep = (id: string): NodeFact => node(id, { online: false, desired: 'asleep' });
 const job = (target: string) => ({ guest: '100', target, running: false, failed: false });
 const nightly = (allow: Window['allow'], at = '0 22'): Window => ({
   cron: `${at} * * *`,
@@ -226,6 +230,31 @@ const denied: Case[] = [
     /BMC/,
     off({ power: power({ neighbours: [node('n2'), node('n3', { facts: null })] }) }),
   ],
+  ['wake-table', 'W2', 'KR_WAKE_TABLE', /in a minute/, off({ power: told(['n2']) })],
+  ['wake-table', 'W2', 'KR_WAKE_TABLE', /in a minute/, off({ power: power({ wakeTable: null }) })],
+  [
+    'wake-table',
+    'W2',
+    'KR_WAKE_TABLE',
+    /logs/,
+    // Who holds it must be there to use it.
+    off({ power: told(['n2', 'n3'], { neighbours: [node('n2'), asleep('n3'), node('n4')] }) }),
+  ],
+  [
+    'wake-table',
+    'W2',
+    'KR_WAKE_TABLE',
+    /in a minute/,
+    off({ power: told([], { neighbours: [node('n2')] }) }),
+  ],
+  [
+    'wake-table',
+    'W2',
+    'KR_WAKE_TABLE',
+    /in a minute/,
+    off({ origin: 'token', args: { switchOnByHand: 'n1' }, power: told([]) }),
+  ],
+  ['wake-table', 'W2', 'KR_NO_WAKE_TABLE', /switchOnByHand/, off({ power: told(null) })],
   ['ceph', 'C1', 'KR_CEPH', /ceph -s/, cephIs(null)],
   ['ceph', 'C1', 'KR_CEPH', /heal/, cephIs({ health: 'HEALTH_WARN' })],
   ['ceph', 'C1', 'KR_CEPH', /replicas/, cephIs({ osdsOkToStop: false })],
@@ -462,7 +491,32 @@ const denied: Case[] = [
     /frozen false/,
     off({ origin: 'person', cluster: { ...home, frozenUntilMs: 1_000_001 } }),
   ],
-  ['stale-nodes', 'T1', 'KR_STALE', /maintenance/, off({ awake: { expected: 4, stale: 2 } })],
+  [
+    'startup',
+    'T3',
+    'KR_SNAPSHOT',
+    /maintenance/,
+    move({ origin: 'person', awake: { expected: 5, stale: 1, unheard: 1 } }),
+  ],
+  ['empty-node', 'V1', 'KR_STALE', /hello/, is({ factsAgeMs: null })],
+  ['empty-node', 'V1', 'KR_STALE', /hello/, is({ factsAgeMs: 1_800_001 })],
+  ['fresh', 'T1', 'KR_STALE', /sample/, move({ executor: node('n1', { factsAgeMs: null }) })],
+  ['fresh', 'T1', 'KR_STALE', /sample/, move({ executor: node('n1', { factsAgeMs: 1_800_001 }) })],
+  [
+    'quorum',
+    'Q1',
+    'KR_QUORUM',
+    /wake/,
+    // Their votes were told too long ago to be counted on.
+    off({ power: power({ neighbours: ['n2', 'n3', 'n4', 'n5'].map(forgotten) }) }),
+  ],
+  [
+    'stale-nodes',
+    'T1',
+    'KR_STALE',
+    /maintenance/,
+    off({ awake: { expected: 4, stale: 2, unheard: 0 } }),
+  ],
   [
     'fresh',
     'T1',
@@ -484,7 +538,13 @@ const denied: Case[] = [
     /sample/,
     move({ guest: guest({ sample: { ...guest().sample, state: 'unknown' } }) }),
   ],
-  ['stale-nodes', 'T1', 'KR_STALE', /maintenance/, move({ awake: { expected: 20, stale: 4 } })],
+  [
+    'stale-nodes',
+    'T1',
+    'KR_STALE',
+    /maintenance/,
+    move({ awake: { expected: 20, stale: 4, unheard: 0 } }),
+  ],
   ['startup', 'T3', 'KR_STARTING', /1 s from now/, move({ listeningForMs: 299_500 })],
   [
     'clock',
@@ -879,6 +939,34 @@ const passed: [what: string, id: string, given: GuardFacts][] = [
       executor: node('n1', { facts: null }),
     }),
   ],
+  ['a table on two wakers', 'wake-table', off({ power: told(['n4', 'n5']) })],
+  [
+    'a table on the one other machine of the house',
+    'wake-table',
+    off({ power: told(['n2'], { neighbours: [node('n2')] }) }),
+  ],
+  [
+    'a table on one that also asks its BMC',
+    'wake-table',
+    off({
+      power: told(['n2'], {
+        neighbours: [
+          node('n2', { facts: nodeFacts({ wakers: [{ node: 'n1', by: ['wol', 'ipmi'] }] }) }),
+          node('n3'),
+        ],
+      }),
+    }),
+  ],
+  [
+    'no table for a node under maintenance, which nobody shall wake',
+    'wake-table',
+    off({ power: power({ wakeTable: { isWoken: false, holders: [] } }) }),
+  ],
+  [
+    'no table for one that a person will switch on',
+    'wake-table',
+    off({ origin: 'person', args: { switchOnByHand: 'n1' }, power: told([]) }),
+  ],
   [
     'local disks that come along',
     'local-resources',
@@ -906,7 +994,17 @@ const passed: [what: string, id: string, given: GuardFacts][] = [
   ],
   ['a power-off of another node', 'node-leaving', scale({}, { underWay: [leaving('n3')] })],
   ['guests that sleep with their node', 'empty-node', is({ runningGuests: 2, parkableGuests: 2 })],
-  ['one lost node of four', 'stale-nodes', off({ awake: { expected: 4, stale: 1 } })],
+  [
+    'facts of half an hour, while the node says that nothing changed',
+    'empty-node',
+    is({ factsAgeMs: 1_800_000 }),
+  ],
+  [
+    'a node that slept through the start of the server',
+    'startup',
+    off({ awake: { expected: 4, stale: 0, unheard: 0 } }),
+  ],
+  ['one lost node of four', 'stale-nodes', off({ awake: { expected: 4, stale: 1, unheard: 0 } })],
   ['a shrink with a margin', 'scale-memory', scale({ memoryBytes: 1.5 * gib })],
   ['a step of twice', 'scale-step', scale({ cpuCount: 4 })],
 ];

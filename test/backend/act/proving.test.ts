@@ -122,7 +122,8 @@ describe('a proving campaign', () => {
     await prove();
     const other = await shutdown({ node: 'n2' });
     expect(other.state_reason).toMatch(/^KR_WAKE_UNPROVEN/);
-    await world.clock.advance(1_000);
+    // First the wakers confirm their tables.
+    await world.clock.advance(minute / 2);
     const rows = await world.database.db.selectFrom('commands').selectAll().execute();
     const proving = rows.filter(({ plan_id }) => plan_id !== null);
     expect(proving.map(({ target_id }) => target_id)).toEqual(['n3']);

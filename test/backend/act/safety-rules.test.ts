@@ -41,7 +41,7 @@ function rulesOfRows(): Set<string> {
       windows: null,
       house: { residents: [], unknown: ['backend'] },
       power: power({ neighbours: [], proofs: [] }),
-      awake: { expected: 5, stale: 5 },
+      awake: { expected: 5, stale: 5, unheard: 5 },
       listeningForMs: 0,
       pausedUntilMs: 2e9,
       executorMaxEpoch: 99,

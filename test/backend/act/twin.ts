@@ -11,7 +11,7 @@ import type { Bodies, Message } from '../../../broker/contract/messages.ts';
 import type { Cancel, Clock, NewId, Random } from '../../../broker/contract/ports.ts';
 import { GuestFacts, NodeFacts } from '../../../broker/contract/facts.ts';
 import type { Report } from '../../../broker/contract/report.ts';
-import type { ServerKey, Signed } from '../../../broker/contract/server.ts';
+import type { ServerKey, Signed, SyncContent } from '../../../broker/contract/server.ts';
 import type { ServerLink } from '../../../broker/port.ts';
 import { unseenNode } from '../../../backend/state/reduce.ts';
 import { type Commands, createCommands } from '../../../backend/act/commands.ts';
@@ -95,6 +95,9 @@ export function createTwin(node: string, cluster: string, links: Links) {
   let maxEpoch = 0;
   let session: string | null = null;
   let isSynced = false;
+  let helloAtMs = 0;
+  /** On its disk, like the journal. */
+  let wakeTableVersion: number | null = null;
   let life = 0;
 
   const record = (): NodeRecord => fleet.nodes.get(nodeKey(cluster, node)) as NodeRecord;
@@ -220,8 +223,18 @@ export function createTwin(node: string, cluster: string, links: Links) {
       report(commandId, entry, { ...body, postcondition });
     }
   }
+  /** Confirms a new one as a daemon does: with its next hello. */
+  function keepTable({ signed }: Signed): void {
+    const { wakeTable } = JSON.parse(signed) as SyncContent;
+    if (!wakeTable || wakeTable.version === wakeTableVersion) return;
+    wakeTableVersion = wakeTable.version;
+    later(1_000, hello);
+  }
   function receive(name: string, body: unknown): void {
-    if (name === 'sync') isSynced = true;
+    if (name === 'sync') {
+      isSynced = true;
+      keepTable(body as Signed);
+    }
     if (name === 'grant') onGrant(body as Signed);
     if (name === 'probe') onProbe(body as Bodies['probe']);
     if (name === 'verdict') {
@@ -243,13 +256,15 @@ export function createTwin(node: string, cluster: string, links: Links) {
     }
   }
   function hello(): void {
+    helloAtMs = clock.monotonicMs();
     say('hello', {
       incarnation,
       bootId,
       journalId,
       maxEpoch,
       driver: { name: 'memory', version: null, simulated: true, capabilities: everyKind },
-      facts: factsOf(node),
+      // What a test had it say before still holds.
+      facts: record().facts ?? factsOf(node),
       guests: null,
       openCommands: [...journal].map(([commandId, { phase, n }]) => ({
         commandId,
@@ -257,12 +272,12 @@ export function createTwin(node: string, cluster: string, links: Links) {
         handle: null,
         phase: phase === 'claiming' || phase === 'granted' ? 'received' : phase,
       })),
-      wakeTableVersion: null,
+      wakeTableVersion,
       localHold: false,
     });
   }
   function keepTalking(): void {
-    if (!isSynced) hello();
+    if (!isSynced || clock.monotonicMs() - helloAtMs >= 600_000) hello();
     for (const entry of journal.values()) for (const one of entry.unconfirmed) say('report', one);
     later(4_000, keepTalking);
   }
