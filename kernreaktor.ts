@@ -232,7 +232,7 @@ function programOf(): Command {
     .description('write the generated pages of docs/')
     .action(() => writeFile(join(import.meta.dirname, 'docs', 'asyncapi.yaml'), asyncapiYaml()));
   addClientCommands(program, () => ({
-    clock: partsOf('warn').clock,
+    ...partsOf('warn'),
     input: process.stdin,
     output: process.stdout,
     signal: stopping.signal,

@@ -26,7 +26,12 @@ export class ApiRefused extends Error {
   }
 }
 
-export type Call = { method: 'GET' | 'POST' | 'DELETE'; path: string; body?: object };
+export type Call = {
+  method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
+  path: string;
+  body?: object;
+  headers?: Record<string, string>;
+};
 
 export type ClientApi = {
   /** @throws ApiRefused */
@@ -49,12 +54,13 @@ export function createClientApi({ url, token, socketPath }: ServerAddress): Clie
     ...(socketPath !== null && { connect: { socketPath } }),
   });
   return {
-    async ask(schema, { method, path, body }) {
+    async ask(schema, { method, path, body, headers }) {
       const answer = await request(`${url}${path}`, {
         dispatcher,
         method,
         headers: {
           ...(body !== undefined && { 'content-type': 'application/json' }),
+          ...headers,
           ...(token !== null && { authorization: `Bearer ${token}` }),
         },
         ...(body !== undefined && { body: JSON.stringify(body) }),

@@ -1,49 +1,205 @@
-/** The client commands: each asks the server by its public API, and decides nothing. */
+/**
+ * The client commands, put together: each asks the server by its public API, and decides nothing.
+ * Where it runs without a server, it says in one line how to reach one.
+ */
 import { hostname } from 'node:os';
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import { nodeIdOfHost } from '../../broker/contract/ids.ts';
-import type { Clock } from '../../broker/contract/ports.ts';
+import type { Clock, NewId } from '../../broker/contract/ports.ts';
 import { wakerKinds } from '../act/wake-ways.ts';
-import { createClientApi } from './api.ts';
+import { roles } from '../http/access.ts';
+import * as accounts from './accounts.ts';
+import { act, resolveCommand, setHold, settle } from './act.ts';
+import { type ClientApi, createClientApi } from './api.ts';
 import { readServerAddress } from './config.ts';
 import { enrol } from './enrol.ts';
+import { showCommands, showGuests, showNodes, showStatus, showWhy } from './look.ts';
 import { personAt } from './person.ts';
-import { proveWake, ProveWakeRefused } from './prove-wake.ts';
+import { type Person, proveWake, ProveWakeRefused } from './prove-wake.ts';
+import { top } from './top.ts';
 
 type Parts = {
   clock: Clock;
+  newId: NewId;
   input: NodeJS.ReadStream;
   output: NodeJS.WriteStream;
   signal: AbortSignal;
   setExitCode(code: number): void;
 };
 
-type Options = { cycles: string; waker: string; confirm?: string };
+type Deps = Parts & { api: ClientApi; person: Person };
+type Json = { json?: boolean };
+type ProveOptions = { cycles: string; waker: string; confirm?: string };
+type ActOptions = Json & { arg: string[]; by?: string; reason?: string; wait: boolean };
+/** Runs with a connection to the server, prints what it answers, and closes the connection. */
+type Run = (work: (deps: Deps) => Promise<string | void>) => Promise<void>;
+
+const jsonFlag = ['--json', 'as JSON, with every field'] as const;
+
+function runnerOf(partsOf: () => Parts): Run {
+  return async (work) => {
+    const parts = partsOf();
+    const api = createClientApi(readServerAddress());
+    try {
+      const told = await work({ ...parts, api, person: personAt(parts) });
+      if (told !== undefined) parts.output.write(`${told}\n`);
+    } finally {
+      await api.close();
+    }
+  };
+}
 
 function cyclesOf(text: string): number {
   if (/^\d{1,2}$/.test(text)) return Number(text);
   throw new ProveWakeRefused(`--cycles ${text}: write a number; a proof needs 3`);
 }
 
-function addEnrol(program: Command, partsOf: () => Parts): void {
+function addLooking(program: Command, run: Run): void {
+  program
+    .command('status')
+    .description('clusters, HOLD, and what is in doubt')
+    .option(...jsonFlag)
+    .action((options: Json) => run(({ api }) => showStatus(api, options)));
+  const lists = [
+    ['nodes', 'every node with its load', showNodes],
+    ['guests', 'every guest with its load', showGuests],
+  ] as const;
+  for (const [name, description, show] of lists) {
+    program
+      .command(name)
+      .description(description)
+      .option('--cluster <id>')
+      .option('--state <state>')
+      .option(...jsonFlag)
+      .action((options) => run(({ api }) => show(api, options)));
+  }
+  program
+    .command('commands')
+    .description('what was asked for, newest first')
+    .option('--cluster <id>')
+    .option('--state <state>')
+    .option('--limit <count>', 'how many', '20')
+    .option(...jsonFlag)
+    .action((options) => run(({ api }) => showCommands(api, options)));
+  program
+    .command('why')
+    .description('the last decision about a node or guest, and what would flip it')
+    .argument('<who>', 'id or name, or <cluster>/<id>')
+    .option(...jsonFlag)
+    .action((who: string, options: Json) => run(({ api }) => showWhy(api, who, options)));
+  program
+    .command('top')
+    .description('the busiest nodes, live')
+    .action(() => run((deps) => top(deps.output, deps)));
+}
+
+const collect = (value: string, before: string[]): string[] => [...before, value];
+
+function addActing(program: Command, run: Run): void {
+  program
+    .command('act')
+    .description('ask for a command and follow it; exit code 3: it did not succeed, 4: in doubt')
+    .argument('<kind>', 'guest.migrate, node.wake, ...')
+    .argument('<target>', 'id or name, or <cluster>/<id>')
+    .option('--arg <name=value>', 'an argument of the command; repeatable', collect, [])
+    .option('--by <node>', 'who executes it, when not the node of the target')
+    .option('--reason <text>')
+    .option('--no-wait', 'do not follow it')
+    .option(...jsonFlag)
+    .action((kind: string, target: string, options: ActOptions) =>
+      run(async (deps) => {
+        const { arg: args, by, reason, wait, json = false } = options;
+        deps.setExitCode(await act({ kind, target, args, by, reason, wait, json }, deps));
+      }),
+    );
+  for (const [verb, description] of [
+    ['approve', 'let a proposal of the engine go on'],
+    ['cancel', 'withdraw a command, where it can be'],
+  ] as const) {
+    program
+      .command(verb)
+      .description(description)
+      .argument('<command>')
+      .action((id: string) => run((deps) => settle(verb, id, deps)));
+  }
+  program
+    .command('resolve')
+    .description('state, as a witness, what became of a command in doubt')
+    .argument('<command>')
+    .addOption(
+      new Option('--outcome <what>').choices(['succeeded', 'failed']).makeOptionMandatory(),
+    )
+    .requiredOption('--note <text>', 'what you saw')
+    .action((id: string, statement: { outcome: string; note: string }) =>
+      run((deps) => resolveCommand(id, statement, deps)),
+    );
+  program
+    .command('hold')
+    .description('stop everything, or one cluster; with --release let it go on')
+    .argument('[cluster]')
+    .option('--release')
+    .option('--reason <text>')
+    .action((cluster: string | undefined, options: { release?: true; reason?: string }) =>
+      run((deps) => {
+        const { release, reason } = options;
+        const order = { cluster, hold: release !== true };
+        return setHold(reason === undefined ? order : { ...order, reason }, deps);
+      }),
+    );
+}
+
+const roleOption = (): Option => new Option('--role <role>').choices(roles);
+
+function addAccounts(program: Command, run: Run): void {
+  const user = program.command('user').description('accounts');
+  user
+    .command('list')
+    .option(...jsonFlag)
+    .action((options: Json) => run((deps) => accounts.showUsers(deps, options)));
+  user
+    .command('add')
+    .argument('<name>')
+    .addOption(roleOption().default('viewer'))
+    .option('--clusters <ids>', 'separated by commas; else every one')
+    .action((name: string, options) => run((deps) => accounts.addUser(deps, name, options)));
+  user
+    .command('change')
+    .argument('<name>')
+    .addOption(roleOption())
+    .option('--clusters <ids>', 'separated by commas, or: every')
+    .option('--password', 'asks for a new one')
+    .option('--lock', 'let it in no more')
+    .option('--unlock', 'let it in again')
+    .action((name: string, options) => run((deps) => accounts.changeUser(deps, name, options)));
+  const token = program.command('token').description('API tokens');
+  token
+    .command('list')
+    .option(...jsonFlag)
+    .action((options: Json) => run((deps) => accounts.showTokens(deps, options)));
+  token
+    .command('add')
+    .description('prints it; it is never shown again')
+    .argument('<name>')
+    .addOption(roleOption().default('viewer'))
+    .option('--clusters <ids>', 'separated by commas; else those of your account')
+    .option('--days <count>', 'until it ends; else never')
+    .action((name: string, options) => run((deps) => accounts.addToken(deps, name, options)));
+  token
+    .command('revoke')
+    .argument('<token>', 'its id')
+    .action((id: string) => run((deps) => accounts.revokeToken(deps, id)));
+}
+
+function addNodes(program: Command, run: Run): void {
   program
     .command('enrol')
     .description('a one-use token (15 minutes) for the daemon of a host')
     .argument('<cluster>')
     .argument('[node]', 'its id', nodeIdOfHost(hostname()))
     .option('--out <file>', 'write it there, readable by its owner alone')
-    .action(async (cluster: string, node: string, { out }: { out?: string }) => {
-      const api = createClientApi(readServerAddress());
-      try {
-        partsOf().output.write(`${await enrol({ cluster, node, out }, { api })}\n`);
-      } finally {
-        await api.close();
-      }
-    });
-}
-
-export function addClientCommands(program: Command, partsOf: () => Parts): void {
-  addEnrol(program, partsOf);
+    .action((cluster: string, node: string, { out }: { out?: string }) =>
+      run((deps) => enrol({ cluster, node, out }, deps)),
+    );
   program
     .command('prove-wake')
     .description('show, while you stand by, that a node comes back when it is woken')
@@ -51,15 +207,18 @@ export function addClientCommands(program: Command, partsOf: () => Parts): void 
     .option('--cycles <count>', 'how often', '3')
     .option('--waker <kind>', wakerKinds.join(', '), 'wol')
     .option('--confirm <node>', 'its id again, instead of typing it when asked')
-    .action(async (node: string, { cycles, waker, confirm }: Options) => {
-      const parts = partsOf();
-      const api = createClientApi(readServerAddress());
-      try {
+    .action((node: string, { cycles, waker, confirm }: ProveOptions) =>
+      run(async (deps) => {
         const order = { node, cycles: cyclesOf(cycles), waker, confirm };
-        const isProven = await proveWake(order, { ...parts, api, person: personAt(parts) });
-        if (!isProven) parts.setExitCode(1);
-      } finally {
-        await api.close();
-      }
-    });
+        if (!(await proveWake(order, deps))) deps.setExitCode(1);
+      }),
+    );
+}
+
+export function addClientCommands(program: Command, partsOf: () => Parts): void {
+  const run = runnerOf(partsOf);
+  addLooking(program, run);
+  addActing(program, run);
+  addAccounts(program, run);
+  addNodes(program, run);
 }

@@ -1,0 +1,197 @@
+/**
+ * `act`, `approve`, `cancel`, `resolve`, `hold`: asks the server for a command and follows it to
+ * its end. Invariant: a request that may have arrived is repeated under the same key, so that
+ * asking twice never acts twice.
+ */
+import { z } from 'zod';
+import { commandArgs, CommandKind, isTerminal } from '../../broker/contract/command.ts';
+import { firstIssue } from '../../broker/contract/codec.ts';
+import type { Clock, NewId } from '../../broker/contract/ports.ts';
+import { ApiRefused, type Call, type ClientApi } from './api.ts';
+import { findSubject, type Subject } from './find.ts';
+import { json } from './output.ts';
+import type { Person } from './prove-wake.ts';
+import { CommandDetail } from './views.ts';
+
+export type ActOrder = {
+  kind: string;
+  target: string;
+  /** `name=value`, numbers and true/false as such. */
+  args: readonly string[];
+  /** Node that executes; default: where the target is. A wake is done by another one. */
+  by: string | undefined;
+  reason: string | undefined;
+  wait: boolean;
+  json: boolean;
+};
+
+type Deps = { api: ClientApi; person: Person; clock: Clock; newId: NewId; signal: AbortSignal };
+
+export class ActRefused extends Error {
+  override readonly name = 'ActRefused';
+  readonly code = 'KR_ACT';
+}
+
+/** How a followed command ended, as exit code; 2 is a refusal, 1 a fault of ours. */
+const exitCodes = { succeeded: 0, ended: 3, indeterminate: 4, open: 5 } as const;
+
+const Accepted = z.object({ id: z.string(), state: z.string() });
+const pollEveryMs = 1_000;
+
+const valueOf = (text: string): string | number | boolean => {
+  if (text === 'true' || text === 'false') return text === 'true';
+  return /^-?\d+(\.\d+)?$/.test(text) ? Number(text) : text;
+};
+
+/** @throws ActRefused that names the argument. */
+export function argsOf(kind: CommandKind, pairs: readonly string[]): Record<string, unknown> {
+  const given = Object.fromEntries(
+    pairs.map((pair) => {
+      const at = pair.indexOf('=');
+      if (at > 0) return [pair.slice(0, at), valueOf(pair.slice(at + 1))];
+      throw new ActRefused(`${pair}: write arguments as name=value`);
+    }),
+  );
+  const parsed = commandArgs[kind].safeParse(given);
+  if (parsed.success) return given;
+  const { field, hint } = firstIssue(parsed.error, '');
+  throw new ActRefused(`${kind}: ${field}: ${hint}`);
+}
+
+function kindOf(text: string): CommandKind {
+  const parsed = CommandKind.safeParse(text);
+  if (parsed.success) return parsed.data;
+  throw new ActRefused(`${text}: use one of ${CommandKind.options.join(', ')}`);
+}
+
+function targetFor(kind: CommandKind, subject: Subject): { node: string; guest?: string } {
+  if (kind.startsWith('guest.') !== (subject.kind === 'guest')) {
+    throw new ActRefused(`${kind} is not for a ${subject.kind}; ${subject.id} is one`);
+  }
+  return subject.kind === 'node'
+    ? { node: subject.id }
+    : { node: subject.guest.node, guest: subject.id };
+}
+
+const pause = ({ clock, signal }: Deps): Promise<void> =>
+  new Promise((resolve) => {
+    const cancel = clock.after(pollEveryMs, resolve);
+    signal.addEventListener('abort', () => (cancel(), resolve()), { once: true });
+  });
+
+/** Says each new step; ends with the command, or when the person goes. */
+async function follow(id: string, isJson: boolean, deps: Deps): Promise<number> {
+  const { api, person, signal } = deps;
+  let told = 0;
+  for (;;) {
+    const asked = { method: 'GET', path: `/api/v1/commands/${id}` } as const;
+    const command = await api.ask(CommandDetail, asked);
+    const news = isJson ? [] : command.history.slice(told);
+    for (const { state, reason } of news) {
+      person.say(reason === undefined ? state.toLowerCase() : `${state.toLowerCase()}: ${reason}`);
+    }
+    told = command.history.length;
+    const isDoubtful = command.state === 'INDETERMINATE';
+    if (isTerminal(command.state) || isDoubtful || signal.aborted) {
+      if (isJson) person.say(json(command));
+      if (command.state === 'SUCCEEDED') return exitCodes.succeeded;
+      if (isDoubtful && !isJson) person.say(`look at it, then: kernreaktor resolve ${id}`);
+      if (isDoubtful) return exitCodes.indeterminate;
+      return isTerminal(command.state) ? exitCodes.ended : exitCodes.open;
+    }
+    await pause(deps);
+  }
+}
+
+const attemptsMax = 3;
+
+/** Without an answer it may have arrived: the same key makes a second request the same command. */
+async function sent(call: Call, deps: Deps): Promise<z.infer<typeof Accepted>> {
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return await deps.api.ask(Accepted, call);
+    } catch (error) {
+      const isUnknown = error instanceof ApiRefused && error.code === 'KR_UNREACHABLE';
+      if (!isUnknown || attempt === attemptsMax) throw error;
+      await pause(deps);
+    }
+  }
+}
+
+/** Answers the exit code. @throws ApiRefused, ActRefused, NotFound */
+export async function act(order: ActOrder, deps: Deps): Promise<number> {
+  const { api, person, newId } = deps;
+  const kind = kindOf(order.kind);
+  const args = argsOf(kind, order.args);
+  const subject = await findSubject(api, order.target);
+  const body = {
+    cluster: subject.cluster,
+    kind,
+    ...targetFor(kind, subject),
+    ...(order.by === undefined ? {} : { node: order.by }),
+    args,
+    ...(order.reason === undefined ? {} : { reason: order.reason }),
+  };
+  const headers = { 'idempotency-key': newId() };
+  const { id } = await sent({ method: 'POST', path: '/api/v1/commands', body, headers }, deps);
+  if (!order.json) person.say(`${kind} ${subject.cluster}/${subject.id}: command ${id}`);
+  if (!order.wait) {
+    if (order.json) person.say(json({ id }));
+    return exitCodes.succeeded;
+  }
+  return follow(id, order.json, deps);
+}
+
+/** Asks again with the password where the server wants proof of who is there. */
+async function proven<T>(
+  deps: Pick<Deps, 'person'>,
+  send: (proof: { password?: string }) => Promise<T>,
+): Promise<T> {
+  try {
+    return await send({});
+  } catch (error) {
+    const isAsked = error instanceof ApiRefused && error.code === 'KR_REAUTHENTICATION';
+    const password = isAsked ? await deps.person.askSecret('Your password: ') : null;
+    if (password === null) throw error;
+    return send({ password });
+  }
+}
+
+export async function settle(
+  verb: 'approve' | 'cancel',
+  id: string,
+  { api, person }: Deps,
+): Promise<void> {
+  const path = `/api/v1/commands/${encodeURIComponent(id)}/${verb}`;
+  const { state } = await api.ask(Accepted, { method: 'POST', path });
+  person.say(`${id} is ${state.toLowerCase()}`);
+}
+
+export async function resolveCommand(
+  id: string,
+  statement: { outcome: string; note: string },
+  deps: Deps,
+): Promise<void> {
+  const path = `/api/v1/commands/${encodeURIComponent(id)}/resolve`;
+  const { state } = await proven(deps, (proof) =>
+    deps.api.ask(Accepted, { method: 'POST', path, body: { ...statement, ...proof } }),
+  );
+  deps.person.say(`${id} is ${state.toLowerCase()}`);
+}
+
+export async function setHold(
+  { cluster, hold, reason }: { cluster: string | undefined; hold: boolean; reason?: string },
+  deps: Deps,
+): Promise<void> {
+  const home = cluster === undefined ? '' : `clusters/${encodeURIComponent(cluster)}/`;
+  const path = `/api/v1/${home}hold`;
+  await proven(deps, (proof) =>
+    deps.api.ask(z.unknown(), {
+      method: 'PUT',
+      path,
+      body: { hold, ...(reason === undefined ? {} : { reason }), ...proof },
+    }),
+  );
+  const what = cluster === undefined ? 'everything' : `cluster ${cluster}`;
+  deps.person.say(hold ? `${what} is on HOLD: nothing new is begun` : `${what} is released`);
+}

@@ -1,0 +1,163 @@
+/**
+ * The command line as a person types it, against the product and a simulated cluster: what it
+ * prints, its exit codes, and that what it asks for is done.
+ */
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { until } from '../support/servers.ts';
+import { runProgram, simulate, type Simulation, type Stack, startStack } from '../support/stack.ts';
+
+let stack: Stack;
+let simulation: Simulation;
+
+async function typed(
+  ...args: string[]
+): Promise<{ code: number | null; out: string; err: string }> {
+  const run = runProgram(args, { KR_DATA_DIR: stack.settings['KR_DATA_DIR'] ?? '' });
+  const code = await run.exited;
+  return { code, out: run.stdout(), err: run.stderr() };
+}
+
+async function answered<T>(...args: string[]): Promise<T> {
+  const { code, out, err } = await typed(...args, '--json');
+  expect({ args, code, err }).toEqual({ args, code: 0, err: '' });
+  return JSON.parse(out) as T;
+}
+
+/** The picture of the fleet follows with its next tick. */
+const held = (clusters: string[]): Promise<void> =>
+  until(
+    async () => {
+      const now = await stack.api.get<{ clusters: string[] }>('hold');
+      return now.clusters.join() === clusters.join();
+    },
+    { withinMs: 20_000, what: `HOLD of ${clusters.join() || 'nothing'}` },
+  );
+
+type Row = { id: string; cluster: string; state: string; node: string; name: string };
+
+beforeAll(async () => {
+  stack = await startStack();
+  const fleet = ['--nodes', '4', '--guests', '3', '--interval', '1', '--seed', '5'];
+  simulation = simulate(stack, [...fleet, '--time-scale', '60', '--minutes', '8']);
+  await until(
+    async () => {
+      if (simulation.run.isOver()) throw new Error(`simulate ended: ${simulation.run.stderr()}`);
+      // The cluster itself is there only after its first node.
+      const { total } = await stack.api.get<{ total: number }>('guests?limit=1');
+      return total >= 8;
+    },
+    { withinMs: 60_000, what: 'guests' },
+  );
+}, 120_000);
+afterAll(async () => {
+  simulation?.run.signal('SIGKILL');
+  await simulation?.run.exited;
+  await stack?.remove();
+});
+
+describe('looking', () => {
+  it('says how the clusters are, in a table and as JSON', async () => {
+    const { code, out } = await typed('status');
+    expect(code).toBe(0);
+    expect(out).toMatch(/^CLUSTER +NODES +GUESTS +BY ITSELF/);
+    expect(out).toMatch(/^sim-001 +4 awake/m);
+    const { clusters } = await answered<{ clusters: Row[] }>('status');
+    expect(clusters.map(({ id }) => id)).toContain('sim-001');
+  });
+
+  it('lists nodes and guests, by cluster and state', async () => {
+    const nodes = await answered<Row[]>('nodes', '--cluster', 'sim-001');
+    expect(nodes).toHaveLength(4);
+    const { out } = await typed('nodes', '--cluster', 'sim-001', '--state', 'awake');
+    expect(out.trim().split('\n')).toHaveLength(5);
+    const guests = await answered<Row[]>('guests', '--cluster', 'sim-001', '--state', 'running');
+    expect(guests.every(({ state }) => state === 'running')).toBe(true);
+    expect(guests.length).toBeGreaterThan(3);
+  });
+
+  it('draws top once where nobody watches a terminal', async () => {
+    const { code, out } = await typed('top');
+    expect(code).toBe(0);
+    expect(out).toMatch(/^\d of \d nodes awake, cpu /);
+  });
+
+  it('refuses who does not exist, and says how to find who does', async () => {
+    const { code, err } = await typed('why', 'nobody');
+    expect(code).toBe(2);
+    expect(err).toContain('kernreaktor nodes and kernreaktor guests list them');
+  });
+});
+
+describe('acting', () => {
+  const runningGuest = async (): Promise<Row> => {
+    const guests = await answered<Row[]>('guests', '--cluster', 'sim-001', '--state', 'running');
+    const [guest] = guests;
+    if (!guest) throw new Error('no guest runs');
+    return guest;
+  };
+
+  it('restarts a guest, says each step, and ends with 0 when it is done', async () => {
+    const guest = await runningGuest();
+    const name = `sim-001/${guest.id}`;
+    const { code, out, err } = await typed('act', 'guest.restart', name, '--reason', 'a test');
+    expect({ code, err }).toEqual({ code: 0, err: '' });
+    const steps = out.trim().split('\n');
+    expect(steps[0]).toMatch(/^guest\.restart sim-001\/\S+: command [\da-f-]{36}$/);
+    expect(steps.at(-1)).toMatch(/^succeeded/);
+    const effects = simulation.effects().filter(({ guest: id }) => id === guest.id);
+    expect(effects.length).toBeGreaterThan(0);
+  });
+
+  it('names the argument that is wrong before anything is sent', async () => {
+    const guest = await runningGuest();
+    const before = await stack.api.get<{ total: number }>('commands?limit=1');
+    const wrong = await typed(
+      'act',
+      'guest.scale',
+      `sim-001/${guest.id}`,
+      '--arg',
+      'cpuCount=lots',
+    );
+    expect(wrong.code).toBe(2);
+    expect(wrong.err).toContain('cpuCount');
+    const unknown = await typed('act', 'guest.fly', `sim-001/${guest.id}`);
+    expect(unknown.err).toContain('guest.migrate');
+    const after = await stack.api.get<{ total: number }>('commands?limit=1');
+    expect(after.total).toBe(before.total);
+  });
+
+  it('ends with 3 when the guards refuse it, with their reason', async () => {
+    const guest = await runningGuest();
+    const here = `targetNode=${guest.node}`;
+    const { code, out, err } = await typed(
+      'act',
+      'guest.migrate',
+      `sim-001/${guest.id}`,
+      '--arg',
+      here,
+    );
+    expect([2, 3]).toContain(code);
+    expect(`${out}${err}`).toMatch(/KR_|rejected/);
+  });
+
+  it('stops one cluster and lets it go on', async () => {
+    expect((await typed('hold', 'sim-001', '--reason', 'a test')).out).toContain('on HOLD');
+    await held(['sim-001']);
+    expect((await typed('status')).out).toMatch(/^sim-001 .*HOLD$/m);
+    expect((await typed('hold', 'sim-001', '--release')).code).toBe(0);
+    await held([]);
+  });
+
+  it('lists what was asked for', async () => {
+    const commands = await answered<Row[]>('commands', '--cluster', 'sim-001');
+    expect(commands.some(({ state }) => state === 'SUCCEEDED')).toBe(true);
+  });
+});
+
+describe('without a server', () => {
+  it('says in one line how to reach one', async () => {
+    const run = runProgram(['status'], { KR_DATA_DIR: stack.folder });
+    expect(await run.exited).toBe(2);
+    expect(run.stderr()).toContain('no server runs in');
+  });
+});
