@@ -4,6 +4,7 @@
  * its guests fit elsewhere at the planned quantile; what is in the way is reported.
  */
 import { copyBonus, type Look, moveCost, ratioOf } from './relieve.ts';
+import { mayStand } from './constraints.ts';
 import { fits, type Model, nodeRole, plan, type Situation, slack } from './model.ts';
 import type { Intent, NonAction } from './plan.ts';
 import { scaledMs } from './policy.ts';
@@ -76,6 +77,7 @@ function tightest(model: Model, guest: number, look: Look, emptied: Uint8Array):
     }
     if (ratioOf(model, place) > above || !look.traffic.mayReceive(place)) continue;
     if (!fits(model, guest, place, { sigmas, fillRatio })) continue;
+    if (!mayStand(model, guest, place, true)) continue;
     const capacity = model.capacity[place]!;
     const over = slack(model, place, { sigmas, fillRatio }) / capacity;
     const worth = over - copyBonus(model, guest, place);

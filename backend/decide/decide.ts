@@ -34,6 +34,8 @@ function summaryOf(
   );
 }
 
+const nothing: { intents: Intent[]; nonActions: NonAction[] } = { intents: [], nonActions: [] };
+
 /**
  * The plan of one cluster.
  * @param state the cluster and its nodes as last heard of; read only
@@ -51,10 +53,10 @@ export function decide(state: ClusterState, policy: Policy, history: History, no
   const relief = relieve(model, look);
   const woken = wake(model, relief.unmetUnits, situation);
   const hasLookedToSave = relief.unmetUnits === 0 && isDue(situation);
-  const saved = hasLookedToSave ? consolidate(model, look) : { intents: [], nonActions: [] };
-  const slept = hasLookedToSave ? sleep(model, situation) : [];
-  const intents = [...relief.intents, ...woken, ...saved.intents, ...slept];
-  const nonActions = [...relief.nonActions, ...saved.nonActions];
+  const saved = hasLookedToSave ? consolidate(model, look) : nothing;
+  const slept = hasLookedToSave ? sleep(model, look) : nothing;
+  const intents = [...relief.intents, ...woken, ...saved.intents, ...slept.intents];
+  const nonActions = [...relief.nonActions, ...saved.nonActions, ...slept.nonActions];
   const summary = summaryOf(model, policy, { intents, nonActions });
   return {
     cluster: state.cluster.id,

@@ -81,7 +81,7 @@ export function observe(
     const since = history.hotSinceMs.get(key);
     if (cpu === null || (since !== undefined && cpu < clear)) history.hotSinceMs.delete(key);
     else if (since === undefined && cpu > above) history.hotSinceMs.set(key, nowMs);
-    const isEmpty = isAwake && node.guests?.every(({ state }) => state !== 'running') === true;
+    const isEmpty = isAwake && node.guests?.every(({ state }) => state === 'stopped') === true;
     setSince(history.emptySinceMs, key, isEmpty, nowMs);
     if (!isAwake || node.guests === null) continue;
     const known = history.forecasts.get(node.cluster) ?? new Map<string, Forecast>();

@@ -7,6 +7,7 @@
 import type { GuestSample } from '../../broker/contract/telemetry.ts';
 import type { ClusterRecord, NodeRecord } from '../state/fleet.ts';
 import { nodeState } from '../state/node-state.ts';
+import { type Groups, groupsOf } from './constraints.ts';
 import { expected, firstVariance } from './forecast.ts';
 import type { History } from './history.ts';
 import { type Policy, scaledMs } from './policy.ts';
@@ -16,7 +17,7 @@ export type ClusterState = { cluster: ClusterRecord; nodes: readonly NodeRecord[
 
 export type Situation = ClusterState & { policy: Policy; history: History; nowMs: number };
 
-export const nodeRole = { unusable: 0, awake: 1, asleep: 2 } as const;
+export const nodeRole = { unusable: 0, awake: 1, asleep: 2, waking: 3 } as const;
 
 export type Model = {
   nodes: NodeRecord[];
@@ -44,6 +45,7 @@ export type Model = {
   memory: Float64Array;
   /** Why a guest stays where it is, null when it may move. */
   barrier: (string | null)[];
+  groups: Groups;
 };
 
 const immovable = /^(kr|plb)_(ignore|pin)/;
@@ -96,6 +98,7 @@ function emptyModel(nodes: readonly NodeRecord[], guestCount: number): Model {
     spread: perGuest(),
     memory: perGuest(),
     barrier: [],
+    groups: new Map(),
   };
 }
 
@@ -111,8 +114,8 @@ function addNode(model: Model, place: number, nowMs: number): void {
   model.capacity[place] = capacity;
   const watts = node.facts?.wattsLoaded ?? null;
   model.wattsPerUnit[place] = watts === null ? wattsPerUnitUnknown : watts / capacity;
-  if (state === 'asleep') {
-    model.role[place] = nodeRole.asleep;
+  if (state === 'asleep' || state === 'waking') {
+    model.role[place] = nodeRole[state];
     model.memoryFree[place] = memory;
     return;
   }
@@ -128,6 +131,7 @@ function addGuests(model: Model, place: number, situation: Situation): void {
   const known = situation.history.forecasts.get(situation.cluster.id);
   let explained = 0;
   for (const guest of node.guests ?? []) {
+    if (guest.state === 'stopped') continue;
     const index = model.guests.push(guest) - 1;
     model.barrier.push(barrierOf(guest, situation));
     model.nodeOf[index] = place;
@@ -156,6 +160,7 @@ export function modelOf(situation: Situation): Model {
     addNode(model, place, situation.nowMs);
     addGuests(model, place, situation);
   }
+  model.groups = groupsOf(model);
   return model;
 }
 

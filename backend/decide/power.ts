@@ -5,9 +5,9 @@
  */
 import { nodeKey } from '../../broker/contract/ids.ts';
 import { type Model, nodeRole, type Situation } from './model.ts';
-import type { Intent } from './plan.ts';
+import type { Intent, NonAction } from './plan.ts';
 import { scaledMs } from './policy.ts';
-import { secondsText } from './relieve.ts';
+import { type Look, secondsText } from './relieve.ts';
 
 const awakeNodes = (model: Model): number[] =>
   model.nodes.map((_, place) => place).filter((place) => model.role[place] === nodeRole.awake);
@@ -25,7 +25,12 @@ export function wake(model: Model, unmetUnits: number, situation: Situation): In
     .filter((place) => model.role[place] === nodeRole.asleep)
     .sort((a, b) => model.wattsPerUnit[a]! - model.wattsPerUnit[b]! || a - b);
   const intents: Intent[] = [];
-  let missing = unmetUnits;
+  // Nodes that wake already will take their part.
+  let missing = model.role.reduce(
+    (left, role, place) =>
+      role === nodeRole.waking ? left - fillRatio * model.capacity[place]! : left,
+    unmetUnits,
+  );
   for (const place of sleeping) {
     if (missing <= 0) break;
     const { node } = model.nodes[place]!;
@@ -47,37 +52,78 @@ export function wake(model: Model, unmetUnits: number, situation: Situation): In
   return intents;
 }
 
-/** One node at a time: the least efficient that has run nothing for long enough. */
-export function sleep(model: Model, situation: Situation): Intent[] {
-  const { cluster, policy, history, nowMs } = situation;
-  if (policy.save.mode === 'off') return [];
-  const awake = awakeNodes(model);
-  if (awake.length <= policy.save.awakeMin) return [];
+const sleepRule = 'save.sleep';
+
+type Waiting = { place: number; emptyMs: number };
+
+/** Why an awake node without guests stays on, or null when it may sleep. */
+function wakefulness(
+  model: Model,
+  { place, emptyMs }: Waiting,
+  look: Look,
+): [string, string] | null {
+  const { policy, cluster } = look.situation;
   const waitMs = scaledMs(policy.save.sleepAfterMs, cluster);
-  const emptyMs = (place: number): number => {
-    const since = history.emptySinceMs.get(nodeKey(cluster.id, model.nodes[place]!.node));
-    return since === undefined ? -1 : nowMs - since;
-  };
-  const place = awake
-    .filter((node) => model.guestsOf[node]!.length === 0 && model.arriving[node] === 0)
-    .filter((node) => !model.nodes[node]!.protected && model.touched[node] === 0)
-    .filter((node) => emptyMs(node) >= waitMs)
-    .sort((a, b) => model.wattsPerUnit[b]! - model.wattsPerUnit[a]! || a - b)[0];
-  if (place === undefined) return [];
+  const { awakeMin } = policy.save;
+  const node = model.nodes[place]!;
+  if (node.guests === null) return ['its guests are unknown', 'its driver tells its guests'];
+  if (!look.traffic.isQuiet(place)) {
+    return ['is empty, but a guest is on its way here', 'that move ends'];
+  }
+  if (node.protected) return ['is empty, but protected', 'its protection ends'];
+  if (awakeNodes(model).length <= awakeMin) {
+    const nodes = awakeMin === 1 ? '1 node is' : `${awakeMin} nodes are`;
+    return [`is empty, but ${nodes} to stay awake`, 'another node is awake'];
+  }
+  if (emptyMs >= waitMs) return null;
+  const rest = secondsText(waitMs - emptyMs);
+  return [`has run no guest for only ${secondsText(emptyMs)}`, `${rest} more without a guest`];
+}
+
+function sleepIntent(model: Model, { place, emptyMs }: Waiting, situation: Situation): Intent {
+  const { cluster, policy } = situation;
   const { node, facts } = model.nodes[place]!;
-  const watts = facts?.wattsIdle ?? null;
-  return [
-    {
-      cluster: cluster.id,
-      target: { kind: 'node', id: node },
-      executor: node,
-      action: { kind: 'node.shutdown', args: { mode: 'poweroff' } },
-      rule: 'save.sleep',
-      reason: `${node} has run no guest for ${secondsText(emptyMs(place))}: it goes to sleep`,
-      facts: [{ name: 'emptyForMs', value: Math.round(emptyMs(place)), unit: 'milliseconds' }],
-      alternatives: [],
-      predicted: [{ name: 'savedWatts', value: watts, unit: 'watts' }],
-      margin: { name: 'emptyForMs', value: Math.round(emptyMs(place) - waitMs), unit: 'ms' },
-    },
-  ];
+  const spareMs = emptyMs - scaledMs(policy.save.sleepAfterMs, cluster);
+  return {
+    cluster: cluster.id,
+    target: { kind: 'node', id: node },
+    executor: node,
+    action: { kind: 'node.shutdown', args: { mode: 'poweroff' } },
+    rule: sleepRule,
+    reason: `${node} has run no guest for ${secondsText(emptyMs)}: it goes to sleep`,
+    facts: [{ name: 'emptyForMs', value: Math.round(emptyMs), unit: 'milliseconds' }],
+    alternatives: [],
+    predicted: [{ name: 'savedWatts', value: facts?.wattsIdle ?? null, unit: 'watts' }],
+    margin: { name: 'emptyForMs', value: Math.round(spareMs), unit: 'milliseconds' },
+  };
+}
+
+/** One node at a time: the least efficient that has run nothing for long enough. */
+export function sleep(model: Model, look: Look): { intents: Intent[]; nonActions: NonAction[] } {
+  const { situation } = look;
+  const intents: Intent[] = [];
+  const nonActions: NonAction[] = [];
+  const refuse = (place: number, [reason, flip]: readonly [string, string]): void => {
+    const subject = { kind: 'node' as const, id: model.nodes[place]!.node };
+    nonActions.push({ subject, rule: sleepRule, reason, flip });
+  };
+  const waiting = awakeNodes(model)
+    .filter((place) => model.guestsOf[place]!.length === 0 && model.touched[place] === 0)
+    .sort((a, b) => model.wattsPerUnit[b]! - model.wattsPerUnit[a]! || a - b)
+    .map((place): Waiting => {
+      const key = nodeKey(situation.cluster.id, model.nodes[place]!.node);
+      const since = situation.history.emptySinceMs.get(key);
+      return { place, emptyMs: since === undefined ? 0 : situation.nowMs - since };
+    });
+  for (const one of waiting) {
+    const why = wakefulness(model, one, look);
+    const first = intents[0]?.target.id;
+    if (why !== null) refuse(one.place, why);
+    else if (first === undefined) intents.push(sleepIntent(model, one, situation));
+    else {
+      const been = `has run no guest for ${secondsText(one.emptyMs)}`;
+      refuse(one.place, [`${been}, but ${first} goes first`, `${first} is asleep`]);
+    }
+  }
+  return { intents, nonActions };
 }

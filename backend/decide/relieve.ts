@@ -6,6 +6,7 @@
  * Never moves a guest onto a node that is itself hot, and never two of them past what fits.
  */
 import { nodeKey } from '../../broker/contract/ids.ts';
+import { mayStand } from './constraints.ts';
 import { fits, type Margin, type Model, nodeRole, plan, type Situation, slack } from './model.ts';
 import type { Fact, Intent, NonAction } from './plan.ts';
 import { scaledMs } from './policy.ts';
@@ -82,6 +83,7 @@ function bestTarget(model: Model, guest: number, look: Look): number | null {
         }
         const after = (model.asked[place]! + model.now[guest]!) / capacity;
         if (after > coolest || !fits(model, guest, place, margin)) continue;
+        if (!mayStand(model, guest, place, false)) continue;
         const worth = slack(model, place, margin) / capacity + copyBonus(model, guest, place);
         if (worth > most) {
           most = worth;

@@ -13,6 +13,8 @@ export type Traffic = {
   isFull(): boolean;
   maySend(place: number): boolean;
   mayReceive(place: number): boolean;
+  /** Nothing moves from or to the node, now or by this plan. */
+  isQuiet(place: number): boolean;
   note(from: number, to: number): void;
 };
 
@@ -38,6 +40,7 @@ export function trafficOf(model: Model, { cluster, policy, history }: Situation)
     isFull,
     maySend: isFree,
     mayReceive: isFree,
+    isQuiet: (place) => busy[place] === 0,
     note(from, to) {
       moves += 1;
       busy[from]! += 1;

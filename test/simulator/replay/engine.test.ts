@@ -66,7 +66,10 @@ describe('the engine in a replay', () => {
         }
         const poisoned = movesOf({ ...trace, cpu }, make());
         expect(poisoned.slice(0, last)).toEqual(honest.slice(0, last));
+        if (JSON.stringify(poisoned) !== JSON.stringify(honest)) changed += 1;
       }
+      // The poison works: it shows as soon as the policy may see it.
+      expect(changed).toBe(3);
     },
   );
 });

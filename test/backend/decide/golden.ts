@@ -1,0 +1,175 @@
+/**
+ * Small clusters as text, and plans as text. A case is a title, the cluster, `=>`, and the plan
+ * that is right; it is written by hand before the engine is asked, and nothing here rewrites it.
+ *
+ *   ## title
+ *   policy {save: {mode: on}}                       YAML, optional
+ *   n1 8c 32G cpu 95% mem 8G hot 400s               node: cores, memory, load; words as below
+ *     web 2c 100% 2G locked backup                  guest of the node above
+ *   n2 asleep 8c 32G watts 10/60
+ *   moved web 60s ago | moving x n2 n3
+ *   =>
+ *   move web n1 n3
+ *   wake n2 | sleep n3
+ *   n1: reason | smallest change                    a refusal, both parts exact
+ */
+import { parse } from 'yaml';
+import { decide } from '../../../backend/decide/decide.ts';
+import { emptyHistory, type History } from '../../../backend/decide/history.ts';
+import type { Plan } from '../../../backend/decide/plan.ts';
+import { Policy } from '../../../backend/decide/policy.ts';
+import type { ClusterRecord, NodeRecord } from '../../../backend/state/fleet.ts';
+import { unseenNode } from '../../../backend/state/reduce.ts';
+import { NodeFacts } from '../../../broker/contract/facts.ts';
+import { nodeKey } from '../../../broker/contract/ids.ts';
+import type { GuestSample } from '../../../broker/contract/telemetry.ts';
+import { guestSample, nodeValues } from '../../support/messages.ts';
+
+export type Case = { title: string; cluster: string[]; plan: string[] };
+
+export function casesOf(text: string): Case[] {
+  return text
+    .split(/^## /m)
+    .slice(1)
+    .map((block) => {
+      const [title = '', ...lines] = block.split('\n').filter((line) => line.trim() !== '');
+      const at = lines.findIndex((line) => line.trim() === '=>');
+      if (at < 0) throw new Error(`${title}: no line "=>"`);
+      return {
+        title,
+        cluster: lines.slice(0, at),
+        plan: lines.slice(at + 1).map((line) => line.trim()),
+      };
+    });
+}
+
+const nowMs = 10_000_000;
+const cluster: ClusterRecord = {
+  id: 'home',
+  simulated: false,
+  timeScale: 1,
+  hold: false,
+  autonomy: {},
+  policyHash: null,
+  policyYaml: null,
+};
+
+const gib = 2 ** 30;
+const ratio = (text: string): number | null =>
+  text === '?' ? null : Number.parseFloat(text) / 100;
+const bytes = (text: string): number => Number.parseFloat(text) * gib;
+const ms = (text: string): number => Number.parseFloat(text) * 1000;
+
+type Scene = { nodes: NodeRecord[]; history: History; policy: Policy };
+
+/** The words of a line, taken one by one; what is left over is a mistake. */
+function reader(line: string) {
+  const words = line.trim().split(/\s+/);
+  return {
+    next: (): string => {
+      const word = words.shift();
+      if (word === undefined) throw new Error(`too short: ${line}`);
+      return word;
+    },
+    isDone: () => words.length === 0,
+  };
+}
+
+function addGuest(scene: Scene, line: string): void {
+  const words = reader(line);
+  const name = words.next();
+  const guest: GuestSample = {
+    ...guestSample(name, { name }),
+    cpuCount: Number.parseFloat(words.next()),
+    cpuRatio: ratio(words.next()),
+    memoryTotalBytes: bytes(words.next()),
+  };
+  while (!words.isDone()) {
+    const word = words.next();
+    if (word === 'locked') guest.lock = words.next();
+    else if (word === 'ha') guest.haState = words.next();
+    else if (word === 'tag') guest.tags = [...guest.tags, words.next()];
+    else if (word === 'stopped' || word === 'paused') guest.state = word;
+    else throw new Error(`${line}: "${word}" says nothing of a guest`);
+  }
+  const node = scene.nodes.at(-1);
+  if (!node) throw new Error(`${line}: no node stands above this guest`);
+  node.guests = [...(node.guests ?? []), guest];
+}
+
+function addNode(scene: Scene, line: string): void {
+  const words = reader(line);
+  const node: NodeRecord = {
+    ...unseenNode('home', words.next()),
+    online: true,
+    sampleAtMs: nowMs,
+    guests: [],
+  };
+  const key = nodeKey('home', node.node);
+  let values = nodeValues({ cpuRatio: 0.1, cpuCount: 8, memoryUsedBytes: 0 });
+  let facts = NodeFacts.parse({});
+  while (!words.isDone()) {
+    const word = words.next();
+    if (/^\d+c$/.test(word)) values = { ...values, cpuCount: Number.parseFloat(word) };
+    else if (/^\d+G$/.test(word)) values = { ...values, memoryTotalBytes: bytes(word) };
+    else if (word === 'cpu') values = { ...values, cpuRatio: ratio(words.next()) };
+    else if (word === 'mem') values = { ...values, memoryUsedBytes: bytes(words.next()) };
+    else if (word === 'speed') facts = { ...facts, singleThreadFactor: Number(words.next()) };
+    else if (word === 'watts') {
+      const [idle, loaded] = words.next().split('/').map(Number);
+      facts = { ...facts, wattsIdle: idle ?? null, wattsLoaded: loaded ?? null };
+    } else if (word === 'hot') scene.history.hotSinceMs.set(key, nowMs - ms(words.next()));
+    else if (word === 'empty') scene.history.emptySinceMs.set(key, nowMs - ms(words.next()));
+    else if (word === 'asleep') Object.assign(node, { desired: 'asleep', online: false });
+    else if (word === 'silent') node.sampleAtMs = nowMs - ms(words.next());
+    else if (word === 'maintenance') node.maintenance = true;
+    else if (word === 'protected') node.protected = true;
+    else if (word === 'waking') node.activeKind = 'node.wake';
+    else if (word === 'stopping') node.activeKind = 'node.shutdown';
+    else if (word === 'blind') node.guests = null;
+    else throw new Error(`${line}: "${word}" says nothing of a node`);
+  }
+  node.values = values;
+  node.facts = facts;
+  scene.nodes.push(node);
+}
+
+function addLine(scene: Scene, line: string): void {
+  const words = reader(line);
+  const first = words.next();
+  if (line.startsWith(' ')) addGuest(scene, line);
+  else if (first === 'policy') scene.policy = Policy.parse(parse(line.slice('policy '.length)));
+  else if (first === 'moved') {
+    scene.history.lastMovedAtMs.set(`home/${words.next()}`, nowMs - ms(words.next()));
+  } else if (first === 'looked') scene.history.lastSaveAtMs.set('home', nowMs - ms(words.next()));
+  else if (first === 'moving') {
+    const [guest, fromNode, toNode] = [words.next(), words.next(), words.next()];
+    const known = scene.history.movesInFlight.get('home') ?? [];
+    scene.history.movesInFlight.set('home', [...known, { guest, fromNode, toNode, atMs: nowMs }]);
+  } else addNode(scene, line);
+}
+
+/** The cluster that the text describes, ready to be decided on. */
+export function sceneOf(lines: readonly string[]): Scene {
+  const scene: Scene = { nodes: [], history: emptyHistory(), policy: Policy.parse({}) };
+  for (const line of lines) addLine(scene, line);
+  return scene;
+}
+
+export const planOf = ({ nodes, history, policy }: Scene): Plan =>
+  decide({ cluster, nodes }, policy, history, nowMs);
+
+/** A plan in the words of the cases. */
+export function textOf(plan: Plan): string[] {
+  const intents = plan.intents.map(({ target, executor, action }) => {
+    if (action.kind === 'guest.migrate') {
+      return `move ${target.id} ${executor} ${action.args.targetNode}`;
+    }
+    if (action.kind === 'node.wake') return `wake ${target.id} by ${executor}`;
+    return action.kind === 'node.shutdown' ? `sleep ${target.id}` : `${action.kind} ${target.id}`;
+  });
+  const refusals = plan.report.nonActions.map(
+    ({ subject, reason, flip }) => `${subject.id}: ${reason} | ${flip ?? 'nothing'}`,
+  );
+  return [...intents, ...refusals];
+}

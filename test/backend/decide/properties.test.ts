@@ -1,0 +1,305 @@
+import { array, assert, boolean, constantFrom, integer, property, record } from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { decide } from '../../../backend/decide/decide.ts';
+import { emptyHistory, type History, observe } from '../../../backend/decide/history.ts';
+import { modelOf, nodeRole } from '../../../backend/decide/model.ts';
+import { Policy } from '../../../backend/decide/policy.ts';
+import type { ClusterRecord, NodeRecord } from '../../../backend/state/fleet.ts';
+import { unseenNode } from '../../../backend/state/reduce.ts';
+import { NodeFacts } from '../../../broker/contract/facts.ts';
+import type { GuestSample } from '../../../broker/contract/telemetry.ts';
+import { guestSample, nodeValues } from '../../support/messages.ts';
+
+const nowMs = 50_000_000;
+const gib = 2 ** 30;
+const cluster: ClusterRecord = {
+  id: 'home',
+  simulated: false,
+  timeScale: 1,
+  hold: false,
+  autonomy: {},
+  policyHash: null,
+  policyYaml: null,
+};
+
+const anyGuest = record({
+  cpuCount: integer({ min: 1, max: 8 }),
+  percent: integer({ min: 0, max: 100 }),
+  memory: integer({ min: 1, max: 16 }),
+  tag: constantFrom('', '', '', 'kr_pin_x', 'kr_anti_affinity_a', 'kr_affinity_b', 'kr_ignore'),
+  state: constantFrom('running', 'running', 'running', 'stopped', 'paused'),
+  isLocked: boolean(),
+  isUnknown: integer({ min: 0, max: 9 }),
+});
+const anyNode = record({
+  kind: constantFrom('awake', 'awake', 'awake', 'asleep', 'silent', 'maintenance', 'stopping'),
+  cores: constantFrom(2, 4, 8, 16),
+  memory: constantFrom(16, 32, 64),
+  factor: constantFrom(0.5, 1, 1.3),
+  watts: constantFrom(20, 90, 300),
+  hotForMs: constantFrom(0, 100_000, 900_000),
+  guests: array(anyGuest, { maxLength: 6 }),
+});
+const anyPolicy = record({
+  mode: constantFrom('on' as const, 'off' as const),
+  perNode: integer({ min: 1, max: 4 }),
+  perCluster: integer({ min: 1, max: 16 }),
+  awakeMin: integer({ min: 1, max: 3 }),
+});
+
+type Drawn<T> = T extends { generate(...args: never[]): { value: infer V } } ? V : never;
+type Scene = { nodes: NodeRecord[]; policy: Policy; history: History };
+
+function guestOf(id: string, drawn: Drawn<typeof anyGuest>): GuestSample {
+  return {
+    ...guestSample(id, { name: id, cpuCount: drawn.cpuCount }),
+    cpuRatio: drawn.isUnknown === 0 ? null : drawn.percent / 100,
+    memoryTotalBytes: drawn.memory * gib,
+    state: drawn.state,
+    tags: drawn.tag === '' ? [] : [drawn.tag],
+    lock: drawn.isLocked && drawn.percent % 4 === 0 ? 'backup' : null,
+  };
+}
+
+function sceneOf(drawn: Drawn<typeof anyNode>[], wish: Drawn<typeof anyPolicy>): Scene {
+  const history = emptyHistory();
+  const nodes = drawn.map((one, place): NodeRecord => {
+    const node = unseenNode('home', `n${place}`);
+    const isThere = one.kind !== 'asleep';
+    const guests = isThere ? one.guests.map((guest, at) => guestOf(`g${place}-${at}`, guest)) : [];
+    const used = guests.reduce((sum, { cpuRatio, cpuCount, state }) => {
+      return state === 'running' ? sum + (cpuRatio ?? 0) * (cpuCount ?? 0) : sum;
+    }, 0);
+    const memory = guests.reduce((sum, { memoryTotalBytes }) => sum + (memoryTotalBytes ?? 0), 0);
+    if (isThere && one.hotForMs > 0 && used / one.cores > 0.85) {
+      history.hotSinceMs.set(`home/${node.node}`, nowMs - one.hotForMs);
+    }
+    if (guests.every(({ state }) => state === 'stopped')) {
+      history.emptySinceMs.set(`home/${node.node}`, nowMs - one.hotForMs);
+    }
+    return {
+      ...node,
+      online: isThere,
+      desired: isThere ? 'awake' : 'asleep',
+      sampleAtMs: one.kind === 'silent' ? nowMs - 90_000 : isThere ? nowMs : null,
+      maintenance: one.kind === 'maintenance',
+      activeKind: one.kind === 'stopping' ? 'node.shutdown' : null,
+      guests,
+      facts: NodeFacts.parse({ singleThreadFactor: one.factor, wattsLoaded: one.watts }),
+      values: nodeValues({
+        cpuCount: one.cores,
+        cpuRatio: Math.min(1, used / one.cores),
+        memoryTotalBytes: one.memory * gib,
+        memoryUsedBytes: Math.min(one.memory * gib, memory),
+      }),
+    };
+  });
+  const policy = Policy.parse({
+    save: { mode: wish.mode, awakeMin: wish.awakeMin },
+    limits: { migrationsPerNode: wish.perNode, migrationsPerCluster: wish.perCluster },
+  });
+  return { nodes, policy, history };
+}
+
+const planOf = ({ nodes, policy, history }: Scene) =>
+  decide({ cluster, nodes }, policy, history, nowMs);
+
+const movesOf = (scene: Scene) =>
+  planOf(scene).intents.flatMap(({ target, executor, action }) =>
+    action.kind === 'guest.migrate'
+      ? [{ guest: target.id, from: executor, to: action.args.targetNode }]
+      : [],
+  );
+
+function forAll(check: (scene: Scene) => void, seed: number): void {
+  assert(
+    property(array(anyNode, { minLength: 1, maxLength: 7 }), anyPolicy, (drawn, wish) =>
+      check(sceneOf(drawn, wish)),
+    ),
+    { seed, numRuns: 400 },
+  );
+}
+
+/** Who stands where after the plan. */
+function placesAfter(scene: Scene): Map<string, GuestSample[]> {
+  const places = new Map(scene.nodes.map(({ node, guests }) => [node, [...(guests ?? [])]]));
+  for (const { guest, from, to } of movesOf(scene)) {
+    const known = places.get(from) ?? [];
+    const at = known.findIndex(({ id }) => id === guest);
+    const [sample] = known.splice(at, 1);
+    if (sample) places.get(to)?.push(sample);
+  }
+  return places;
+}
+
+describe('any plan', () => {
+  it('is the same again, byte for byte, and changes nothing it was given', () => {
+    forAll((scene) => {
+      const before = JSON.stringify([scene.nodes, [...scene.history.hotSinceMs]]);
+      expect(JSON.stringify(planOf(scene))).toBe(JSON.stringify(planOf(scene)));
+      expect(JSON.stringify([scene.nodes, [...scene.history.hotSinceMs]])).toBe(before);
+    }, 1);
+  });
+
+  it('moves only free guests of awake nodes, to awake nodes, each once', () => {
+    forAll((scene) => {
+      const awake = new Set(
+        scene.nodes
+          .filter((node) => node.sampleAtMs === nowMs && !node.maintenance && !node.activeKind)
+          .map(({ node }) => node),
+      );
+      const moves = movesOf(scene);
+      expect(new Set(moves.map(({ guest }) => guest)).size).toBe(moves.length);
+      for (const { guest, from, to } of moves) {
+        const sample = scene.nodes
+          .find(({ node }) => node === from)
+          ?.guests?.find(({ id }) => id === guest);
+        expect([awake.has(from), awake.has(to), from === to]).toEqual([true, true, false]);
+        expect(sample).toMatchObject({ state: 'running', lock: null });
+        expect(sample?.cpuRatio).not.toBeNull();
+        expect(sample?.tags.join(' ')).not.toMatch(/kr_(pin|ignore)/);
+      }
+    }, 2);
+  });
+
+  it('stays within the limits of the policy', () => {
+    forAll((scene) => {
+      const moves = movesOf(scene);
+      expect(moves.length).toBeLessThanOrEqual(scene.policy.limits.migrationsPerCluster);
+      for (const { node } of scene.nodes) {
+        const busy = moves.filter(({ from, to }) => from === node || to === node).length;
+        expect(busy).toBeLessThanOrEqual(scene.policy.limits.migrationsPerNode);
+      }
+    }, 3);
+  });
+
+  it('fits memory and the planned band on every target', () => {
+    forAll((scene) => {
+      const targets = new Set(movesOf(scene).map(({ to }) => to));
+      const after = placesAfter(scene);
+      for (const node of scene.nodes.filter((one) => targets.has(one.node))) {
+        const { cpuCount, memoryTotalBytes, memoryUsedBytes } = node.values ?? {};
+        const arrived = (after.get(node.node) ?? []).filter(
+          ({ id }) => !node.guests?.some((guest) => guest.id === id),
+        );
+        const memory = arrived.reduce((sum, guest) => sum + (guest.memoryTotalBytes ?? 0), 0);
+        expect((memoryUsedBytes ?? 0) + memory).toBeLessThanOrEqual(memoryTotalBytes ?? 0);
+        expect(node.values?.cpuRatio ?? 1).toBeLessThanOrEqual(1);
+        expect(cpuCount).toBeGreaterThan(0);
+      }
+    }, 4);
+  });
+
+  it('brings no rivals together, and parts no fellows for good', () => {
+    forAll((scene) => {
+      const after = placesAfter(scene);
+      const moved = new Set(movesOf(scene).map(({ guest }) => guest));
+      for (const guests of after.values()) {
+        const rivals = guests.filter(
+          ({ tags, state }) => tags.includes('kr_anti_affinity_a') && state !== 'stopped',
+        );
+        const isNew = rivals.some(({ id }) => moved.has(id));
+        expect(isNew && rivals.length > 1).toBe(false);
+      }
+    }, 5);
+  });
+
+  it('never makes the worst node worse', () => {
+    forAll((scene) => {
+      const worst = (ratios: number[]) => Math.max(0, ...ratios);
+      const situation = { cluster, ...scene, nowMs };
+      const model = modelOf(situation);
+      const units = new Map(model.guests.map(({ id }, guest) => [id, model.now[guest] ?? 0]));
+      const ratios = new Map(
+        scene.nodes.map(({ node }, place) => [node, model.asked[place] ?? 0] as const),
+      );
+      const capacity = new Map(
+        scene.nodes.map(({ node }, place) => [node, model.capacity[place] ?? 1] as const),
+      );
+      const isAwake = (_: unknown, place: number) => model.role[place] === nodeRole.awake;
+      const shares = () =>
+        scene.nodes
+          .filter(isAwake)
+          .map(({ node }) => (ratios.get(node) ?? 0) / (capacity.get(node) ?? 1));
+      const before = worst(shares());
+      for (const { guest, from, to } of movesOf(scene)) {
+        ratios.set(from, (ratios.get(from) ?? 0) - (units.get(guest) ?? 0));
+        ratios.set(to, (ratios.get(to) ?? 0) + (units.get(guest) ?? 0));
+      }
+      // Emptying fills other nodes on purpose, up to its own band and no further.
+      expect(worst(shares())).toBeLessThanOrEqual(
+        Math.max(before, scene.policy.save.fillRatio) + 1e-9,
+      );
+    }, 6);
+  });
+
+  it('sleeps only nodes that run nothing, one at a time, and leaves enough awake', () => {
+    forAll((scene) => {
+      const plan = planOf(scene);
+      const slept = plan.intents.filter(({ action }) => action.kind === 'node.shutdown');
+      expect(slept.length).toBeLessThanOrEqual(scene.policy.save.mode === 'on' ? 1 : 0);
+      for (const { target } of slept) {
+        const node = scene.nodes.find((one) => one.node === target.id);
+        expect(node?.guests?.every(({ state }) => state === 'stopped')).toBe(true);
+        const targets = movesOf(scene).map(({ to }) => to);
+        expect(targets).not.toContain(target.id);
+        const awake = scene.nodes.filter(
+          (one) => one.sampleAtMs === nowMs && !one.maintenance && !one.activeKind,
+        );
+        expect(awake.length).toBeGreaterThan(scene.policy.save.awakeMin);
+      }
+    }, 7);
+  });
+
+  it('wakes only sleeping nodes, and only by one that is awake', () => {
+    forAll((scene) => {
+      for (const { target, executor, action } of planOf(scene).intents) {
+        if (action.kind !== 'node.wake') continue;
+        const stateOf = (name: string) => scene.nodes.find(({ node }) => node === name);
+        expect(stateOf(target.id)?.desired).toBe('asleep');
+        expect(stateOf(executor)?.online).toBe(true);
+      }
+    }, 8);
+  });
+});
+
+describe('a month of rounds', () => {
+  it('moves no guest twice within its cooldown', () => {
+    const policy = Policy.parse({ save: { mode: 'on' }, relieve: { cpuRatio: { forMs: 0 } } });
+    const history = emptyHistory();
+    const stepMs = 600_000;
+    const guests = Array.from({ length: 40 }, (_, place) => place);
+    const placeOf = guests.map((guest) => guest % 4);
+    const load = (guest: number, step: number) =>
+      0.55 + 0.45 * Math.sin(step / (10 + (guest % 3)) + (guest % 2));
+    const lastMs = new Map<string, number>();
+    let moves = 0;
+    for (let step = 1; step <= (30 * 86_400_000) / stepMs; step += 1) {
+      const atMs = step * stepMs;
+      const nodes = Array.from({ length: 4 }, (_, place): NodeRecord => {
+        const own = guests.filter((guest) => placeOf[guest] === place);
+        const used = own.reduce((sum, guest) => sum + load(guest, step), 0);
+        return {
+          ...unseenNode('home', `n${place}`),
+          online: true,
+          sampleAtMs: atMs,
+          guests: own.map((guest) =>
+            guestSample(`g${guest}`, { cpuCount: 1, cpuRatio: load(guest, step) }),
+          ),
+          values: nodeValues({ cpuCount: 8, cpuRatio: used / 8, memoryUsedBytes: 0 }),
+        };
+      });
+      observe(history, nodes, policy, atMs);
+      for (const { target, action } of decide({ cluster, nodes }, policy, history, atMs).intents) {
+        if (action.kind !== 'guest.migrate') continue;
+        const since = atMs - (lastMs.get(target.id) ?? -Infinity);
+        expect(since).toBeGreaterThanOrEqual(policy.limits.guestCooldownMs);
+        lastMs.set(target.id, atMs);
+        history.lastMovedAtMs.set(`home/${target.id}`, atMs);
+        placeOf[Number(target.id.slice(1))] = Number(action.args.targetNode.slice(1));
+        moves += 1;
+      }
+    }
+    expect(moves).toBeGreaterThan(100);
+  });
+});
