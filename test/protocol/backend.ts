@@ -156,6 +156,8 @@ export function createBackend(deps: BackendDeps): Backend {
     log: memoryLog(),
     fleet: () => fleet,
     watermark: () => ({ incarnation: 0, seq: 0 }),
+    // Hosts of this world idle, now and in the past: what the metrics store would say of them.
+    loadOf: () => Promise.resolve({ cpuRatio: 0.05, memoryUsedBytes: 4 * 2 ** 30 }),
     intervalMs: () => 15_000,
   });
 

@@ -53,6 +53,8 @@ function judgeGranted(watch: EffectWatch, effect: Began, kept: Kept | undefined)
 
 /** I3: what is cancelled, expired or rejected never starts. */
 function judgeAllowed({ court }: EffectWatch, effect: Began, row: CommandRow): void {
+  // Its target came up by itself while the grant was on its way; a packet changes nothing then.
+  if (row.kind === 'node.wake' && row.state === 'SUCCEEDED') return;
   if (isOver(row.state)) court.accuse('I3', `it is ${row.state}: ${nameOf(effect)}`);
 }
 
