@@ -4,7 +4,7 @@
  */
 import { existsSync, readFileSync } from 'node:fs';
 import { stripTypeScriptTypes } from 'node:module';
-import { dirname, join, normalize } from 'node:path';
+import { basename, dirname, join, normalize } from 'node:path';
 
 export type Sources = {
   /** Path below the checkout -> JavaScript, in the order in which they were found. */
@@ -57,11 +57,12 @@ export type Package = { folder: string; name: string; version: string; license: 
 const manifestOf = (folder: string): Manifest =>
   JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8')) as Manifest;
 
-/** As Node looks for a package: beside the one that asks, then above it. */
+/** As Node looks for a package: beside the one that asks, then above it, but never inside itself. */
 function find(root: string, from: string, name: string): string | undefined {
   for (let folder = from; ; folder = dirname(folder)) {
     const candidate = join(folder, 'node_modules', name);
-    if (existsSync(join(root, candidate, 'package.json'))) return candidate;
+    const isLookedAt = basename(folder) !== 'node_modules';
+    if (isLookedAt && existsSync(join(root, candidate, 'package.json'))) return candidate;
     if (folder === '.' || folder === '') return undefined;
   }
 }

@@ -1,6 +1,7 @@
 /** What a package would hold, from the sources and the packages that are installed here. */
 import { createHash } from 'node:crypto';
-import { existsSync, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -56,6 +57,23 @@ describe('the daemon package', () => {
     expect(text).toContain('The package as a whole is therefore distributed under GPL-2.0');
     for (const { folder } of daemonPackages) expect(text).toContain(`${folder}/*`);
   });
+});
+
+it('finds a package where Node would, not in a node_modules inside node_modules', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'kr-closure-'));
+  const put = (path: string, manifest: object): void => {
+    mkdirSync(join(folder, path), { recursive: true });
+    writeFileSync(join(folder, path, 'package.json'), JSON.stringify(manifest));
+  };
+  try {
+    put('node_modules/a', { name: 'a', version: '1.0.0', dependencies: { b: '1' } });
+    put('node_modules/b', { name: 'b', version: '1.0.0' });
+    put('node_modules/node_modules/b', { name: 'b', version: '2.0.0' });
+    const found = packagesFrom(folder, ['a']).map((one) => one.folder);
+    expect(found).toEqual(['node_modules/a', 'node_modules/b']);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
 });
 
 describe('the server package', () => {

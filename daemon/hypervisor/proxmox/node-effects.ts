@@ -18,17 +18,17 @@ const ended = (problem: string | null, well: string): Performed => ({
 
 const drained = 'in HA maintenance, and nothing of HA is left here';
 
-async function drain(context: Context, { signal, onHandle, heldBy }: WorkContext) {
+async function drain(context: Context, work: WorkContext): Promise<Performed> {
   const answers = await context.host.ha();
   if (answers === null) return notStarted('HA gave no usable answer');
   if (answers.services.length === 0) {
     return notStarted('HA manages no guest here: move the guests one by one, by guest.migrate');
   }
   const pveNode = await pveNodeOf(context);
-  const on = { pveNode, signal };
-  const held = await heldBy?.();
+  const on = { pveNode, signal: work.signal };
+  const held = await work.heldBy?.();
   if (held) return notStarted(held);
-  await onHandle(handleOf(pveNode));
+  await work.onHandle(handleOf(pveNode));
   const isThere = isInMaintenance(answers.manager, pveNode);
   const problem = isThere ? undefined : await switchTo(context, 'enable', on);
   return ended(problem ?? (await awaitRest(context, on)) ?? null, drained);
