@@ -5,12 +5,12 @@
  */
 import type { Performed, Work, WorkContext } from '../port.ts';
 import { TaskList, TaskStatus } from '../proxmox/answers.ts';
-import { conclude, nodeIdOf, remember } from '../proxmox/context.ts';
+import { conclude, nodeIdOf } from '../proxmox/context.ts';
+import { carryOut, type Frame, joinTask } from '../proxmox/frame.ts';
 import { isOwnedByBalancer, serviceOf } from '../proxmox/ha.ts';
 import { MigrateCheck, obstacleTo } from '../proxmox/migrate-check.ts';
 import { type Call, planGuest } from '../proxmox/plan.ts';
 import { ConfigAnswer } from '../proxmox/pmxcfs.ts';
-import { notStarted } from '../proxmox/power-off.ts';
 import { endOf, parseUpid, realTypesOf, type Upid } from '../proxmox/tasks.ts';
 import { pause, type Run } from '../runs.ts';
 import { type Params, PveApiError, type Question } from './client.ts';
@@ -158,40 +158,37 @@ async function start(
   return follow(context, { upid, run }, workContext);
 }
 
-export async function perform(
-  context: Context,
-  work: Work,
-  workContext: WorkContext,
-): Promise<Performed> {
-  const run = remember(context, work.commandId, context.clock.monotonicMs());
-  const ready = await plan(context, work).catch((error: unknown): Ready => {
-    return { ok: false, why: error instanceof Error ? error.message : String(error) };
-  });
-  if (!ready.ok || workContext.signal.aborted) {
-    conclude(context, run, false);
-    return notStarted(ready.ok ? 'it was given up before' : ready.why);
-  }
+const frameOf = ({ clock, runs, cluster }: Context): Frame => ({
+  clock,
+  runs,
+  expire: () => cluster.expire(),
+});
+
+async function planOf(context: Context, work: Work, signal: AbortSignal): Promise<Ready> {
   try {
-    return await start(context, { ready, run }, workContext);
-  } finally {
-    context.cluster.expire();
+    const ready = await plan(context, work);
+    return ready.ok && signal.aborted ? { ok: false, why: 'it was given up before' } : ready;
+  } catch (error) {
+    return { ok: false, why: error instanceof Error ? error.message : String(error) };
   }
 }
 
-/** Joins a worker that began before a restart of this process. */
-export async function attach(
+export const perform = (
   context: Context,
   work: Work,
+  workContext: WorkContext,
+): Promise<Performed> =>
+  carryOut(frameOf(context), work, {
+    plan: () => planOf(context, work, workContext.signal),
+    start: (ready, run) => start(context, { ready, run }, workContext),
+  });
+
+/** Joins a worker that began before a restart of this process. */
+export const attach = (
+  context: Context,
+  { commandId }: Work,
   { handle, workContext }: { handle: string; workContext: WorkContext },
-): Promise<Performed> {
-  const upid = parseUpid(handle);
-  if (upid === null) return { exitCode: null, detail: `${handle} names no task`, output: '' };
-  const { clock, cluster } = context;
-  const ageMs = Math.max(0, clock.wallMs() - upid.startedAtSeconds * 1000);
-  const run = remember(context, work.commandId, clock.monotonicMs() - ageMs);
-  try {
-    return await follow(context, { upid, run }, workContext);
-  } finally {
-    cluster.expire();
-  }
-}
+): Promise<Performed> =>
+  joinTask(frameOf(context), { commandId, handle }, (upid, run) =>
+    follow(context, { upid, run }, workContext),
+  );

@@ -11,13 +11,14 @@ import { outputBytesMax, SandboxError, type ToolResult } from '../../command/san
 import type { Performed, Work, WorkContext } from '../port.ts';
 import { TaskStatus } from './answers.ts';
 import { pause, type Run } from '../runs.ts';
-import { conclude, type Context, pveNameOf, pveNodeOf, remember } from './context.ts';
+import { conclude, type Context, pveNameOf, pveNodeOf } from './context.ts';
+import { carryOut, type Frame, joinTask } from './frame.ts';
 import { isOwnedByBalancer, serviceOf } from './ha.ts';
 import { MigrateCheck, obstacleTo } from './migrate-check.ts';
 import { attachToNode, performOnNode } from './node-effects.ts';
 import { type Call, type Plan, planGuest } from './plan.ts';
 import { notStarted } from './power-off.ts';
-import { endOf, parseUpid, realTypesOf, type TaskEnd, type Upid, upidIn } from './tasks.ts';
+import { endOf, realTypesOf, type TaskEnd, type Upid, upidIn } from './tasks.ts';
 
 const lookEveryMs = 200;
 /** HA looks at its requests every 10 s, and its agents take another 5 s. */
@@ -207,27 +208,31 @@ async function runCall(
   return follow(context, { upid, run, known, output: outputOf(result) }, work);
 }
 
+const frameOf = ({ clock, runs, slow }: Context): Frame => ({
+  clock,
+  runs,
+  expire: () => slow.expire(),
+});
+
 export async function perform(
   context: Context,
   work: Work,
   workContext: WorkContext,
 ): Promise<Performed> {
   if (work.target.kind === 'node') return performOnNode(context, work, workContext);
-  const run = remember(context, work.commandId, context.clock.monotonicMs());
-  const plan = await planOf(context, work);
-  if (!plan.ok) {
-    conclude(context, run, false);
-    return notStarted(plan.why);
-  }
-  try {
-    return await runCall(context, { call: plan.call, run, id: work.target.id }, workContext);
-  } catch (error) {
-    if (!(error instanceof SandboxError)) throw error;
-    conclude(context, run, false);
-    return notStarted(error.message);
-  } finally {
-    context.slow.expire();
-  }
+  const { id } = work.target;
+  return carryOut(frameOf(context), work, {
+    plan: () => planOf(context, work),
+    async start({ call }, run) {
+      try {
+        return await runCall(context, { call, run, id }, workContext);
+      } catch (error) {
+        if (!(error instanceof SandboxError)) throw error;
+        conclude(context, run, false);
+        return notStarted(error.message);
+      }
+    },
+  });
 }
 
 /** Joins a task that began before a restart of this process. */
@@ -239,18 +244,12 @@ export async function attach(
   if (work.target.kind === 'node') {
     return attachToNode(context, work, { handle, signal: workContext.signal });
   }
-  const upid = parseUpid(handle);
-  if (upid === null) return { exitCode: null, detail: `${handle} names no task`, output: '' };
-  // Both times are of this host's own wall clock.
-  const ageMs = Math.max(0, context.clock.wallMs() - upid.startedAtSeconds * 1000);
-  const run = remember(context, work.commandId, context.clock.monotonicMs() - ageMs);
-  const older = ((await context.host.tasks()) ?? []).filter(
-    ({ startedAtSeconds }) => startedAtSeconds < upid.startedAtSeconds,
-  );
-  const known = new Set(older.map((task) => task.upid));
-  try {
-    return await follow(context, { upid, run, known, output: '' }, workContext);
-  } finally {
-    context.slow.expire();
-  }
+  const { commandId } = work;
+  return joinTask(frameOf(context), { commandId, handle }, async (upid, run) => {
+    const older = ((await context.host.tasks()) ?? []).filter(
+      ({ startedAtSeconds }) => startedAtSeconds < upid.startedAtSeconds,
+    );
+    const known = new Set(older.map((task) => task.upid));
+    return follow(context, { upid, run, known, output: '' }, workContext);
+  });
 }
