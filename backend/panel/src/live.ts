@@ -58,7 +58,9 @@ function takeNodes(views: readonly NodeView[]): void {
       isNew = true;
     }
   }
+  const isFirst = nodeKeys.peek().length === 0;
   if (isNew) nodeKeys.value = [...nodes.keys()].sort();
+  if (isNew && isFirst) whenFirstSeen();
   beat.value += 1;
 }
 
@@ -93,8 +95,14 @@ function take(message: Message): void {
 const waitMinMs = 1_000;
 const waitMaxMs = 30_000;
 
-/** Keeps the stream open while somebody is signed in; returns how to end it. */
-export function watchFleet(): () => void {
+let whenFirstSeen = (): void => undefined;
+
+/**
+ * Keeps the stream open while somebody is signed in; returns how to end it. `onFirst` is called
+ * when the first nodes are known.
+ */
+export function watchFleet(onFirst: () => void): () => void {
+  whenFirstSeen = onFirst;
   let waitMs = waitMinMs;
   let timer: ReturnType<typeof setTimeout> | undefined;
   let socket: WebSocket | undefined;

@@ -3,6 +3,7 @@ import { effect } from '@preact/signals';
 import { render } from 'preact';
 import { token } from './api.ts';
 import { watchFleet } from './live.ts';
+import { fillPast } from './past.ts';
 import { Welcome } from './pages/welcome.tsx';
 import { Dialogs } from './parts/dialog.tsx';
 import { Toasts } from './parts/feedback.tsx';
@@ -11,7 +12,7 @@ import './style/base.css';
 import './style/parts.css';
 import './style/pages.css';
 
-effect(() => (token.value === null ? undefined : watchFleet()));
+effect(() => (token.value === null ? undefined : watchFleet(fillPast)));
 
 const App = () => (
   <>
