@@ -12,6 +12,7 @@ import { isHeldHere } from './hold-watch.ts';
 import type { Hold } from './hold.ts';
 import type { Journal } from './journal.ts';
 import { type FactSources, gatherFacts } from './local-facts.ts';
+import type { Trace } from '../hypervisor/port.ts';
 import { wakersFor } from '../waker/port.ts';
 import { park, unpark } from './parking.ts';
 import { perform, resume, type WorkHooks, workOf } from './work.ts';
@@ -75,7 +76,17 @@ export class Effects {
     const { deps } = this.#bench;
     deps.log.info({ commandId, node, kind: grant.kind }, 'command taken up again after a restart');
     this.#reserve(grant);
-    void this.#follow(command, resume(deps, command, this.#hooksOf(command)));
+    const begun = { ...command, trace: this.#traceOf(commandId) };
+    void this.#follow(command, resume(deps, begun, this.#hooksOf(command)));
+  }
+
+  #traceOf(commandId: string): Trace {
+    const { commands } = this.#bench.journal.state;
+    const others = [...commands.values()].filter((record) => record.commandId !== commandId);
+    return {
+      startedAtWallMs: commands.get(commandId)?.atMs ?? this.#bench.deps.clock.wallMs(),
+      otherHandles: new Set(others.flatMap(({ handle }) => handle ?? [])),
+    };
   }
 
   /** The server calls it over: a wake that works has been heard, or is not wanted any more. */

@@ -5,7 +5,7 @@
  * effect in `resume`, which follows one that began before a restart.
  */
 import type { Action, GrantContent, Probe } from '../../broker/contract/command.ts';
-import type { Performed, Work, WorkContext } from '../hypervisor/port.ts';
+import type { Performed, Trace, Work, WorkContext } from '../hypervisor/port.ts';
 import { wakersFor } from '../waker/port.ts';
 import type { Outcome } from './command-state.ts';
 import { actionOf, isPowerOff } from './guards.ts';
@@ -146,7 +146,13 @@ const withLeft = (outcome: Outcome, more: readonly string[]): Outcome =>
         left: [...(outcome.left ?? []), ...more],
       };
 
-type Begun = { grant: GrantContent; handle: string | null; bootId: string | null };
+type Begun = {
+  grant: GrantContent;
+  handle: string | null;
+  bootId: string | null;
+  /** For one that has no handle. */
+  trace: Trace;
+};
 
 async function hasBootedSince(deps: WorkDeps, { grant, bootId }: Begun): Promise<boolean> {
   const described = async () => deps.hypervisor.describe(grant.node);
@@ -170,6 +176,17 @@ async function undo(
   return detail === '' ? [] : [detail];
 }
 
+/** The end came before the name was written down: the hypervisor's own list may still have it. */
+async function findName(
+  { hypervisor }: WorkDeps,
+  { work, trace, signal }: { work: Work; trace: Trace; signal: AbortSignal },
+  hooks: WorkHooks,
+): Promise<string | null> {
+  const found = (await hypervisor.find?.(work, trace, signal)) ?? null;
+  if (found !== null) await hooks.onHandle(found);
+  return found;
+}
+
 /** After a restart: joins the tool again by its handle, or only looks at the world. */
 export async function resume(deps: WorkDeps, begun: Begun, hooks: WorkHooks): Promise<Outcome> {
   const { grant, handle } = begun;
@@ -183,11 +200,11 @@ export async function resume(deps: WorkDeps, begun: Begun, hooks: WorkHooks): Pr
     const booted: Outcome = { ...unknown, postcondition: true, detail };
     return withLeft(booted, [...undone, ...(await hooks.unpark())]);
   }
-  const { hypervisor } = deps;
-  const begin = (signal: AbortSignal): Promise<Performed> =>
-    handle !== null && hypervisor.attach
-      ? hypervisor.attach(work, handle, { signal, onHandle: hooks.onHandle })
-      : Promise.resolve(unknown);
+  const begin = async (signal: AbortSignal): Promise<Performed> => {
+    const name = handle ?? (await findName(deps, { work, trace: begun.trace, signal }, hooks));
+    if (name === null || !deps.hypervisor.attach) return unknown;
+    return deps.hypervisor.attach(work, name, { signal, onHandle: hooks.onHandle });
+  };
   const outcome = await followed(deps, grant, { work, begin });
   return grant.kind === 'node.shutdown' ? awakeAgain(outcome, hooks) : outcome;
 }

@@ -46,6 +46,14 @@ export type WorkContext = {
   heldBy?(): Promise<string | null>;
 };
 
+/** What is left of an effect whose process ended before the hypervisor had named it. */
+export type Trace = {
+  /** By this host's wall clock, at the latest. */
+  startedAtWallMs: number;
+  /** Of other commands, which it is not. */
+  otherHandles: ReadonlySet<string>;
+};
+
 export type Performed = {
   /** The tool's own opinion, null when it has none. Never proof. */
   exitCode: number | null;
@@ -69,6 +77,11 @@ export type Hypervisor = {
   sample(node: string): Promise<HostSample>;
   /** Starts the effect and returns when the tool has ended. Never called twice for one id. */
   perform(work: Work, context: WorkContext): Promise<Performed>;
+  /**
+   * Looks for the task that an earlier process began and did not live to name; begins nothing.
+   * null: none is seen, which does not mean that there is none.
+   */
+  find?(work: Work, trace: Trace, signal: AbortSignal): Promise<string | null>;
   /** Waits for a task started before a restart, by its handle; absent where handles are unknown. */
   attach?(work: Work, handle: string, context: WorkContext): Promise<Performed>;
   /**

@@ -14,6 +14,7 @@ import { describe } from './describe.ts';
 import { attach, perform } from './effects.ts';
 import { type GuestReading, sampleGuest } from './guest-sampling.ts';
 import { createHostFiles, type LocalGuest } from './host-files.ts';
+import { findTask } from './lost-task.ts';
 import { endMaintenance } from './maintenance.ts';
 import { observeNode } from './node-effects.ts';
 import { type Looking, observe } from './observe.ts';
@@ -189,6 +190,7 @@ export function createProxmoxHypervisor(options: ProxmoxOptions): Hypervisor {
     describe: () => describe(context),
     sample: () => sample(context, kept),
     perform: (work, workContext) => perform(context, work, workContext),
+    find: (work, trace, signal) => findTask(context, work, { trace, signal }),
     attach: (work, handle, workContext) => attach(context, work, { handle, workContext }),
     undo: (_work, handle, workContext) => endMaintenance(context, handle, workContext.signal),
     observe: (work) =>

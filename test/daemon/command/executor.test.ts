@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { JournalError } from '../../../daemon/command/journal.ts';
+import type { Trace } from '../../../daemon/hypervisor/port.ts';
 import { WakeError, type WakeRequest } from '../../../daemon/waker/port.ts';
 import { createRig, createSigner, node, type Rig } from './rig.ts';
 
@@ -775,6 +776,35 @@ describe('executor: crash and restart', () => {
     expect(rig.world.attached).toEqual(['UPID:77']);
     expect(rig.world.effects).toEqual([offer.commandId]);
     expect(finishOf(rig, offer.commandId)).toMatchObject({ exitCode: 0, postcondition: true });
+  });
+
+  it('seeks the task whose name it had no time to write down, and joins it', async () => {
+    const rig = createRig();
+    await rig.connect();
+    rig.world.handle = 'UPID:old';
+    const earlier = await rig.run();
+    rig.world.handle = null;
+    stuck(rig);
+    const startedAtMs = rig.clock.wallMs();
+    const offer = await rig.run({ target: { kind: 'guest', id: '101' } });
+    const begun = [earlier.commandId, offer.commandId];
+    expect(rig.world.effects).toEqual(begun);
+    rig.crash();
+    const traces: Trace[] = [];
+    rig.world.find = (trace) => {
+      traces.push(trace);
+      return 'UPID:78';
+    };
+    rig.world.perform = async () => ({ exitCode: 0, detail: 'migrated', output: '' });
+    await rig.connect();
+    expect(traces.map(({ otherHandles }) => [...otherHandles])).toEqual([['UPID:old']]);
+    expect(traces[0]?.startedAtWallMs).toBeGreaterThanOrEqual(startedAtMs);
+    expect(rig.world.attached).toEqual(['UPID:78']);
+    expect(rig.world.effects).toEqual(begun);
+    expect(finishOf(rig, offer.commandId)).toMatchObject({ exitCode: 0, postcondition: true });
+    expect(rig.reports(offer.commandId)).toContainEqual(
+      expect.objectContaining({ handle: 'UPID:78' }),
+    );
   });
 
   it.each([

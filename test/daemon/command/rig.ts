@@ -17,6 +17,7 @@ import type {
   Hypervisor,
   Observation,
   Performed,
+  Trace,
   Work,
   WorkContext,
 } from '../../../daemon/hypervisor/port.ts';
@@ -57,6 +58,8 @@ export type World = {
   attached: string[];
   observed: string[];
   handle: string | null;
+  /** What the hypervisor's own list says of a start without a handle. */
+  find: (trace: Trace) => string | null;
   description: Description;
   sample: () => Promise<HostSample>;
   perform: (work: Work, context: WorkContext) => Promise<Performed>;
@@ -78,6 +81,7 @@ export function createWorld(): World {
     attached: [],
     observed: [],
     handle: null,
+    find: () => null,
     description: {
       driver: { name: 'script', version: '1', simulated: false, capabilities: kinds },
       bootId: '00000000-0000-4000-8000-000000000001',
@@ -110,6 +114,10 @@ function driverOf(world: World, isAlive: () => boolean, nodes: string[]): Hyperv
       world.effects.push(work.commandId);
       if (world.handle) await context.onHandle(world.handle);
       return world.perform(work, context);
+    },
+    async find(_work, trace) {
+      await alive();
+      return world.find(trace);
     },
     async attach(work, handle, context) {
       await alive();

@@ -363,6 +363,32 @@ describe('effects', () => {
     expect(await rig.effects()).toEqual([]);
   });
 
+  it('find the task of a daemon that ended before it could name it, and no other', async () => {
+    const { rig, driver, driverOn } = await bench({ timeScale: 4 });
+    const startedAtWallMs = realClock.wallMs();
+    const deed = work('guest.restart', '100');
+    const ctx = context();
+    const running = driver.perform(deed, ctx);
+    await until(() => ctx.handles.length === 1);
+    const [upid = ''] = ctx.handles;
+    const after = driverOn('alpha');
+    const { signal } = ctx;
+    const trace = { startedAtWallMs, otherHandles: new Set<string>() };
+    expect(await after.find?.(deed, trace, signal)).toBe(upid);
+    await running;
+    expect(await after.find?.(deed, trace, signal)).toBe(upid);
+    const given = new AbortController();
+    given.abort();
+    const seek = (wanted: Work, change: Partial<typeof trace> = {}) =>
+      after.find?.(wanted, { ...trace, ...change }, given.signal);
+    expect(await seek(deed, { otherHandles: new Set([upid]) })).toBeNull();
+    expect(await seek(deed, { startedAtWallMs: startedAtWallMs + 60_000 })).toBeNull();
+    expect(await seek(work('guest.restart', '101'))).toBeNull();
+    expect(await seek(work('guest.stop', '100'))).toBeNull();
+    expect(await seek(work('guest.scale', '100', { cpuCount: 1 }))).toBeNull();
+    expect(await rig.effects()).toHaveLength(1);
+  });
+
   it('start, stop and restart, each seen in the world', async () => {
     const { rig, driver } = await bench();
     const start = work('guest.start', '102');
