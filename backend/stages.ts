@@ -14,6 +14,7 @@ import { createEnrolmentAnswer } from './enrolment-answer.ts';
 import { createIngest, type Ingest } from './ingest/ingest.ts';
 import { createLoadReader } from './load.ts';
 import { watchAudit } from './observe/audit-watch.ts';
+import { createEventRecorder, type EventRecorder, recorded } from './observe/events.ts';
 import { createObservation, type Observation } from './observe/metrics.ts';
 import { startPublisher } from './observe/publisher.ts';
 import { readIdentities } from './own-house.ts';
@@ -34,6 +35,7 @@ export type Stages = Awaited<ReturnType<typeof createStages>>;
 type StageDeps = { parts: BackendParts; stores: Stores; undo: Undo };
 
 type Observed = {
+  events: EventRecorder;
   fleet: Fleet;
   ingest: Ingest;
   carrier: Carrier;
@@ -44,7 +46,7 @@ type Observed = {
 function observe(
   settings: Settings,
   { parts, stores, undo }: StageDeps,
-  { fleet, ingest, carrier, tlsEndsAtMs }: Observed,
+  { events, fleet, ingest, carrier, tlsEndsAtMs }: Observed,
 ): Observation {
   const { clock, log } = parts;
   const { db } = stores.database;
@@ -61,7 +63,7 @@ function observe(
       const { gate = {}, session = {}, ...flat } = carrier.stats?.() ?? {};
       return { ...flat, ...gate, ...session };
     },
-    store: () => stores.metrics.figures(),
+    store: () => ({ ...stores.metrics.figures(), ...events.figures() }),
     fleet,
     nowMs: () => clock.monotonicMs(),
     commands: () => openCommands(db),
@@ -141,7 +143,9 @@ export async function createStages(settings: Settings, deps: StageDeps) {
     toCommands: (message) => commands?.onMessage(message),
     toEnrolments: onEnrol,
   });
-  commands = createCommands({
+  const events = createEventRecorder({ ...parts, store: metrics });
+  deps.undo.add('events', () => events.stop());
+  const plain = createCommands({
     ...parts,
     store: commandStore(database),
     link: carrier.link,
@@ -153,7 +157,9 @@ export async function createStages(settings: Settings, deps: StageDeps) {
     identities: await readIdentities(settings),
     loadOf: createLoadReader(metrics, parts.clock),
   });
-  const observation = observe(settings, deps, { fleet, ingest, carrier, tlsEndsAtMs });
+  plain.onEvent((event) => events.command(event));
+  commands = recorded(plain, events);
+  const observation = observe(settings, deps, { events, fleet, ingest, carrier, tlsEndsAtMs });
   const { lease } = commands;
   const decisions = new Set<(decision: Decision) => void>();
   const decider = createDecider({
@@ -163,6 +169,7 @@ export async function createStages(settings: Settings, deps: StageDeps) {
     commands,
     onDecision: (decision) => {
       observation.decision(decision.cluster, decision.outcome);
+      events.decision(decision);
       for (const listener of decisions) listener(decision);
     },
   });

@@ -109,8 +109,10 @@ export async function addAlarm(
 }
 
 export function addEvent(step: Step, row: Commands, reason = row.state_reason): void {
-  const { id, cluster, kind } = row;
-  step.events.push({ id, cluster, kind, state: stateOf(row), atMs: step.nowMs, reason });
+  const { id, cluster, kind, target_kind: targetKind, target_id: target, executor } = row;
+  const isGuest = targetKind === 'guest';
+  const at = { node: isGuest ? executor : target, guest: isGuest ? target : null };
+  step.events.push({ id, cluster, kind, state: stateOf(row), atMs: step.nowMs, reason, ...at });
 }
 
 /**
