@@ -36,6 +36,7 @@ export function levelNow(
  */
 const circumstances: ReadonlySet<string> = new Set([
   'KR_HOLD',
+  'KR_LOCAL_HOLD',
   'KR_FROZEN',
   'KR_STARTING',
   'KR_SNAPSHOT',

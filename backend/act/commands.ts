@@ -12,6 +12,7 @@ import { Policy } from '../decide/policy.ts';
 import type { Window } from '../decide/windows.ts';
 import type { Fleet } from '../state/fleet.ts';
 import type { CommandStore } from '../store/command-store.ts';
+import { createAsked } from './asked.ts';
 import { announce, type HoldOrder, type Holds, publishServer, readHolds, setHold } from './hold.ts';
 import type { House, HouseAnswer, Identity } from './house.ts';
 import { answerHouse, houseNow } from './house-orders.ts';
@@ -107,6 +108,7 @@ const noCounters = (): Counters => ({
   silentClaims: 0,
   offers: 0,
   probes: 0,
+  unaskedAnswers: 0,
   contradictions: 0,
   failedPublishes: 0,
 });
@@ -126,6 +128,7 @@ function createContext(deps: CommandsDeps, emit: Context['emit']): Context {
     ...deps,
     lease,
     reach: createReach(clock, fleet),
+    asked: createAsked(clock),
     intervalMs: deps.intervalMs ?? (() => sampleIntervalDefaultMs),
     identities: deps.identities ?? [],
     loadOf: deps.loadOf ?? (() => Promise.resolve(null)),

@@ -46,6 +46,7 @@ export function nodeFact(step: Step, row: Nodes): NodeFact {
   const { context, cluster } = step;
   const record = context.fleet().nodes.get(nodeKey(cluster.id, row.id));
   const sampledMs = record?.sampleAtMs ?? null;
+  const votesSinceMs = record?.votesSinceMs ?? null;
   const intervalMs = record?.intervalMs ?? sampleIntervalDefaultMs;
   const nowMs = context.clock.monotonicMs();
   const { offlineSinceMs } = context.reach.contact(cluster.id, row.id);
@@ -63,12 +64,14 @@ export function nodeFact(step: Step, row: Nodes): NodeFact {
     facts: parseFacts(row),
     factsAgeMs: row.facts_at_ms === null ? null : step.nowMs - row.facts_at_ms,
     membersOnline: record?.membersOnline ?? null,
+    votesStableForMs: votesSinceMs === null ? null : nowMs - votesSinceMs,
     lockedGuests: record?.guests?.flatMap(({ id, lock }) => (lock === null ? [] : [id])) ?? null,
     uptimeMs: record?.values?.uptimeMs ?? null,
     memoryUsedBytes: record?.values?.memoryUsedBytes ?? null,
     memoryTotalBytes: record?.values?.memoryTotalBytes ?? null,
     cpuRatio: record?.values?.cpuRatio ?? null,
     cpuCount: record?.values?.cpuCount ?? null,
+    localHold: record?.localHold ?? false,
     clockOffsetMs: clockOffsetOf(step, record),
     desired: row.desired,
     keepAwakeUntilMs: row.keep_awake_until_ms,

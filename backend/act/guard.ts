@@ -34,6 +34,8 @@ export type NodeFact = {
   factsAgeMs: number | null;
   /** Who it sees in its cluster now; null without a cluster. */
   membersOnline: readonly string[] | null;
+  /** For how long its word about members and votes has stood; null: none has been heard yet. */
+  votesStableForMs?: number | null;
   /** Guests that carry a lock, running or not. */
   lockedGuests: readonly string[] | null;
   uptimeMs: number | null;
@@ -41,6 +43,8 @@ export type NodeFact = {
   memoryTotalBytes: number | null;
   cpuRatio: number | null;
   cpuCount: number | null;
+  /** Something on its own host stops every command: the HOLD file, its policy, its journal. */
+  localHold?: boolean;
   /** By its clock and ours, at its newest sample. */
   clockOffsetMs: number | null;
   desired: 'awake' | 'asleep';

@@ -152,10 +152,12 @@ function cpuDenial({ executor, destination, guest }: GuardFacts): Says | null {
     from.microcode !== null &&
     from.microcode === to.microcode;
   if (!everywhere.has(cpuType) && !isSame) {
+    // What only a cluster API tells leaves the microcode out, and two unknowns are never equal.
+    const isUnread = from.microcode === null || to.microcode === null;
     return {
       code: 'KR_CPU_TYPE',
-      reason: `cpu type ${cpuType} moves only between identical cpus and known microcode`,
-      wayOut: 'give the guest a type such as x86-64-v2-AES, or stop it first',
+      reason: `cpu type ${cpuType} moves only between identical cpus and known microcode${isUnread ? ', and the microcode of a host is not known' : ''}`,
+      wayOut: `give the guest a type such as x86-64-v2-AES, or stop it first${isUnread ? '; a daemon on each host reads its microcode' : ''}`,
     };
   }
   return isOlder(older, newer)

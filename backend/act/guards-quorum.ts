@@ -201,7 +201,13 @@ const stable: Guard = {
     const nodes = [targetNode, ...stayingNodes(facts)];
     const uptimes = nodes.map((node) => node?.uptimeMs ?? 0);
     const gone = (power?.neighbours ?? []).flatMap(({ offlineForMs }) => offlineForMs ?? []);
-    const stableForMs = Math.min(power?.lastChangeAgoMs ?? Infinity, ...uptimes, ...gone);
+    // Who changed its mind about the votes just now, whichever way, is not believed yet.
+    const counted = nodes.map((node) => node?.votesStableForMs ?? 0);
+    const others = (power?.neighbours ?? []).flatMap(
+      ({ votesStableForMs }) => votesStableForMs ?? [],
+    );
+    const changes = [...uptimes, ...gone, ...counted, ...others];
+    const stableForMs = Math.min(power?.lastChangeAgoMs ?? Infinity, ...changes);
     const isStable = stableForMs >= limits.membershipStableMs;
     return judged(
       'Q5',

@@ -45,6 +45,26 @@ const hold: Guard = {
     ),
 };
 
+/** It would refuse by itself, whatever we say; who asks hears it at once. */
+const localHold: Guard = {
+  id: 'local-hold',
+  appliesTo: always,
+  verdict({ executor, targetNode }) {
+    const held = [executor, targetNode].find((node) => node?.localHold === true);
+    return judged(
+      'K1',
+      [{ name: 'heldHost', value: held?.id ?? null }],
+      held
+        ? {
+            code: 'KR_LOCAL_HOLD',
+            reason: `node ${held.id} itself stops every command`,
+            wayOut: `remove /etc/kernreaktor/HOLD on ${held.id}; where there is none, see the log of its daemon about policy and journal`,
+          }
+        : null,
+    );
+  },
+};
+
 const epoch: Guard = {
   id: 'epoch',
   appliesTo: always,
@@ -266,6 +286,7 @@ export const guards: readonly Guard[] = [
   executorOnline,
   capability,
   simulated,
+  localHold,
   epoch,
   journal,
   whereabouts,

@@ -212,10 +212,19 @@ async function heard(step: Step, row: Commands, said: Said): Promise<Commands> {
   return isExecutors && report.step === 'finished' ? tellLeft(step, after, report) : after;
 }
 
+function unasked(step: Step, row: Commands, { node }: Said): Commands {
+  step.context.counters.unaskedAnswers += 1;
+  step.context.log.warn({ commandId: row.id, node }, 'word of a witness that nobody had asked');
+  return row;
+}
+
 async function apply(step: Step, row: Commands, said: Said): Promise<Commands> {
   const { report, node } = said;
   if (isTerminal(stateOf(row))) return row;
   if (report.step === 'probed' && report.role === 'witness') {
+    // To take a word back needs no question: that is the careful direction.
+    const isAsked = report.postcondition !== true || step.context.asked.has(row.id, node);
+    if (!isAsked) return unasked(step, row, said);
     // The executor's own look under another name would be one witness counted twice.
     return node === row.executor ? row : onWitnessProbed(step, row, said);
   }

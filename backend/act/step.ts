@@ -17,6 +17,7 @@ import type { Clusters } from '../store/sql/schema.ts';
 import type { Window } from '../decide/windows.ts';
 import type { Load } from './guard.ts';
 import type { Identity } from './house.ts';
+import type { Asked } from './asked.ts';
 import { type Lease, NotLeader } from './lease.ts';
 import type { Reach } from './reach.ts';
 import type { Signer } from './signer.ts';
@@ -28,9 +29,6 @@ export type CommandEvent = {
   state: CommandState;
   atMs: number;
   reason: string | null;
-  /** The target, or the node that acts on a guest. */
-  node: string;
-  guest: string | null;
 };
 
 export type Counters = {
@@ -44,6 +42,8 @@ export type Counters = {
   silentClaims: number;
   offers: number;
   probes: number;
+  /** Witnesses' words on what nobody had asked them. */
+  unaskedAnswers: number;
   /** Reports that contradict the row; logged, never obeyed. */
   contradictions: number;
   failedPublishes: number;
@@ -59,6 +59,7 @@ export type Context = {
   signer: Signer;
   lease: Lease;
   reach: Reach;
+  asked: Asked;
   fleet: () => Fleet;
   /** Up to where the metrics store is durable for a node. */
   watermark: (cluster: string, node: string) => { incarnation: number; seq: number };

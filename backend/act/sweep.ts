@@ -103,6 +103,7 @@ async function probe(step: Step, row: Commands): Promise<Commands> {
   if (kind === 'node.shutdown' && isSettled) {
     for (const node of witnessNodes(step, row)) {
       say(step, 'probe', { node, body: probeOf(row, 'witness') });
+      context.asked.note(row.id, node);
       context.counters.probes += 1;
     }
   }

@@ -37,6 +37,7 @@ import { telemetryFleetRoutes } from './routes/telemetry-fleet.ts';
 import { telemetryRoutes } from './routes/telemetry.ts';
 import { tokenRoutes } from './routes/tokens.ts';
 import { userRoutes } from './routes/users.ts';
+import { maintenanceRoutes } from './routes/maintenance.ts';
 import { wakeProofRoutes } from './routes/wake-proofs.ts';
 import { newSecret } from './secrets.ts';
 import { createStream, type Stream } from './stream.ts';
@@ -107,6 +108,7 @@ function installRoutes(app: App, context: Context, stream: Stream): void {
   clusterRoutes(app, context);
   fleetRoutes(app, context);
   wakeProofRoutes(app, context);
+  maintenanceRoutes(app, context);
   telemetryRoutes(app, context);
   telemetryFleetRoutes(app, context);
   commandRoutes(app, context);

@@ -49,6 +49,8 @@ export type NodeRecord = {
   desired: 'awake' | 'asleep';
   maintenance: boolean;
   protected: boolean;
+  /** Since when its own word about members, votes and quorum has not changed, monotonic ms. */
+  votesSinceMs?: number | null;
   /** Kind of the active command on it, for waking and draining. */
   activeKind: string | null;
   /** It has said hello once, if only before this server started. */

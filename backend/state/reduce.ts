@@ -3,6 +3,7 @@
  * on. An older sample never overwrites a newer one, and a will counts only for the session it
  * names.
  */
+import type { NodeFacts } from '../../broker/contract/facts.ts';
 import { type NodeKey, nodeKey } from '../../broker/contract/ids.ts';
 import type { GuestSample } from '../../broker/contract/telemetry.ts';
 import { sampleIntervalDefaultMs } from '../../broker/contract/limits.ts';
@@ -37,6 +38,7 @@ export const unseenNode = (cluster: string, node: string): NodeRecord => ({
   protected: false,
   activeKind: null,
   hasSaidHello: false,
+  votesSinceMs: null,
 });
 
 function recordOf(fleet: Fleet, cluster: string, node: string): NodeRecord {
@@ -110,6 +112,18 @@ function placeGuests(fleet: Fleet, record: NodeRecord, guests: readonly GuestRec
   }
 }
 
+const sameMembers = (a: readonly string[] | null, b: readonly string[] | null): boolean =>
+  a === b || (a !== null && b !== null && a.length === b.length && a.every((id) => b.includes(id)));
+
+/** What of a description says who votes; when a device was seen is no change of it. */
+function votesOf(facts: NodeFacts | null): string {
+  if (!facts?.quorum) return '';
+  const { quorate, expectedVotes, quorumVotes, members, qdevice } = facts.quorum;
+  const seen = members.map(({ node, votes, online }) => `${node} ${votes} ${online}`).sort();
+  const device = qdevice && [qdevice.votes, qdevice.alive, qdevice.voting];
+  return JSON.stringify([quorate, expectedVotes, quorumVotes, seen, device]);
+}
+
 function reduceTelemetry(fleet: Fleet, input: StateInput & { kind: 'telemetry' }): void {
   const { cluster, node, session, seq, sentAtMs, body } = input.message;
   const record = recordOf(fleet, cluster, node);
@@ -131,6 +145,7 @@ function reduceTelemetry(fleet: Fleet, input: StateInput & { kind: 'telemetry' }
   record.intervalMs = body.intervalMs;
   record.values = body.node;
   record.versions = body.versions;
+  if (!sameMembers(record.membersOnline, body.membersOnline)) record.votesSinceMs = input.atMs;
   record.membersOnline = body.membersOnline;
   const guests = body.guests?.map((guest) => guestRecord(guest, record)) ?? null;
   if (guests !== null) placeGuests(fleet, record, guests);
@@ -168,6 +183,7 @@ function reduceHello(fleet: Fleet, input: StateInput & { kind: 'hello' }): void 
   record.driver = body.driver;
   record.bootId = body.bootId;
   record.journalId = body.journalId;
+  if (votesOf(record.facts) !== votesOf(body.facts)) record.votesSinceMs = input.atMs;
   record.facts = body.facts;
   record.guestFactsJson = body.guests && JSON.stringify(body.guests);
   record.localHold = body.localHold;

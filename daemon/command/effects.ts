@@ -35,6 +35,12 @@ const targetOf = ({ target }: Pick<Wanted, 'target'>): string => `${target.kind}
 const wakerOf = ({ args: { waker } }: Wanted): string | undefined =>
   typeof waker === 'string' ? waker : undefined;
 
+const unjudged = {
+  code: 'KR_FACTS',
+  reason: 'the guards of this node could not be asked',
+  wayOut: 'see the log of the daemon, and send the command again',
+};
+
 export class Effects {
   readonly #bench: Bench;
   /** target -> the command that works on it. */
@@ -52,7 +58,7 @@ export class Effects {
     const { node } = command;
     switch (effect.type) {
       case 'check':
-        if (command.phase === 'received' || command.phase === 'granted') void this.#check(command);
+        if (command.phase === 'received' || command.phase === 'granted') void this.#judge(command);
         return;
       case 'claim':
         if (command.phase === 'claiming') this.#claim(command);
@@ -120,6 +126,18 @@ export class Effects {
   #isBusy(wanted: Wanted): boolean {
     const holder = this.#busy.get(targetOf(wanted)) ?? wanted.commandId;
     return wanted.kind !== 'node.wake' && holder !== wanted.commandId;
+  }
+
+  /** A look that fails is no reason to act, and none to end the whole daemon. */
+  async #judge(command: In<'received' | 'granted'>): Promise<void> {
+    const { node, commandId } = command;
+    try {
+      await this.#check(command);
+    } catch (error) {
+      this.#bench.deps.log.error({ err: error, commandId, node }, 'command could not be judged');
+      const denial = { rule: 'facts', ...unjudged };
+      await this.#bench.post(node, commandId, { type: 'checked', denial, bootId: null });
+    }
   }
 
   async #check(command: In<'received' | 'granted'>): Promise<void> {

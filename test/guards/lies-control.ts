@@ -7,6 +7,7 @@ export const controlLies: readonly Lie[] = [
   ({ cluster }) => (cluster.hold = true),
   ({ cluster }) => (cluster.holdAll = true),
   ({ local }) => (local.hold = true),
+  (question) => (firstNode(question).record.localHold = true),
   ({ cluster }, chance) => (cluster.frozenForMs = chance.pick([0, 1, minute])),
   ({ cluster }, chance) => (cluster.stormAgoMs = chance.pick([1, 5 * minute - 1, 5 * minute])),
   ({ cluster }) => (cluster.leader = false),

@@ -157,6 +157,7 @@ export const quorumLies: readonly Lie[] = [
   (question) => (question.cluster.spareVotes = 0),
   device((view) => (view.alive = false)),
   device((view) => (view.voting = false)),
+  ({ cluster }, chance) => (cluster.votesStableMs = chance.pick([null, 59_999, 60_000])),
   device((view, chance) => (view.seenAgeMs = chance.pick([null, 30_000, 30_001]))),
   device((view, chance) => (view.seenAgeMs = chance.pick([30_001, 45_000, 600_000]))),
   device((view, chance) => (view.votes = chance.whole(0, 3))),

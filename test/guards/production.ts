@@ -24,7 +24,7 @@ const isAlive = ({ state }: { state: string }): boolean => state !== 'stopped';
 const isHeard = ({ record: { online, sampleAtMs, intervalMs } }: CaseNode): boolean =>
   online && sampleAtMs !== null && -sampleAtMs <= freshMsOf(intervalMs);
 
-function nodeFactOf(node: CaseNode): NodeFact {
+function nodeFactOf(node: CaseNode, votesStableForMs: number | null = dayMs): NodeFact {
   const { record } = node;
   const { facts, sampleAtMs, offlineSinceMs } = record;
   return sampleNode(record.node, {
@@ -38,6 +38,7 @@ function nodeFactOf(node: CaseNode): NodeFact {
     facts,
     factsAgeMs: node.factsAgeMs,
     membersOnline: record.membersOnline,
+    votesStableForMs,
     lockedGuests: record.guests?.flatMap(({ id, lock }) => (lock === null ? [] : [id])) ?? null,
     uptimeMs: record.values?.uptimeMs ?? null,
     memoryUsedBytes: record.values?.memoryUsedBytes ?? null,
@@ -45,6 +46,7 @@ function nodeFactOf(node: CaseNode): NodeFact {
     cpuRatio: record.values?.cpuRatio ?? null,
     cpuCount: record.values?.cpuCount ?? null,
     keepAwakeUntilMs: node.keepAwakeForMs === null ? null : nowMs + node.keepAwakeForMs,
+    localHold: record.localHold,
     clockOffsetMs: facts?.clockOffsetMs ?? null,
     desired: record.desired,
     quarantinedUntilMs: node.quarantinedForMs === null ? null : nowMs + node.quarantinedForMs,
@@ -114,7 +116,7 @@ function powerOf(question: Case, target: NodeFact): GuardFacts['power'] {
   return {
     neighbours: question.nodes
       .filter(({ record }) => record.node !== target.id && record.driver !== null)
-      .map(nodeFactOf),
+      .map((node) => nodeFactOf(node)),
     inDoubt: [...new Set(inDoubt)],
     lastChangeAgoMs: ended.length === 0 ? null : Math.min(...ended),
     cyclesToday: powerCommands.filter(
@@ -259,7 +261,8 @@ export function serverFacts(question: Case): GuardFacts {
     const node = nodes.find(({ record }) => record.node === id);
     return node ? nodeFactOf(node) : null;
   };
-  const own = find(proposal.node);
+  const acting = nodes.find(({ record }) => record.node === proposal.node);
+  const own = acting ? nodeFactOf(acting, cluster.votesStableMs) : null;
   const isNode = proposal.guest === null;
   const to = proposal.action.kind === 'guest.migrate' ? proposal.action.args.targetNode : null;
   const locked = nodes

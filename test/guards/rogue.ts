@@ -77,6 +77,8 @@ function tell(world: World, upSinceMs: Map<string, number>): void {
     }
     const since = upSinceMs.get(node) ?? nowMs;
     upSinceMs.set(node, since);
+    const isSame = record.membersOnline?.join() === online.join();
+    if (!isSame) record.votesSinceMs = nowMs;
     record.membersOnline = online;
     if (record.values) record.values.uptimeMs = nowMs - since;
     record.facts = factsFor(world, node);

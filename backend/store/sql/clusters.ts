@@ -131,6 +131,20 @@ export async function setProtected(
   );
 }
 
+/** Under maintenance nobody misses it. */
+export async function setMaintenance(
+  trx: Trx,
+  { cluster, node, isOn }: { cluster: string; node: string; isOn: boolean },
+): Promise<boolean> {
+  return changed(
+    trx
+      .updateTable('nodes')
+      .set((eb) => ({ maintenance: isOn ? 1 : 0, ver: eb('ver', '+', 1) }))
+      .where('cluster', '=', cluster)
+      .where('id', '=', node),
+  );
+}
+
 /** All that the state needs to know from SQL, for one `administration` input. */
 export async function administration(
   db: Kysely<Schema>,

@@ -72,6 +72,7 @@ export const node = (id: string, change: Partial<NodeFact> = {}): NodeFact => ({
   facts: nodeFacts(),
   factsAgeMs: 60_000,
   membersOnline: members,
+  votesStableForMs: 600_000,
   lockedGuests: [],
   uptimeMs: 86_400_000,
   memoryUsedBytes: 8 * 2 ** 30,

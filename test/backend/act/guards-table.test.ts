@@ -71,6 +71,7 @@ const cephIs = (change: Partial<typeof fine> | null): GuardFacts =>
 const told = (holders: readonly string[] | null, change: Parameters<typeof power>[0] = {}) =>
   power({ wakeTable: { isWoken: true, holders }, ...change });
 const forgotten = (id: string): NodeFact => node(id, { factsAgeMs: 1_800_001 });
+const held = { localHold: true };
 const asleep = (id: string): NodeFact => node(id, { online: false, desired: 'asleep' });
 const job = (target: string) => ({ guest: '100', target, running: false, failed: false });
 const nightly = (allow: Window['allow'], at = '0 22'): Window => ({
@@ -355,6 +356,30 @@ const denied: Case[] = [
     /60000 ms/,
     off({ power: others({ offlineForMs: 59_999, online: false }) }),
   ],
+  [
+    'membership-stable',
+    'Q5',
+    'KR_MEMBERSHIP_UNSTABLE',
+    /60000 ms/,
+    // It was not quorate a moment ago, and is again: corosync flaps.
+    off({ power: others({ votesStableForMs: 59_999 }) }),
+  ],
+  ['membership-stable', 'Q5', 'KR_MEMBERSHIP_UNSTABLE', /60000/, is({ votesStableForMs: null })],
+  [
+    'membership-stable',
+    'Q5',
+    'KR_MEMBERSHIP_UNSTABLE',
+    /60000 ms/,
+    // It lost quorum just now: no voter any more, and a sign that the others may follow.
+    off({
+      power: others({
+        votesStableForMs: 1_000,
+        facts: nodeFacts({ quorum: { ...quorumOf(), quorate: false } }),
+      }),
+    }),
+  ],
+  ['local-hold', 'K1', 'KR_LOCAL_HOLD', /HOLD on n1/, move({ executor: node('n1', held) })],
+  ['local-hold', 'K1', 'KR_LOCAL_HOLD', /HOLD on n1/, is(held)],
   ['ha', 'Q6', 'KR_HA_UNKNOWN', /ha-manager status/, says({ ha: null })],
   [
     'ha',
@@ -631,6 +656,18 @@ const denied: Case[] = [
     move({
       guest: guest({ facts: guestFacts({ cpuType: 'host' }) }),
       destination: to('n2', { facts: nodeFacts({ microcode: '0x2' }) }),
+    }),
+  ],
+  [
+    'cpu-compatible',
+    'V5',
+    'KR_CPU_TYPE',
+    /a daemon on each host/,
+    // By API neither is known, which makes them no equals.
+    move({
+      guest: guest({ facts: guestFacts({ cpuType: 'host' }) }),
+      executor: node('n1', { facts: nodeFacts({ microcode: null }) }),
+      destination: to('n2', { facts: nodeFacts({ microcode: null }) }),
     }),
   ],
   [
@@ -938,6 +975,16 @@ const passed: [what: string, id: string, given: GuardFacts][] = [
       guest: guest({ sample: { ...guest().sample, state: 'stopped' } }),
       executor: node('n1', { facts: null }),
     }),
+  ],
+  [
+    'a host cpu between hosts of the same model and microcode',
+    'cpu-compatible',
+    move({ guest: guest({ facts: guestFacts({ cpuType: 'host' }) }) }),
+  ],
+  [
+    'votes that have stood for a minute',
+    'membership-stable',
+    off({ power: others({ votesStableForMs: 60_000 }) }),
   ],
   ['a table on two wakers', 'wake-table', off({ power: told(['n4', 'n5']) })],
   [

@@ -253,7 +253,7 @@ describe('a report', () => {
     expect(await world.command(id)).toMatchObject({ state: 'SUCCEEDED', alarmed_at_ms: null });
   });
 
-  it('of an end nobody has looked at is no proof; another node that looks is', async () => {
+  it('of an end nobody has looked at is no proof, nor the word of a node that nobody asked', async () => {
     await claim(nonceOf('a'));
     await report(finished(null));
     expect(await state()).toBe('VERIFYING');
@@ -261,7 +261,8 @@ describe('a report', () => {
     await report({ ...probed, postcondition: false }, { node: 'n2' });
     expect(await state()).toBe('VERIFYING');
     await report({ ...probed, postcondition: true }, { node: 'n2' });
-    expect(await state()).toBe('SUCCEEDED');
+    expect(await state()).toBe('VERIFYING');
+    expect(service.commands.counters.unaskedAnswers).toBe(1);
   });
 
   it('of a refusal with its tombstone ends a grant without effect', async () => {

@@ -69,6 +69,12 @@ const samples: Record<string, Sample> = {
     url: '/api/v1/clusters/home/nodes/n1/wake-proofs',
     status: 200,
   },
+  'PUT /api/v1/clusters/:cluster/nodes/:node/maintenance': {
+    url: '/api/v1/clusters/home/nodes/n1/maintenance',
+    payload: { maintenance: true },
+    // Permitted, and the harness has no row of it.
+    status: 404,
+  },
   'GET /api/v1/own-house': { status: 200 },
   'PUT /api/v1/own-house': { payload: { places: [] }, status: 204 },
   'GET /api/v1/guests': { status: 200, foreign: 200 },

@@ -1,5 +1,6 @@
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { NodeFacts } from '../../../broker/contract/facts.ts';
 import { emptyFleet, type Fleet } from '../../../backend/state/fleet.ts';
 import type { StateInput } from '../../../backend/state/inputs.ts';
 import { nodeState } from '../../../backend/state/node-state.ts';
@@ -134,6 +135,59 @@ describe('sessions', () => {
     const hello: StateInput = { kind: 'hello', atMs: 1, message: message('hello', helloBody()) };
     const fleet = after(hello);
     expect(record(fleet)).toMatchObject({ bootId: uuidOf(0xb001), journalId: uuidOf(0x10a1) });
+  });
+});
+
+describe('the votes of a cluster, as a node tells them', () => {
+  const quorum = (quorate: boolean, seenAgeMs = 0): NodeFacts =>
+    NodeFacts.parse({
+      quorum: {
+        quorate,
+        expectedVotes: 3,
+        totalVotes: quorate ? 3 : 1,
+        quorumVotes: 2,
+        members: [
+          { node: 'n1', votes: 1, online: true },
+          { node: 'n2', votes: 1, online: quorate },
+        ],
+        qdevice: { votes: 1, alive: true, voting: true, seenAgeMs },
+      },
+    });
+  const hello = (facts: NodeFacts, atMs: number): StateInput => ({
+    kind: 'hello',
+    atMs,
+    message: message('hello', helloBody({ facts }), { node: 'n1', session: uuidOf(1) }),
+  });
+  const members = (membersOnline: string[], atMs: number, seq: number): StateInput => ({
+    kind: 'telemetry',
+    atMs,
+    message: message('telemetry', telemetryBody({ membersOnline, node: null, guests: null }), {
+      node: 'n1',
+      seq,
+      session: uuidOf(1),
+    }),
+  });
+  const sinceMs = (fleet: Fleet) => fleet.nodes.get('home/n1')?.votesSinceMs;
+
+  it('stand since they last changed, and a flap there and back counts as two changes', () => {
+    const fleet = emptyFleet();
+    reduce(fleet, hello(quorum(true), 1_000));
+    reduce(fleet, hello(quorum(true, 9_000), 50_000));
+    expect(sinceMs(fleet)).toBe(1_000);
+    reduce(fleet, hello(quorum(false), 60_000));
+    expect(sinceMs(fleet)).toBe(60_000);
+    reduce(fleet, hello(quorum(true), 70_000));
+    expect(sinceMs(fleet)).toBe(70_000);
+  });
+
+  it('change with the members that its samples list, in whatever order', () => {
+    const fleet = emptyFleet();
+    reduce(fleet, members(['n1', 'n2'], 1_000, 1));
+    reduce(fleet, members(['n2', 'n1'], 6_000, 2));
+    expect(sinceMs(fleet)).toBe(1_000);
+    reduce(fleet, members(['n1'], 11_000, 3));
+    reduce(fleet, members(['n1', 'n2'], 16_000, 4));
+    expect(sinceMs(fleet)).toBe(16_000);
   });
 });
 
