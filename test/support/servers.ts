@@ -10,7 +10,7 @@ import { connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { program, programEnv, unpackedPath } from './debian.ts';
+import { fetchInto, program, programEnv, unpackedPath } from './debian.ts';
 
 const run = promisify(execFile);
 const cache = join(import.meta.dirname, '..', '..', 'node_modules', '.cache', 'kernreaktor');
@@ -52,12 +52,14 @@ export async function until(
   }
 }
 
+type Launch = { port: number; folder: string; scheme: string; path?: string };
+
 async function launch(
   name: string,
   args: string[],
-  { port, folder, scheme }: { port: number; folder: string; scheme: string },
+  { port, folder, scheme, path = required(name) }: Launch,
 ): Promise<Server & { kill9(): Promise<void> }> {
-  const child: ChildProcess = spawn(required(name), args, {
+  const child: ChildProcess = spawn(path, args, {
     env: programEnv(),
     cwd: folder,
     stdio: ['ignore', 'pipe', 'pipe'],
@@ -222,6 +224,24 @@ export async function startVictoriaMetrics(): Promise<Server> {
     [`-storageDataPath=${join(folder, 'data')}`, `-httpListenAddr=127.0.0.1:${port}`],
     { port, folder, scheme: 'http' },
   );
+}
+
+/** Scrapes `/metrics` of these addresses every second. */
+export async function startPrometheus(targets: readonly string[]): Promise<Server> {
+  const unpacked = join(await fetchInto('prometheus', ['prometheus']), 'usr', 'bin', 'prometheus');
+  const path = existsSync(unpacked) ? unpacked : required('prometheus');
+  const folder = await temporary('prometheus');
+  const port = await freePort();
+  const job = { job_name: 'kernreaktor', static_configs: [{ targets }] };
+  const config = { global: { scrape_interval: '1s' }, scrape_configs: [job] };
+  // Its YAML is a superset of JSON.
+  await writeFile(join(folder, 'prometheus.yml'), JSON.stringify(config));
+  const args = [
+    `--config.file=${join(folder, 'prometheus.yml')}`,
+    `--storage.tsdb.path=${join(folder, 'data')}`,
+    `--web.listen-address=127.0.0.1:${port}`,
+  ];
+  return launch('prometheus', args, { port, folder, scheme: 'http', path });
 }
 
 /** Foreign MQTT clients, as programs to run. */

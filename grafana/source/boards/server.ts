@@ -1,0 +1,162 @@
+/** The server: what it decides and does, itself, and under a load test. */
+import type { BoardSpec } from '../panels.ts';
+import type { Query } from '../query.ts';
+import { lines, node, ratio } from './common.ts';
+
+export const decisions: BoardSpec = {
+  name: 'decisions',
+  title: 'Kernreaktor / Decisions',
+  description: 'What was decided and done, over the load that it answered.',
+  panels: [
+    lines('Load that was answered', [{ entity: 'node', metric: 'cpuRatio', legend: node }], {
+      ...ratio,
+      span: 24,
+    }),
+    lines(
+      'Decisions by outcome',
+      [
+        {
+          figure: 'kr_decisions_total',
+          rate: true,
+          by: ['cluster', 'outcome'],
+          legend: '{{cluster}} {{outcome}}',
+        },
+      ],
+      { unit: 'cps' },
+    ),
+    lines(
+      'Commands by what became of them',
+      [
+        {
+          figure: 'kr_command_transitions_total',
+          where: { state: 'SUCCEEDED|FAILED|REJECTED|EXPIRED|CANCELLED|INDETERMINATE' },
+          rate: true,
+          by: ['kind', 'state'],
+          legend: '{{kind}} {{state}}',
+        },
+      ],
+      { unit: 'cps' },
+    ),
+    {
+      title: 'Open commands',
+      kind: 'stat',
+      queries: [{ figure: 'kr_commands', by: ['state'], legend: '{{state}}' }],
+      look: { unit: 'short', span: 8 },
+    },
+    lines('HOLD', [{ figure: 'kr_hold', by: ['cluster'], legend: '{{cluster}}' }], {
+      unit: 'bool',
+      span: 4,
+    }),
+    lines(
+      'Restarts of the server',
+      [{ figure: 'kr_process_start_time_seconds', legend: 'started' }],
+      { unit: 'dateTimeFromNow' },
+    ),
+  ],
+};
+
+const ingested = (figure: string, legend = figure): Query => ({
+  figure: 'kr_ingest_total',
+  where: { figure },
+  rate: true,
+  legend,
+});
+const latency = (quantile: number): Query => ({
+  figure: 'kr_ingest_publish_to_state_seconds',
+  quantile,
+  legend: `p${quantile * 100}`,
+});
+
+export const own: BoardSpec = {
+  name: 'kernreaktor',
+  title: 'Kernreaktor / Itself',
+  description: 'Broker, ingest, store, decisions and commands of the server itself.',
+  panels: [
+    lines(
+      'Samples',
+      [ingested('received'), ingested('stored'), ingested('rejected'), ingested('dropped')],
+      { unit: 'cps' },
+    ),
+    lines('From sampling to state', [latency(0.5), latency(0.99)], { unit: 's' }),
+    lines(
+      'Waiting to be stored',
+      [{ figure: 'kr_ingest_total', where: { figure: 'queued|inFlight' }, legend: '{{figure}}' }],
+      { unit: 'short' },
+    ),
+    lines('Store', [{ figure: 'kr_store', legend: '{{figure}}' }], { unit: 'short' }),
+    lines(
+      'Connected clients',
+      [{ figure: 'kr_broker', where: { figure: 'clients' }, legend: '{{figure}}' }],
+      { unit: 'short' },
+    ),
+    lines(
+      'Refused messages by reason',
+      [{ figure: 'kr_ingest_total', where: { figure: 'KR_.*' }, rate: true, legend: '{{figure}}' }],
+      { unit: 'cps' },
+    ),
+    lines(
+      'Decide round, p99',
+      [{ figure: 'kr_decide_round_duration_seconds', quantile: 0.99, legend: 'p99' }],
+      { unit: 's' },
+    ),
+    lines(
+      'HTTP, p99',
+      [{ figure: 'kr_http_request_duration_seconds', quantile: 0.99, legend: 'p99' }],
+      { unit: 's' },
+    ),
+    lines('Cpu', [{ figure: 'kr_process_cpu_seconds_total', rate: true, legend: 'cores' }], {
+      unit: 'short',
+    }),
+    lines('Memory', [{ figure: 'kr_process_resident_memory_bytes', legend: 'resident' }], {
+      unit: 'bytes',
+    }),
+    lines(
+      'Event loop lag, p99',
+      [{ figure: 'kr_nodejs_eventloop_lag_p99_seconds', legend: 'p99' }],
+      { unit: 's' },
+    ),
+    lines(
+      'Refused sign-ins',
+      [{ figure: 'kr_http_refused_logins_total', rate: true, legend: 'refused' }],
+      { unit: 'cps' },
+    ),
+  ],
+};
+
+export const loadTest: BoardSpec = {
+  name: 'load-test',
+  title: 'Kernreaktor / Load test',
+  description:
+    'A simulation against this server: what comes in, what is kept up with, what it costs.',
+  panels: [
+    lines('Nodes that report', [{ figure: 'kr_nodes', by: ['state'], legend: '{{state}}' }], {
+      unit: 'short',
+    }),
+    lines('Samples', [ingested('received'), ingested('stored')], { unit: 'cps' }),
+    lines(
+      'Lost on the way',
+      [ingested('dropped'), ingested('abandoned'), ingested('rejected'), ingested('superseded')],
+      { unit: 'cps' },
+    ),
+    lines('From sampling to state', [latency(0.5), latency(0.95), latency(0.99)], { unit: 's' }),
+    lines('Cores', [{ figure: 'kr_process_cpu_seconds_total', rate: true, legend: 'cores' }], {
+      unit: 'short',
+    }),
+    lines(
+      'Memory',
+      [
+        { figure: 'kr_process_resident_memory_bytes', legend: 'resident' },
+        { figure: 'kr_nodejs_heap_size_used_bytes', legend: 'heap' },
+      ],
+      { unit: 'bytes' },
+    ),
+    lines(
+      'Broker',
+      [{ figure: 'kr_broker', where: { figure: 'clients|preAuthSockets' }, legend: '{{figure}}' }],
+      { unit: 'short' },
+    ),
+    lines('Open files', [{ figure: 'kr_process_open_fds', legend: 'descriptors' }], {
+      unit: 'short',
+    }),
+  ],
+};
