@@ -28,7 +28,7 @@ export const products = {
     entry: 'daemon/process/main.ts',
     assets: [],
     units: ['kernreaktor-agent', 'kernreaktor-executor', 'kernreaktor-daemon'],
-    nodeFlags: ['--max-semi-space-size=1', '--v8-pool-size=1'],
+    nodeFlags: ['--max-semi-space-size=1', '--v8-pool-size=1', '--no-opt', '--no-maglev'],
     documents: ['docs/install.md', 'docs/script-hypervisor.md', 'docs/wakers.md'],
     summary: "Kernreaktor daemon: watches this host and acts on it at a server's signed word",
     description: [

@@ -21,7 +21,7 @@ export type Series = {
   isAwake: () => Promise<boolean>;
 };
 
-export const burstsMax = 3;
+const burstsMax = 3;
 const burstEveryMs = 60_000;
 
 type Sent = { performed: Performed; waker: Waker | null };

@@ -55,6 +55,15 @@ describe('the units', () => {
     expect(agent.get('NoExecPaths')).toEqual(['/']);
   });
 
+  it.each(['kernreaktor-agent', 'kernreaktor-executor'])(
+    'of a host run %s with the flags that its memory was measured with',
+    async (unit) => {
+      const [start = ''] = (await settingsOf('daemon', unit)).get('ExecStart') ?? [];
+      const { nodeFlags } = products.daemon;
+      expect(start.split(' ').slice(1, 1 + nodeFlags.length)).toEqual(nodeFlags);
+    },
+  );
+
   it.each(Object.entries(products))(
     'of %s start what its package holds',
     async (folder, product) => {
