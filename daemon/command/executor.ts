@@ -92,11 +92,16 @@ class Executor implements HostExecutor {
   }
 
   async deliver(message: ToExecutor): Promise<CheckedSync | undefined> {
-    const { inbox, effects } = await this.#opened();
+    const { inbox, effects, table } = await this.#opened();
     if (message.name === 'verdict' && isTerminal(message.body.state)) {
       effects.callOver(message.body.commandId);
     }
-    return inbox.take(message);
+    const before = table.current()?.table.version;
+    const checked = await inbox.take(message);
+    // Nobody in the table may sleep before the server knows that we hold it.
+    const isConfirmed = message.name === 'sync' && table.current()?.table.version !== before;
+    if (isConfirmed) void this.#listener({ name: 'changed', node: message.node });
+    return checked;
   }
 
   onOutgoing(listener: (message: FromExecutor) => void | Promise<void>): void {

@@ -134,6 +134,8 @@ export function createNode(deps: NodeDeps): SimNode {
       say('presence', { online: false, reason: 'shutdown', load: null });
     } else if (message.name === 'claim') say('claim', message.body);
     else if (message.name === 'report') say('report', message.body);
+    // Its next look says hello again.
+    else lastKey = '';
   }
   function build(mine: number): ExecutorPort {
     const alive = () => isAlive(mine);

@@ -49,6 +49,10 @@ describe('when backend and broker are gone', () => {
     const { rig, woken, names } = houseOf();
     await told(rig);
     expect((await rig.executor().introduce(node)).wakeTableVersion).toBe(1);
+    const confirmed = () => rig.sent.filter(({ name }) => name === 'changed');
+    expect(confirmed()).toEqual([{ name: 'changed', node }]);
+    await rig.sync({ wakeTable: tableOf(1, sleepers) });
+    expect(confirmed()).toHaveLength(1);
     await live(rig, 60 * minute);
     expect(woken).toEqual([]);
     lose(rig);
