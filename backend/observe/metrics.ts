@@ -7,6 +7,7 @@ import { collectDefaultMetrics, Counter, Histogram, Registry } from 'prom-client
 import { CommandKind, commandStates, isTerminal } from '../../broker/contract/command.ts';
 import type { Fleet } from '../state/fleet.ts';
 import { nodeState } from '../state/node-state.ts';
+import { StoreUnavailable } from '../store/sql/errors.ts';
 import { addDetail, type Detail, nodeStateReadings } from './detail.ts';
 import { addCounter, addGauge, figures, labelled, type Reading } from './figures.ts';
 
@@ -62,8 +63,18 @@ function guestReadings({ fleet }: ObservationSources): Reading[] {
   return [...counts].map(([cluster, count]): Reading => [{ cluster }, count]);
 }
 
+/** While the SQL store is away its own figure is missing; all others are wanted just then. */
+async function commandReadings({ commands }: ObservationSources): Promise<Reading[]> {
+  try {
+    return labelled('state', await commands());
+  } catch (error) {
+    if (!(error instanceof StoreUnavailable)) throw error;
+    return [];
+  }
+}
+
 function addSources(registry: Registry, sources: ObservationSources): void {
-  const { ingest, broker, store, fleet, commands, audit, certificateEndsAtMs } = sources;
+  const { ingest, broker, store, fleet, audit, certificateEndsAtMs } = sources;
   addCounter(registry, figures.ingest, () => labelled('figure', ingest()));
   addGauge(registry, figures.broker, () => labelled('figure', broker()));
   addGauge(registry, figures.store, () => labelled('figure', store()));
@@ -72,7 +83,7 @@ function addSources(registry: Registry, sources: ObservationSources): void {
   addGauge(registry, figures.hold, () =>
     [...fleet.clusters.values()].map(({ id, hold }): Reading => [{ cluster: id }, Number(hold)]),
   );
-  addGauge(registry, figures.commands, async () => labelled('state', await commands()));
+  addGauge(registry, figures.commands, () => commandReadings(sources));
   addGauge(registry, figures.auditOk, () =>
     [...audit()].map(({ chain, ok }): Reading => [{ chain }, Number(ok)]),
   );

@@ -1,5 +1,6 @@
 import { expect, it } from 'vitest';
 import { createObservation, type ObservationSources } from '../../../backend/observe/metrics.ts';
+import { StoreUnavailable } from '../../../backend/store/sql/errors.ts';
 import { emptyFleet, type Fleet, type NodeRecord } from '../../../backend/state/fleet.ts';
 import { guestSample, nodeValues } from '../../support/messages.ts';
 
@@ -149,4 +150,13 @@ it('has the same figures as points, with the state of every node and without its
     value: 1,
   });
   expect(points.filter(({ name }) => /^(node|guest)_/.test(name))).toEqual([]);
+});
+
+it('shows everything else while the SQL store is away, and hides no mistake of ours', async () => {
+  const failing = (cause: Error) =>
+    observe({ ingest: () => ({ stored: 7 }), commands: () => Promise.reject(cause) });
+  const { text } = await failing(new StoreUnavailable('silent')).render();
+  expect(text).toContain('kr_ingest_total{figure="stored"} 7');
+  expect(text).not.toMatch(/^kr_commands/m);
+  await expect(failing(new Error('ours')).render()).rejects.toThrow('ours');
 });
