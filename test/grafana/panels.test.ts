@@ -6,6 +6,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Server, startPrometheus, startVictoriaMetrics, until } from '../support/servers.ts';
 import { type Simulation, simulate, type Stack, startStack } from '../support/stack.ts';
+import { alerts } from '../../grafana/source/alerts.ts';
 import { boardsOf, type Target } from './files.ts';
 import { instant, range } from './victoria.ts';
 
@@ -129,6 +130,20 @@ describe('every panel', () => {
     },
     120_000,
   );
+});
+
+describe('every alert rule', () => {
+  /** No series while every node reports, and none before the first verification. */
+  const silentWhenWell = new Set(['kr-node-stale', 'kr-audit-chain']);
+
+  it('asks both for figures that a running server really has', async () => {
+    for (const { url } of [victoria, prometheus]) {
+      for (const { uid, promql } of alerts) {
+        const found = await instant(url, promql, endedAtMs);
+        if (!silentWhenWell.has(uid)) expect([uid, found.length > 0]).toEqual([uid, true]);
+      }
+    }
+  });
 });
 
 describe('the numbers', () => {
