@@ -57,10 +57,13 @@ function barrierOf(guest: GuestSample, situation: Situation): string | null {
   if (guest.state !== 'running') return `is ${guest.state}`;
   if (guest.lock !== null) return `is locked (${guest.lock})`;
   if (guest.haState !== null) return 'is HA-managed';
-  if (guest.tags.some((tag) => immovable.test(tag))) return 'is tagged to stay';
+  if (guest.tags.length > 0 && guest.tags.some((tag) => immovable.test(tag))) {
+    return 'is tagged to stay';
+  }
   if (guest.cpuRatio === null || guest.cpuCount === null || guest.memoryTotalBytes === null) {
     return 'has no known load';
   }
+  if (history.lastMovedAtMs.size === 0) return null;
   const movedAtMs = history.lastMovedAtMs.get(`${cluster.id}/${guest.id}`);
   if (movedAtMs === undefined) return null;
   const cooldownMs = scaledMs(policy.limits.guestCooldownMs, cluster);
