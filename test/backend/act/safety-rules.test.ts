@@ -89,6 +89,12 @@ describe('SAFETY section 2', () => {
     expect(line?.split('|')[2]?.trim().length).toBeGreaterThan(10);
   });
 
+  it('is told to users with every code that a row or the limiter may answer', () => {
+    const codes = new Set([...rows.matchAll(/'(KR_[A-Z_]+)'/g)].map(([, code]) => code ?? ''));
+    expect(codes.size).toBeGreaterThan(50);
+    expect([...codes].filter((code) => !page.includes(`\`${code}\``))).toEqual([]);
+  });
+
   it('is denied by a row for every rule when nothing is known and everything stands against it', () => {
     const found = rulesOfRows();
     // These need a fact to be bad rather than missing; guards-table.test.ts denies each of them.
