@@ -18,6 +18,7 @@ import { newCluster } from '../../backend/store/sql/clusters.ts';
 import { ConflictError, UniqueViolation } from '../../backend/store/sql/errors.ts';
 import type { Clusters, CommandHistory, Commands, Outbox } from '../../backend/store/sql/schema.ts';
 import { Hello } from '../../broker/contract/presence.ts';
+import { commandRow } from '../support/command-row.ts';
 
 export type Bench = {
   store: CommandStore;
@@ -41,53 +42,17 @@ const others = async (): Promise<void> => {
   for (let turn = 0; turn < 10; turn += 1) await new Promise(setImmediate);
 };
 
-const commandOf = (cluster: string, change: Partial<Commands> = {}): Commands => ({
-  id: uuid(),
-  cluster,
-  kind: 'guest.start',
-  target_kind: 'guest',
-  target_id: '100',
-  executor: 'n1',
-  args: '{}',
-  generation: fresh(),
-  simulated: 1,
-  origin: 'engine',
-  actor: 'engine',
-  reason: null,
-  decision_id: null,
-  plan_id: null,
-  parent_id: null,
-  idempotency_key: null,
-  request_hash: null,
-  state: 'QUEUED',
-  state_reason: null,
-  ver: 1,
-  epoch: 1,
-  policy_hash: null,
-  guards: '[]',
-  facts_hash: null,
-  target_boot_id: null,
-  nonce: null,
-  claim_journal_id: null,
-  claim_incarnation: null,
-  grant_signed: null,
-  handle: null,
-  last_n: 0,
-  witnesses: '[]',
-  result: null,
-  approved_by: null,
-  planned_at_ms: fresh(),
-  expires_at_ms: 9,
-  offered_at_ms: null,
-  granted_at_ms: null,
-  started_at_ms: null,
-  heartbeat_at_ms: null,
-  deadline_at_ms: null,
-  next_probe_at_ms: null,
-  alarmed_at_ms: null,
-  finished_at_ms: null,
-  ...change,
-});
+const commandOf = (cluster: string, change: Partial<Commands> = {}): Commands =>
+  commandRow({
+    id: uuid(),
+    cluster,
+    target_id: '100',
+    executor: 'n1',
+    generation: fresh(),
+    planned_at_ms: fresh(),
+    expires_at_ms: 9,
+    ...change,
+  });
 
 const lineOf = (row: Commands, change: Partial<Outbox> = {}): Outbox => ({
   id: uuid(),

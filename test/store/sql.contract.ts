@@ -25,8 +25,9 @@ import { createEnrolments } from '../../backend/store/sql/enrolments.ts';
 import { factsAt, factsBetween, recordFacts } from '../../backend/store/sql/facts-history.ts';
 import { tables as firstTables } from '../../backend/store/sql/migrations/001-schema.ts';
 import { controlTables } from '../../backend/store/sql/migrations/002-control.ts';
-import type { Settings } from '../../backend/store/sql/schema.ts';
+import type { Commands, Settings } from '../../backend/store/sql/schema.ts';
 import { seededRandom } from '../support/clock.ts';
+import { commandRow } from '../support/command-row.ts';
 
 const tables = { ...firstTables, ...controlTables };
 
@@ -264,12 +265,12 @@ export function sqlContract(open: () => Promise<Opened>): void {
 
     it('lets null stand many times where the key is nullable', async () => {
       const { db } = database;
-      const index = commandRow(1, { idempotency_key: null });
+      const index = queued(1, { idempotency_key: null });
       await db.insertInto('commands').values(index).execute();
-      await db.insertInto('commands').values(commandRow(2, {})).execute();
-      const again = db.insertInto('commands').values(commandRow(3, { idempotency_key: 'k' }));
+      await db.insertInto('commands').values(queued(2, {})).execute();
+      const again = db.insertInto('commands').values(queued(3, { idempotency_key: 'k' }));
       await again.execute();
-      const taken = commandRow(4, { idempotency_key: 'k' });
+      const taken = queued(4, { idempotency_key: 'k' });
       await expect(db.insertInto('commands').values(taken).execute()).rejects.toBeInstanceOf(
         UniqueViolation,
       );
@@ -277,8 +278,8 @@ export function sqlContract(open: () => Promise<Opened>): void {
 
     it('lets one target have one command per kind and generation', async () => {
       const { db } = database;
-      await db.insertInto('commands').values(commandRow(1, {})).execute();
-      const twin = commandRow(2, { generation: 1 });
+      await db.insertInto('commands').values(queued(1, {})).execute();
+      const twin = queued(2, { generation: 1 });
       await expect(db.insertInto('commands').values(twin).execute()).rejects.toBeInstanceOf(
         UniqueViolation,
       );
@@ -458,7 +459,7 @@ export function sqlContract(open: () => Promise<Opened>): void {
       await database.transaction((trx) =>
         setProtected(trx, { ...node, reason: 'runs the backend' }),
       );
-      const command = commandRow(1, { kind: 'node.wake' });
+      const command = queued(1, { kind: 'node.wake' });
       await database.db.insertInto('commands').values(command).execute();
       await database.db
         .insertInto('targets')
@@ -782,53 +783,18 @@ export function sqlContract(open: () => Promise<Opened>): void {
     });
   });
 
-  function commandRow(n: number, change: object) {
-    return {
+  const queued = (n: number, change: Partial<Commands>): Commands =>
+    commandRow({
       id: uuid(n),
       cluster: 'home',
-      kind: 'guest.start',
-      target_kind: 'guest' as const,
       target_id: '100',
       executor: 'pve1',
-      args: '{}',
       generation: n,
-      simulated: 0 as const,
-      origin: 'person' as const,
+      simulated: 0,
+      origin: 'person',
       actor: 'ada',
-      reason: null,
-      decision_id: null,
-      plan_id: null,
-      parent_id: null,
-      idempotency_key: null,
-      request_hash: null,
-      state: 'QUEUED',
-      state_reason: null,
-      ver: 1,
-      epoch: 1,
-      policy_hash: null,
-      guards: '[]',
-      facts_hash: null,
-      target_boot_id: null,
-      nonce: null,
-      claim_journal_id: null,
-      claim_incarnation: null,
-      grant_signed: null,
-      handle: null,
-      last_n: 0,
-      witnesses: '[]',
-      result: null,
-      approved_by: null,
       planned_at_ms: nowMs,
       expires_at_ms: nowMs,
-      offered_at_ms: null,
-      granted_at_ms: null,
-      started_at_ms: null,
-      heartbeat_at_ms: null,
-      deadline_at_ms: null,
-      next_probe_at_ms: null,
-      alarmed_at_ms: null,
-      finished_at_ms: null,
       ...change,
-    };
-  }
+    });
 }

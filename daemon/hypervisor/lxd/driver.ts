@@ -13,7 +13,7 @@ import { type Files, filesBelow } from '../../sample/files.ts';
 import { parsePressure } from '../../sample/parse.ts';
 import type { Sampler } from '../../sample/sampler.ts';
 import type { Description, HostSample, Hypervisor, Observation, Work } from '../port.ts';
-import { type Instance, Instances, Resources, Server } from './answers.ts';
+import { Instance, Instances, Resources, Server } from './answers.ts';
 import { type LxdApi, LxdError } from './api.ts';
 import { attach, type Context, perform } from './effects.ts';
 import {
@@ -29,6 +29,7 @@ import {
   stateOf,
 } from './guests.ts';
 import { judge } from './judge.ts';
+import { type Named, pathOf } from './plan.ts';
 import { sharedPoolsOf } from './pools.ts';
 
 export type LxdOptions = {
@@ -104,6 +105,18 @@ async function ownInstances(api: LxdApi, environment: Environment): Promise<Inst
   const all = await api.get(Instances, instancesPath);
   if (!environment.server_clustered) return all;
   return all.filter(({ location }) => location === environment.server_name);
+}
+
+async function findInstance(api: LxdApi, named: Named): Promise<Instance | null> {
+  const path = `${pathOf(named)}&recursion=1`;
+  const found = await api.get(Instance, path).catch((error: unknown) => {
+    if (error instanceof LxdError && error.status === 404) return null;
+    throw error;
+  });
+  // State and snapshots come along since `instance_get_full`; older servers only list them.
+  if (found === null || found.snapshots !== undefined) return found;
+  const all = await api.get(Instances, instancesPath);
+  return all.find(({ name, project }) => name === named.name && project === named.project) ?? null;
 }
 
 /** PSI of a container as the kernel keeps it, on hosts of one or of both cgroup hierarchies. */
@@ -220,10 +233,7 @@ export function createLxdHypervisor(options: LxdOptions): Hypervisor {
       const environment = await environmentOf(api);
       return { node, isClustered: environment.server_clustered, cpuCount: null, memoryBytes: null };
     },
-    async find({ name, project }) {
-      const all = await api.get(Instances, instancesPath);
-      return all.find((one) => one.name === name && one.project === project) ?? null;
-    },
+    find: (named) => findInstance(api, named),
   };
   const memory: Memory = {
     ...options,

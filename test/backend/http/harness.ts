@@ -32,6 +32,7 @@ import { sha256 } from '../../../backend/store/sql/credentials.ts';
 import { createDirectory } from '../../../backend/store/sql/daemons.ts';
 import { createEnrolments } from '../../../backend/store/sql/enrolments.ts';
 import { idsOf, seededRandom, virtualClock } from '../../support/clock.ts';
+import { commandRow } from '../../support/command-row.ts';
 import { memoryLog } from '../../support/log.ts';
 
 export const password = 'a long sentence nobody guesses';
@@ -158,52 +159,25 @@ function commandsTwin(database: Database, newId: () => string, nowMs: () => numb
     const id = newId();
     await database.db
       .insertInto('commands')
-      .values({
-        id,
-        cluster: submission.cluster,
-        kind: submission.kind,
-        target_kind: submission.guest === undefined ? 'node' : 'guest',
-        target_id: submission.guest ?? submission.node,
-        executor: submission.node,
-        args: JSON.stringify(submission.args),
-        generation: submitted.length,
-        simulated: 1,
-        origin: submission.origin,
-        actor: submission.actor,
-        reason: submission.reason ?? null,
-        decision_id: null,
-        plan_id: null,
-        parent_id: null,
-        idempotency_key: submission.idempotencyKey ?? null,
-        request_hash: null,
-        state: 'QUEUED',
-        state_reason: null,
-        ver: 1,
-        epoch: 1,
-        policy_hash: null,
-        guards: '[]',
-        facts_hash: null,
-        target_boot_id: null,
-        nonce: null,
-        claim_journal_id: null,
-        claim_incarnation: null,
-        grant_signed: null,
-        handle: null,
-        last_n: 0,
-        witnesses: '[]',
-        result: null,
-        approved_by: submission.actor,
-        planned_at_ms: nowMs(),
-        expires_at_ms: nowMs() + 300_000,
-        offered_at_ms: null,
-        granted_at_ms: null,
-        started_at_ms: null,
-        heartbeat_at_ms: null,
-        deadline_at_ms: null,
-        next_probe_at_ms: null,
-        alarmed_at_ms: null,
-        finished_at_ms: null,
-      })
+      .values(
+        commandRow({
+          id,
+          cluster: submission.cluster,
+          kind: submission.kind,
+          target_kind: submission.guest === undefined ? 'node' : 'guest',
+          target_id: submission.guest ?? submission.node,
+          executor: submission.node,
+          args: JSON.stringify(submission.args),
+          generation: submitted.length,
+          origin: submission.origin,
+          actor: submission.actor,
+          reason: submission.reason ?? null,
+          idempotency_key: submission.idempotencyKey ?? null,
+          approved_by: submission.actor,
+          planned_at_ms: nowMs(),
+          expires_at_ms: nowMs() + 300_000,
+        }),
+      )
       .execute();
     await database.db
       .insertInto('command_history')
