@@ -161,7 +161,7 @@ describe('the votes of a cluster, as a node tells them', () => {
   const members = (membersOnline: string[], atMs: number, seq: number): StateInput => ({
     kind: 'telemetry',
     atMs,
-    message: message('telemetry', telemetryBody({ membersOnline, node: null, guests: null }), {
+    message: message('telemetry', telemetryBody({ membersOnline, guests: null }), {
       node: 'n1',
       seq,
       session: uuidOf(1),
