@@ -3,7 +3,7 @@
  * nodes that are awake anyway and need no more power per unit. A node is emptied only when all of
  * its guests fit elsewhere at the planned quantile; what is in the way is reported.
  */
-import { copyBonus, type Look, moveCost, ratioOf } from './relieve.ts';
+import { type Look, moveCost, ratioOf } from './relieve.ts';
 import { mayStand } from './constraints.ts';
 import { fits, type Model, nodeRole, plan, type Situation, slack } from './model.ts';
 import type { Intent, NonAction } from './plan.ts';
@@ -12,6 +12,8 @@ import { scaledMs } from './policy.ts';
 const rule = 'save.drain';
 /** Seconds of disturbance that weigh as much as a fully expected node. */
 const fullNodeSeconds = 500;
+/** What it is worth, as a share of a node, that a target receives a copy of this plan already. */
+const sharedCopyBonus = 0.06;
 /** Refusals of one round that are worth a line. */
 const refusalsMax = 16;
 
@@ -80,7 +82,7 @@ function tightest(model: Model, guest: number, look: Look, emptied: Uint8Array):
     if (!mayStand(model, guest, place, true)) continue;
     const capacity = model.capacity[place]!;
     const over = slack(model, place, { sigmas, fillRatio }) / capacity;
-    const worth = over - copyBonus(model, guest, place);
+    const worth = over - (model.arriving[place]! > 0 ? sharedCopyBonus : 0);
     if (worth < least) {
       least = worth;
       best = place;

@@ -68,8 +68,12 @@ export function see(
   forecast.beganAtMs = atMs;
 }
 
+/** How far a rise above the mean is believed to last. */
+const riseKept = 0.3;
+
 /**
- * The mean to plan with: half-way to the newest sample where that is higher, because a rise seldom
+ * The mean to plan with: nearer to the newest sample where that is higher, because a rise seldom
  * ends with the step in which it began, while a fall may be a pause.
  */
-export const expected = (mean: number, units: number): number => Math.max(mean, (mean + units) / 2);
+export const expected = (mean: number, units: number): number =>
+  Math.max(mean, mean + riseKept * (units - mean));

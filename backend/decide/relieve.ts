@@ -15,10 +15,8 @@ import type { Traffic } from './traffic.ts';
 const rule = 'relieve.cpuRatio';
 /** Nodes that need this much more power per unit than the best are used after the others. */
 const efficiencyBand = 1.1;
-/** Hardly used nodes are about to be emptied and are no first choice. */
-const barelyUsed = 0.3;
-/** A node that receives a copy already is a little better: both copies disturb it once. */
-const sharedCopyBonus = 0.06;
+/** A node that receives a copy already is better by this share of it: both disturb it once. */
+const sharedCopyBonus = 0.25;
 /** Margins of the second and third look, when nothing keeps the planned one. */
 const laterMargins: readonly Margin[] = [
   { sigmas: 1, fillRatio: 0.95 },
@@ -49,13 +47,6 @@ export function preferredNodes(model: Model): Uint8Array {
   return Uint8Array.from(model.wattsPerUnit, (watts) => (watts <= best * efficiencyBand ? 1 : 0));
 }
 
-/** What sharing a target with another copy of this plan is worth. */
-export function copyBonus(model: Model, guest: number, place: number): number {
-  const arriving = model.arriving[place]!;
-  if (arriving === 0) return 0;
-  return arriving >= model.memory[guest]! ? sharedCopyBonus : sharedCopyBonus / 2;
-}
-
 export type Look = { situation: Situation; traffic: Traffic; preferred: Uint8Array };
 
 function bestTarget(model: Model, guest: number, look: Look): number | null {
@@ -71,20 +62,19 @@ function bestTarget(model: Model, guest: number, look: Look): number | null {
   ];
   const coolest = ratioOf(model, model.nodeOf[guest]!) - relieve.marginRatio;
   for (const wanted of [1, 0]) {
-    for (const [step, margin] of margins.entries()) {
+    for (const margin of margins) {
       let best: number | null = null;
       let most = -Infinity;
       for (let place = 0; place < model.nodes.length; place += 1) {
         if (model.role[place] !== nodeRole.awake || look.preferred[place] !== wanted) continue;
         if (place === model.nodeOf[guest] || !look.traffic.mayReceive(place)) continue;
         const capacity = model.capacity[place]!;
-        if (step === 0 && model.mean[place]! <= barelyUsed * capacity && look.traffic.isSaving) {
-          continue;
-        }
         const after = (model.asked[place]! + model.now[guest]!) / capacity;
         if (after > coolest || !fits(model, guest, place, margin)) continue;
         if (!mayStand(model, guest, place, false)) continue;
-        const worth = slack(model, place, margin) / capacity + copyBonus(model, guest, place);
+        const worth =
+          slack(model, place, margin) / capacity +
+          (model.arriving[place]! > 0 ? sharedCopyBonus : 0);
         if (worth > most) {
           most = worth;
           best = place;

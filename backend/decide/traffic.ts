@@ -8,8 +8,6 @@ import type { Model, Situation } from './model.ts';
 export type Traffic = {
   /** Copies under way and planned. */
   readonly moves: number;
-  /** True while the policy may empty nodes. */
-  readonly isSaving: boolean;
   isFull(): boolean;
   maySend(place: number): boolean;
   mayReceive(place: number): boolean;
@@ -36,7 +34,6 @@ export function trafficOf(model: Model, { cluster, policy, history }: Situation)
     get moves() {
       return moves;
     },
-    isSaving: policy.save.mode === 'on',
     isFull,
     maySend: isFree,
     mayReceive: isFree,
