@@ -2,12 +2,10 @@
  * Debian's Chromium for tests that use the panel as a person does, installed only where that was
  * asked for. Whatever the page logs as an error, or throws, is kept: a test ends with none.
  */
-import { execFile } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { promisify } from 'node:util';
 import { type Browser, chromium, type Page } from 'playwright-core';
+import { installPackages } from './debian.ts';
 
-const run = promisify(execFile);
 const program = '/usr/bin/chromium';
 const isAsked = process.env['KR_TEST_INSTALL'] === '1' && process.getuid?.() === 0;
 /** Empty where a browser may be installed, else why these tests are skipped. */
@@ -16,13 +14,7 @@ export const noChromium = isAsked
   : ' (skipped: installs chromium; set KR_TEST_INSTALL=1 and be root)';
 
 async function install(): Promise<void> {
-  if (existsSync(program)) return;
-  const options = {
-    env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' },
-    maxBuffer: 2 ** 24,
-  };
-  await run('apt-get', ['update', '-qq'], options);
-  await run('apt-get', ['install', '-y', '-qq', '--no-install-recommends', 'chromium'], options);
+  if (!existsSync(program)) await installPackages(['chromium']);
 }
 
 export async function startChromium(): Promise<Browser> {

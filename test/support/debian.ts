@@ -78,6 +78,19 @@ export async function fetchInto(folder: string, packages: readonly string[]): Pr
   return join(cache, folder);
 }
 
+/**
+ * Packages of this system itself, for tests that were asked to install. Test files run side by side
+ * and apt lets only one in, so they wait for each other.
+ */
+export async function installPackages(packages: readonly string[]): Promise<void> {
+  const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
+  const update = 'apt-get update -qq';
+  const install = `apt-get install -y -qq --no-install-recommends ${packages.join(' ')}`;
+  await mkdir(cache, { recursive: true });
+  const lock = join(cache, 'apt.lock');
+  await run('flock', [lock, 'sh', '-ec', `${update}; ${install}`], { env, maxBuffer: 2 ** 26 });
+}
+
 /** Downloads and unpacks what is missing; a second run finds the folder and does nothing. */
 async function fetchPackages(packages: readonly string[], into: string): Promise<void> {
   if (existsSync(into) || onPath('apt-get') === undefined) return;

@@ -8,6 +8,7 @@ import { existsSync } from 'node:fs';
 import { chmod, cp, mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { installPackages } from './debian.ts';
 import { freePort, until } from './servers.ts';
 
 const run = promisify(execFile);
@@ -27,13 +28,7 @@ export type RealLxd = {
 
 export async function installLxd(): Promise<void> {
   if (existsSync('/usr/bin/lxd') && existsSync('/bin/busybox')) return;
-  const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
-  await run('apt-get', ['update', '-qq'], { env });
-  const packages = ['lxd', 'lxd-client', 'busybox-static'];
-  await run('apt-get', ['install', '-y', '-qq', '--no-install-recommends', ...packages], {
-    env,
-    maxBuffer: 2 ** 24,
-  });
+  await installPackages(['lxd', 'lxd-client', 'busybox-static']);
 }
 
 const applets = ['sh', 'init', 'mount', 'sleep', 'poweroff', 'halt', 'reboot', 'sync', 'dd', 'cat'];
