@@ -143,7 +143,7 @@ function bounded(name: LimitName, wanted: number, isReal: boolean): number {
 const changesOf = remembered(clustersKept, (json) => parsed(LimitChange, json) ?? {});
 const settingsOf = remembered(clustersKept, (json) => parsed(SettingChange, json) ?? {});
 
-export function limitsOf(row: Row): Limits {
+function readLimits(row: Row): Limits {
   const isReal = row.simulated !== 1;
   const changes = changesOf(row.limits);
   const settings = settingsOf(row.settings);
@@ -163,6 +163,12 @@ export function limitsOf(row: Row): Limits {
     replicas: settings.replicas ?? 'awake',
   };
 }
+
+const limitsBy = remembered(clustersKept, (_text, row: Row) => readLimits(row));
+
+/** Asked many times in every step; shared, so never changed. */
+export const limitsOf = (row: Row): Limits =>
+  limitsBy(`${row.simulated} ${row.time_scale} ${row.settings} ${row.limits}`, row);
 
 /** The first value no real cluster may have, said with its bound. */
 export function boundProblem(change: LimitChange): { name: string; detail: string } | undefined {

@@ -4,7 +4,7 @@
  * anyone sleeps. Its version is a fingerprint of what it says, so that the same table has the same
  * version whoever signed it. Pure.
  */
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import type { NodeFacts } from '../../broker/contract/facts.ts';
 import type { WakeTable } from '../../broker/contract/server.ts';
 import { broadcastsOf, macsOf } from './wake-ways.ts';
@@ -19,7 +19,7 @@ const broadcastsMax = 16;
 
 /** What fits the column and the wire: 31 bits. */
 const versionOf = (content: object): number =>
-  createHash('sha256').update(JSON.stringify(content)).digest().readUInt32BE() >>> 1;
+  hash('sha256', JSON.stringify(content), 'buffer').readUInt32BE() >>> 1;
 
 /** null when there is nobody to wake. A node under maintenance is off because somebody wants it. */
 export function wakeTableOf(

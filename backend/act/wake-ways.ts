@@ -3,7 +3,7 @@
  * they are tried; and what a proof of one such way is bound to. Invariant: a proof counts for the
  * very hardware and software it was made with and for nothing else. Pure.
  */
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import type { NodeFacts } from '../../broker/contract/facts.ts';
 
 export const wakerKinds = ['wol', 'ipmi', 'redfish', 'plug', 'script'] as const;
@@ -91,8 +91,7 @@ export function bindingOf(facts: NodeFacts | null, waker: WakerKind): Binding | 
   return { waker, kernel, biosVersion, links };
 }
 
-export const bindingHash = (binding: Binding): string =>
-  createHash('sha256').update(JSON.stringify(binding)).digest('hex');
+export const bindingHash = (binding: Binding): string => hash('sha256', JSON.stringify(binding));
 
 /** One cycle that was tried, as stored. */
 export type ProofRow = {

@@ -3,7 +3,7 @@
  * covers the whole entry and the hash before it: a changed, missing or swapped row breaks the
  * chain. Entries are never updated or deleted.
  */
-import { createHash } from 'node:crypto';
+import { hash as digest } from 'node:crypto';
 import type { AuditReads, AuditRows } from '../store/command-store.ts';
 import { ConflictError } from '../store/sql/errors.ts';
 import type { Audit } from '../store/sql/schema.ts';
@@ -30,22 +30,21 @@ export type Verified =
 
 /** An array of the fields in this order is canonical: there are no keys whose order could vary. */
 const hashOf = (row: Omit<Audit, 'hash'>): string =>
-  createHash('sha256')
-    .update(
-      JSON.stringify([
-        row.chain,
-        row.seq,
-        row.at_ms,
-        row.actor,
-        row.action,
-        row.subject,
-        row.phase,
-        row.opened_seq,
-        row.detail,
-        row.prev_hash,
-      ]),
-    )
-    .digest('hex');
+  digest(
+    'sha256',
+    JSON.stringify([
+      row.chain,
+      row.seq,
+      row.at_ms,
+      row.actor,
+      row.action,
+      row.subject,
+      row.phase,
+      row.opened_seq,
+      row.detail,
+      row.prev_hash,
+    ]),
+  );
 
 /**
  * Take the chain last in a transaction: it is held until the commit. Throws ConflictError when

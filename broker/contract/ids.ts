@@ -51,13 +51,8 @@ const hexOf = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStar
 export function uuidv7(nowMs: number, random: Uint8Array): string {
   const time = Math.trunc(nowMs).toString(16).padStart(12, '0').slice(-12);
   let text = '';
-  for (const byte of random.subarray(0, 10)) text += hexOf[byte];
+  for (let at = 0; at < 10; at += 1) text += hexOf[random[at] as number];
   const variant = hexOf[0x80 | ((random[2] ?? 0) & 0x3f)];
-  return [
-    time.slice(0, 8),
-    time.slice(8),
-    `7${text.slice(1, 4)}`,
-    `${variant}${text.slice(6, 8)}`,
-    text.slice(8),
-  ].join('-');
+  const head = `${time.slice(0, 8)}-${time.slice(8)}-7${text.slice(1, 4)}`;
+  return `${head}-${variant}${text.slice(6, 8)}-${text.slice(8)}`;
 }

@@ -52,9 +52,16 @@ export type Backend = BackendEnd & {
 /** A new one each time: whoever waits for a shared one is kept in memory by it for ever. */
 const never = (): Promise<never> => new Promise(() => undefined);
 const tickMs = 1_000;
+/** What the picture takes from the store. */
+const administrative: ReadonlySet<Change['table']> = new Set(['clusters', 'nodes', 'targets']);
+const isAdministrative = ({ table }: Change): boolean => administrative.has(table);
 class Killed extends Error {
   override readonly name = 'Killed';
 }
+
+/** What changes who can be spoken to; of the rest a loop sees what was committed because of it. */
+const mayStir = ({ name, body }: NodeMessage): boolean =>
+  name === 'hello' || (name === 'presence' && body.reason !== 'alive');
 
 type Work<T> = (rows: CommandRows) => Promise<T>;
 
@@ -137,7 +144,12 @@ export function createBackend(deps: BackendDeps): Backend {
       throw error;
     }
   };
-  const own = restful({ ...clock, after: (ms, run) => clock.after(ms, () => alive(run)) }, ledger);
+  const own = restful({
+    clock: { ...clock, after: (ms, run) => clock.after(ms, () => alive(run)) },
+    ledger,
+    mayLead: () =>
+      commands.lease.leadsAny() || ledger.clusters.some((id) => commands.lease.mayTake(id)),
+  });
   const commands = createCommands({
     store: { reads: store.reads, transaction },
     owner,
@@ -179,10 +191,12 @@ export function createBackend(deps: BackendDeps): Backend {
     }
     if (message.name === 'hello') reduce(fleet, { kind: message.name, atMs, message });
     if (message.name === 'presence') reduce(fleet, { kind: message.name, atMs, message });
-    own.stir();
+    if (mayStir(message)) own.stir();
     commands.onMessage(message);
   };
-  ledger.onVersion(refresh);
+  ledger.onChange((changes) => {
+    if (changes.some(isAdministrative)) refresh();
+  });
   refresh();
   void commands.start();
   return {

@@ -3,23 +3,23 @@
  * all the rest of a small simulation together; who signs and who checks what stays as it is, only
  * the arithmetic is left to the full tier. Never load this where anything real is signed.
  */
-import crypto, { createHash, createPublicKey, type KeyObject } from 'node:crypto';
+import crypto, { createPublicKey, hash, type KeyObject } from 'node:crypto';
 import { syncBuiltinESMExports } from 'node:module';
 
-const names = new WeakMap<KeyObject, string>();
+const names = new WeakMap<KeyObject, Buffer>();
 
-function nameOf(key: KeyObject): string {
+function nameOf(key: KeyObject): Buffer {
   const known = names.get(key);
   if (known !== undefined) return known;
   const open = key.type === 'private' ? createPublicKey(key) : key;
-  const name = open.export({ format: 'der', type: 'spki' }).toString('hex');
+  const name = open.export({ format: 'der', type: 'spki' });
   names.set(key, name);
   return name;
 }
 
 /** 64 bytes, as long as the real one. */
 const signatureOf = (data: Uint8Array, key: KeyObject): Buffer =>
-  createHash('sha512').update(nameOf(key)).update(data).digest();
+  hash('sha512', Buffer.concat([nameOf(key), data]), 'buffer');
 
 export function standInForEd25519(): void {
   Object.assign(crypto, {

@@ -64,6 +64,7 @@ export type Ledger = {
   lines: Map<string, Line[]>;
   epochs: Map<string, { owner: string; epoch: number }>;
   desired: Map<string, 'awake' | 'asleep'>;
+  clusters: string[];
   /** The newest boot that each node's row tells of. */
   boots: Map<string, string | null>;
   /** Wall clock of the store at which a round of that loop may next have work; null: never. */
@@ -91,6 +92,7 @@ export function createLedger(): Ledger {
   const lines = new Map<string, Line[]>();
   const epochs = new Map<string, { owner: string; epoch: number }>();
   const desired = new Map<string, 'awake' | 'asleep'>();
+  const clusters: string[] = [];
   const boots = new Map<string, string | null>();
   const outbox = new Map<string, number>();
   const held = new Set<string>();
@@ -115,6 +117,7 @@ export function createLedger(): Ledger {
         else outbox.set(change.row.id, change.row.due_at_ms);
         return;
       case 'clusters':
+        if (!clusters.includes(change.row.id)) clusters.push(change.row.id);
         if (change.row.hold === 1) held.add(change.row.id);
         else held.delete(change.row.id);
         return;
@@ -144,6 +147,7 @@ export function createLedger(): Ledger {
     lines,
     epochs,
     desired,
+    clusters,
     boots,
     nextDueMs(loop) {
       let due = Number.POSITIVE_INFINITY;

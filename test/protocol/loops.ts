@@ -2,9 +2,11 @@
  * Lets the polling loops of a backend rest while a round could do nothing: nothing was committed
  * or heard since the last one began, and nothing in the store is due. The next round then comes at
  * the first tick of the loop's own pace at which that is no longer so, and every few seconds all
- * the same. What a round does is untouched; only rounds that would do nothing are left out.
+ * the same. The loop of the lease rests while the lease itself says that a look could bring
+ * nothing. What a round does is untouched; only rounds that would do nothing are left out.
  */
 import type { Cancel, Clock } from '../../broker/contract/ports.ts';
+import { renewEveryMs } from '../../backend/act/lease.ts';
 import type { Ledger } from './ledger.ts';
 
 type Run = () => void | Promise<void>;
@@ -17,7 +19,14 @@ const paces: ReadonlySet<number> = new Set([relayEveryMs, 1_000]);
 
 export type RestfulClock = Clock & { stir(): void };
 
-export function restful(clock: Clock, ledger: Ledger): RestfulClock {
+export type RestDeps = {
+  clock: Clock;
+  ledger: Ledger;
+  /** Whether a look at the leases could bring this backend anything. */
+  mayLead: () => boolean;
+};
+
+export function restful({ clock, ledger, mayLead }: RestDeps): RestfulClock {
   const lastSeen = new Map<Run, number>();
   const resting = new Set<Resting>();
   let heard = 0;
@@ -43,10 +52,19 @@ export function restful(clock: Clock, ledger: Ledger): RestfulClock {
     }
   };
   ledger.onVersion(stir);
+  const afterPace = (run: Run): Cancel => {
+    let cancel: Cancel = () => undefined;
+    const arm = (): void => {
+      cancel = clock.after(renewEveryMs, () => (mayLead() ? run() : arm()));
+    };
+    arm();
+    return () => cancel();
+  };
   return {
     ...clock,
     stir,
     after(delayMs, run) {
+      if (delayMs === renewEveryMs) return afterPace(run);
       if (!paces.has(delayMs)) return clock.after(delayMs, run);
       const before = lastSeen.get(run);
       if (before === undefined) {

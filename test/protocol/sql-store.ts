@@ -3,7 +3,7 @@
  * seed. Triggers write down every row as it is committed, inside the very transaction, so that
  * what was rolled back has never been.
  */
-import { type Kysely, sql, type Transaction } from 'kysely';
+import { CompiledQuery, type Kysely, sql, type Transaction } from 'kysely';
 import { administration } from '../../backend/store/sql/clusters.ts';
 import { commandStore } from '../../backend/store/sql/command-rows.ts';
 import { openDatabase } from '../../backend/store/sql/database.ts';
@@ -41,12 +41,17 @@ async function watch(db: Kysely<Schema>): Promise<void> {
   }
 }
 
+type Logged = { tab: string; line: string };
+const readLog: CompiledQuery<Logged> = CompiledQuery.raw(
+  'SELECT tab, line FROM sim_log ORDER BY n',
+);
+const emptyLog = CompiledQuery.raw('DELETE FROM sim_log');
+
 /** Rows written in this transaction so far, as they will be committed. */
 async function takeChanges(trx: Transaction<Schema>): Promise<Change[]> {
-  const { rows } = await sql<{ tab: string; line: string }>`
-    SELECT tab, line FROM sim_log ORDER BY n`.execute(trx);
+  const { rows } = await trx.executeQuery(readLog);
   if (rows.length === 0) return [];
-  await sql.raw('DELETE FROM sim_log').execute(trx);
+  await trx.executeQuery(emptyLog);
   return rows.map(({ tab, line }) => ({ table: tab, row: JSON.parse(line) as unknown }) as Change);
 }
 

@@ -39,12 +39,16 @@ export type WireDeps = {
 
 type Pack = (name: FromNode, envelope: Envelope<never>) => () => NodeMessage;
 
+/** Copies are the same bytes: what the first one is read as, all of them are. */
 const packCoded: Pack = (name, envelope) => {
   const { topic, payload } = encode(name, envelope);
+  let message: NodeMessage | undefined;
   return () => {
+    if (message) return message;
     const decoded = decode(topic, Buffer.from(payload));
     if (!decoded.ok) throw new Error(`node said ${topic}: ${JSON.stringify(decoded)}`);
-    return decoded.message as NodeMessage;
+    message = decoded.message as NodeMessage;
+    return message;
   };
 };
 const packPlain: Pack = (name, envelope) => {

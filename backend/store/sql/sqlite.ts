@@ -5,7 +5,7 @@
  */
 import { closeSync, mkdirSync, openSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { DatabaseSync, type SQLInputValue, type StatementSync } from 'node:sqlite';
+import { DatabaseSync, type SQLInputValue } from 'node:sqlite';
 import { SqliteDialect, sql } from 'kysely';
 import type { Backing, Verdict } from './dialect.ts';
 
@@ -64,28 +64,30 @@ function openFile(file: string): DatabaseSync {
   return database;
 }
 
+/** What Kysely's dialect expects of a statement. */
+function statementOf(database: DatabaseSync, text: string) {
+  // A transaction that reads first and writes later could not be granted the write lock.
+  const statement = database.prepare(text === 'begin' ? 'begin immediate' : text);
+  return {
+    reader: statement.columns().length > 0,
+    all: (values: readonly unknown[]) => statement.all(...(values as SQLInputValue[])),
+    run: (values: readonly unknown[]) => statement.run(...(values as SQLInputValue[])),
+    iterate: (values: readonly unknown[]) => statement.iterate(...(values as SQLInputValue[])),
+  };
+}
+
 /** What Kysely's dialect expects of a driver, on top of node:sqlite. */
 function shim(database: DatabaseSync) {
-  const statements = new Map<string, StatementSync>();
-  const prepared = (text: string): StatementSync => {
-    const known = statements.get(text);
-    if (known) return known;
-    if (statements.size >= statementsMax) statements.clear();
-    const statement = database.prepare(text);
-    statements.set(text, statement);
-    return statement;
-  };
+  const statements = new Map<string, ReturnType<typeof statementOf>>();
   return {
     close: () => database.close(),
     prepare(text: string) {
-      // A transaction that reads first and writes later could not be granted the write lock.
-      const statement = prepared(text === 'begin' ? 'begin immediate' : text);
-      return {
-        reader: statement.columns().length > 0,
-        all: (values: readonly unknown[]) => statement.all(...(values as SQLInputValue[])),
-        run: (values: readonly unknown[]) => statement.run(...(values as SQLInputValue[])),
-        iterate: (values: readonly unknown[]) => statement.iterate(...(values as SQLInputValue[])),
-      };
+      const known = statements.get(text);
+      if (known) return known;
+      if (statements.size >= statementsMax) statements.clear();
+      const statement = statementOf(database, text);
+      statements.set(text, statement);
+      return statement;
     },
   };
 }
