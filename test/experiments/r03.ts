@@ -73,17 +73,25 @@ async function killAlong(site: Site, plan: HousePlan, say: Scope['say']): Promis
   return servingMs;
 }
 
-export async function houseRun(plan: HousePlan, { seed, say }: Scope): Promise<Figures> {
-  const draw = chance(seed);
+export async function houseRun(plan: HousePlan, scope: Scope): Promise<Figures> {
   const mariadb = await startMariadb();
+  try {
+    return await houseOn(mariadb.url, plan, scope);
+  } finally {
+    await mariadb.stop();
+  }
+}
+
+async function houseOn(sqlUrl: string, plan: HousePlan, { seed, say }: Scope): Promise<Figures> {
+  const draw = chance(seed);
   const stack = await startStack(
-    { KR_SQL_URL: mariadb.url, KR_LOG_LEVEL: 'warn' },
+    { KR_SQL_URL: sqlUrl, KR_LOG_LEVEL: 'warn' },
     { hasFixedPorts: true },
   );
   const { clusters, nodesPerCluster } = plan;
   const size = { clusters, nodesPerCluster, guestsPerNode: 4 };
   const house = await openHouse({ ...size, timeScale: 100, intervalMs: 5_000, seed });
-  const store = await openStore(mariadb.url);
+  const store = await openStore(sqlUrl);
   let load: Load | undefined;
   try {
     await house.startDaemons({
@@ -125,7 +133,6 @@ export async function houseRun(plan: HousePlan, { seed, say }: Scope): Promise<F
     await house.close();
     await store.close();
     await stack.remove();
-    await mariadb.stop();
   }
 }
 

@@ -17,7 +17,8 @@ import { freePort, until } from './servers.ts';
 const program = join(import.meta.dirname, '..', '..', 'bin', 'kernreaktor');
 /** Longer than the product's own bound for an orderly end, which exits by itself with code 1. */
 const stopMaxMs = 20_000;
-const readyMaxMs = 60_000;
+/** A start reads a few hundred files; seen to take over a minute beside 30 other processes. */
+const readyMaxMs = 180_000;
 
 export type Settings = Readonly<Record<string, string>>;
 export type Json = Record<string, unknown>;
