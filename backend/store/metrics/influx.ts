@@ -19,8 +19,8 @@ import { openSpool, type Spool } from './spool.ts';
 
 const watermarkEveryMs = 10_000;
 const closeWithinMs = 1_000;
-/** 20 minutes of 2048 nodes x 20 guests at 5 s; see docs/telemetry.md. */
-export const spoolBytesMaxDefault = 256 * 1024 * 1024;
+/** 6 minutes of 2048 nodes x 20 guests at 5 s, days of a small house; see docs/telemetry.md. */
+const spoolBytesMaxDefault = 256 * 1024 * 1024;
 
 export type InfluxStoreOptions = InfluxOptions & {
   clock: Clock;
