@@ -217,9 +217,20 @@ describe('VictoriaMetrics, which speaks the same write protocol', () => {
     ]);
     expect(await exported('node_powerWatts')).toEqual([]);
     expect(await exported('node_seq')).toHaveLength(40);
-    const invalid = /vm_rows_invalid_total\{type="influx"\} (\d+)/.exec(await read('/metrics'));
-    expect(invalid?.[1] ?? '0').toBe('0');
+    const invalid = async () =>
+      Number(
+        /vm_rows_invalid_total\{type="influx"\} (\d+)/.exec(await read('/metrics'))?.[1] ?? '0',
+      );
     const taken = /vm_rows_inserted_total\{type="influx"\} (\d+)/.exec(await read('/metrics'));
     expect(Number(taken?.[1])).toBeGreaterThan(800 * 5);
+    // It says 204 to what it cannot read, too: only this counter tells, some seconds later. That
+    // it is 1 now says that of ours it was none.
+    const bad = await fetch(`${server.url}/api/v2/write?precision=ms`, {
+      method: 'POST',
+      body: 'node,cluster=home',
+    });
+    expect(bad.status).toBe(204);
+    await expect.poll(invalid, { timeout: 15_000 }).toBeGreaterThan(0);
+    expect(await invalid()).toBe(1);
   });
 });
