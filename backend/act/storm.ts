@@ -13,7 +13,7 @@ import { type Context, inStep } from './step.ts';
 /** A storm that lasts is looked at this often; its freeze outlasts two looks. */
 const lookEveryMs = 15_000;
 
-export type StormWatch = () => Promise<void>;
+type StormWatch = () => Promise<void>;
 
 export function createStormWatch(context: Context): StormWatch {
   const lookedAtMs = new Map<string, number>();
