@@ -29,6 +29,9 @@ export type CommandEvent = {
   state: CommandState;
   atMs: number;
   reason: string | null;
+  /** The target, or the node that acts on a guest. */
+  node: string;
+  guest: string | null;
 };
 
 export type Counters = {
