@@ -1,26 +1,17 @@
 /** The core tier in CI, and what a run of either tier is worth. */
 import { describe, expect, it } from 'vitest';
-import { noFigures, replayOf, runSeeds, whyNotCounted } from './run.ts';
-
-const seeds = 3_000;
+import { expectEvidence, patienceMs } from './evidence.ts';
+import { noFigures, whyNotCounted } from './run.ts';
 
 describe('the production protocol over a store in memory', () => {
-  it('keeps every invariant in each seed, and enough happens for that to count', async () => {
-    const bad: [string, string[]][] = [];
-    const figures = await runSeeds({
-      tier: 'core',
-      from: 1,
-      seeds,
-      jobs: 2,
-      onOutcome({ tier, seed, violations }) {
-        if (violations.length > 0) bad.push([replayOf({ tier, seed }), violations]);
-      },
-    });
-    expect(bad).toEqual([]);
-    expect(figures.seeds).toBe(seeds);
-    expect(figures.repeated).toBe(seeds / 50);
-    expect(whyNotCounted(figures)).toEqual([]);
-  }, 1_800_000);
+  it(
+    'keeps every invariant in each seed, and enough happens for that to count',
+    async () => {
+      const { commands, powerOffs, wakes } = await expectEvidence('core', 10_000);
+      expect(Math.min(commands, powerOffs, wakes)).toBeGreaterThan(0);
+    },
+    patienceMs,
+  );
 });
 
 describe('a run in which nothing happened', () => {

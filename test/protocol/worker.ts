@@ -4,18 +4,17 @@
  * and its parent knows which seed it was.
  */
 import type { Tier } from './house.ts';
-import type { FromWorker, ToWorker } from './run.ts';
+import { type FromWorker, repeatEvery, type ToWorker } from './run.ts';
 import { type Outcome, simulate } from './simulation.ts';
 import { openWorkshop } from './workshop.ts';
 
 const tier = process.argv[2] as Tier;
-const repeatEvery = tier === 'core' ? 50 : 10;
 // A follower answers most messages with an error; nobody reads where that was made.
 Error.stackTraceLimit = 1;
 const workshop = await openWorkshop(tier);
 
 async function runOne(seed: number): Promise<Outcome> {
-  const isRepeated = seed % repeatEvery === 0;
+  const isRepeated = seed % repeatEvery[tier] === 0;
   const outcome = await simulate(seed, workshop, isRepeated ? 'hash' : 'nothing');
   if (!isRepeated) return outcome;
   const again = await simulate(seed, workshop);
