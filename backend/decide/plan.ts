@@ -35,7 +35,7 @@ export type NonAction = {
 export type Report = {
   summary: string;
   nonActions: NonAction[];
-  /** True when this round looked for nodes to empty; stored reports leave it out. */
+  /** True when this round looked for nodes to empty or to put to sleep. */
   hasLookedToSave?: boolean;
 };
 export type Plan = { cluster: string; intents: Intent[]; report: Report };

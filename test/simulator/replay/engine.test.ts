@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { parse } from 'yaml';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { Policy } from '../../../backend/decide/policy.ts';
@@ -33,7 +33,29 @@ function movesOf(trace: Trace, replayed: ReplayPolicy): Move[][] {
   });
 }
 
+/** The file from which a source takes a name, as the loader would find it. */
+async function sourceOf(path: string, name: string): Promise<string> {
+  const text = await readFile(path, 'utf8');
+  const [, from] =
+    new RegExp(`import \\{[^}]*\\b${name}\\b[^}]*\\} from '([^']+)'`).exec(text) ?? [];
+  if (from === undefined) throw new Error(`${path} imports no ${name}`);
+  return resolve(dirname(path), from);
+}
+
 describe('the engine in a replay', () => {
+  it.each(['decide', 'observe', 'record'])(
+    'is the one of production: the same %s',
+    async (name) => {
+      const root = join(import.meta.dirname, '../../..');
+      const here = await sourceOf(join(root, 'simulator/replay/engine.ts'), name);
+      const there = await sourceOf(join(root, 'backend/round.ts'), name);
+      const load = async (path: string): Promise<unknown> =>
+        ((await import(path)) as Record<string, unknown>)[name];
+      expect(await load(here)).toBeTypeOf('function');
+      expect(await load(here)).toBe(await load(there));
+    },
+  );
+
   it('needs less energy than LR-MMT with a fraction of its moves and violations', () => {
     const trace = tinyTrace(48, 11);
     const day = { trace, order: 'sorted', hosts, placement: initialPlacement(trace, hosts) };
