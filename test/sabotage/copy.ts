@@ -1,22 +1,24 @@
 /**
- * A copy of the product and its tests in which one patch was applied. The product itself holds no
- * switch for faults: what is broken is broken only there. Packages are those of this checkout.
+ * A copy of the product and its tests in which one patch at a time is applied, and taken back. The
+ * product itself holds no switch for faults: what is broken is broken only there. Packages are
+ * those of this checkout.
  */
-import { execFile } from 'node:child_process';
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { execFile, spawn } from 'node:child_process';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { cp, mkdtemp, rm, symlink } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
+import { createInterface } from 'node:readline';
 import { promisify } from 'node:util';
 
 const run = promisify(execFile);
 const root = join(import.meta.dirname, '..', '..');
-/** Proven ones, and those whose proof is still to be made: their seed is 0. */
-export type Shelf = 'patches' | 'candidates';
-const parts = ['broker', 'backend', 'daemon', 'simulator', 'test', 'docs', 'bin', 'packaging'];
-const files = ['kernreaktor.ts', 'package.json', 'tsconfig.json', 'README.md'];
+export const patchFolder = join(import.meta.dirname, 'patches');
+/** What is not copied: too large, and the same for all. */
+const shared: ReadonlySet<string> = new Set(['node_modules', '.git']);
 
 export type Group = 'protocol' | 'guards' | 'journal';
+export type Tier = 'core' | 'full';
 
 /** What the head of a patch says of it. */
 export type Sabotage = {
@@ -25,9 +27,11 @@ export type Sabotage = {
   /** In one sentence, what is wrong now. */
   what: string;
   group: Group;
-  tier: 'core' | 'full';
-  /** At which the simulation finds it; 0 for a candidate. */
+  tier: Tier;
+  /** At which the simulation finds it; 0: not looked for yet. */
   seed: number;
+  /** The invariants that it violates there. */
+  judge: string;
   /** Product files that it changes. */
   changes: string[];
 };
@@ -51,58 +55,93 @@ function read(path: string): Sabotage {
     group,
     tier,
     seed: Number(field('Seed')),
+    judge: field('Judge'),
     changes: [...text.matchAll(/^\+\+\+ b\/(\S+)/gm)].map((match) => match[1] ?? ''),
   };
 }
 
-export function allSabotages(shelf: Shelf): Sabotage[] {
-  const folder = join(import.meta.dirname, shelf);
-  if (!existsSync(folder)) return [];
-  const names = readdirSync(folder).filter((name) => name.endsWith('.patch'));
-  return names.sort().map((name) => read(join(folder, name)));
+export const allSabotages = (folder = patchFolder): Sabotage[] =>
+  readdirSync(folder)
+    .filter((name) => name.endsWith('.patch'))
+    .sort()
+    .map((name) => read(join(folder, name)));
+
+/** Writes into the head of a patch where it was found, and by whom. */
+export function enter({ path }: Sabotage, { seed, judge }: { seed: number; judge: string }): void {
+  const text = readFileSync(path, 'utf8');
+  const entered = text
+    .replace(/^Seed: .*$/m, `Seed: ${seed}`)
+    .replace(/^Judge: .*$/m, `Judge: ${judge}`);
+  writeFileSync(path, entered);
 }
 
-/** @throws Error when the patch does not apply: the code it breaks has changed. */
-export async function inCopy<T>(sabotage: Sabotage, use: (folder: string) => Promise<T>) {
+export type Copy = {
+  folder: string;
+  /** @throws Error when the patch does not apply: the code it breaks has changed. */
+  broken<T>(by: Sabotage, use: () => Promise<T>): Promise<T>;
+};
+
+export async function inCopy<T>(use: (copy: Copy) => Promise<T>): Promise<T> {
   const folder = await mkdtemp(join(tmpdir(), 'kr-sabotage-'));
+  const patch = (args: readonly string[]) =>
+    run('git', ['apply', '--whitespace=nowarn', ...args], { cwd: folder });
+  const copy: Copy = {
+    folder,
+    async broken({ path }, work) {
+      await patch([path]);
+      try {
+        return await work();
+      } finally {
+        await patch(['--reverse', path]);
+      }
+    },
+  };
   try {
-    for (const part of [...parts, ...files]) {
-      await cp(join(root, part), join(folder, part), { recursive: true }).catch(
-        (error: unknown) => {
-          if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
-        },
-      );
+    for (const part of readdirSync(root)) {
+      if (shared.has(part)) continue;
+      await cp(join(root, part), join(folder, part), { recursive: true });
     }
     await symlink(join(root, 'node_modules'), join(folder, 'node_modules'));
-    await run('git', ['apply', '--whitespace=nowarn', sabotage.path], { cwd: folder });
-    return await use(folder);
+    return await use(copy);
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
 }
 
-export type Found = { isFound: boolean; seed: number | null; said: string };
+export type Found = { seed: number; judge: string };
+export type Search = { tier: Tier; from: number; seeds: number };
 
-/** Runs the simulation of the copy; found = it saw an invariant violated. */
+/** A seed takes a fraction of a second; broken code may stand still. */
+const standstillMs = 120_000;
+
+/**
+ * Runs seeds in the copy until one violates an invariant; null when none does. Code that throws or
+ * stands still has broken no invariant, so the search ends there without a result.
+ */
 export async function simulateIn(
   folder: string,
-  { tier, from, seeds }: { tier: string; from: number; seeds: number },
-): Promise<Found> {
-  const argv = [
-    'test/protocol/main.ts',
-    '--tier',
-    tier,
-    '--seeds',
-    `${seeds}`,
-    '--from',
-    `${from}`,
-  ];
-  const ended = await run(process.execPath, [...argv, '--until-violation'], {
+  { tier, from, seeds }: Search,
+): Promise<Found | null> {
+  const argv = ['test/sabotage/seek.ts', tier, `${from}`, `${seeds}`];
+  const child = spawn(process.execPath, argv, {
     cwd: folder,
-    maxBuffer: 2 ** 26,
-    timeout: 1_800_000,
-  }).catch((error: { stdout?: string; stderr?: string }) => error);
-  const said = `${ended.stdout ?? ''}${ended.stderr ?? ''}`;
-  const seed = /^seed (\d+) is violated:/m.exec(said)?.[1];
-  return { isFound: seed !== undefined, seed: seed === undefined ? null : Number(seed), said };
+    env: { ...process.env, NODE_COMPILE_CACHE: join(folder, '.compiled') },
+    stdio: ['ignore', 'pipe', 'ignore'],
+  });
+  const ended = new Promise<void>((resolve) => void child.once('close', () => resolve()));
+  let timer: NodeJS.Timeout | undefined;
+  const watch = (): void => {
+    clearTimeout(timer);
+    timer = setTimeout(() => child.kill('SIGKILL'), standstillMs);
+  };
+  watch();
+  let found: Found | null = null;
+  for await (const line of createInterface({ input: child.stdout })) {
+    const { seed, judge } = JSON.parse(line) as { seed: number; judge: string | null };
+    if (judge !== null) found = { seed, judge };
+    watch();
+  }
+  await ended;
+  clearTimeout(timer);
+  return found;
 }
