@@ -11,6 +11,7 @@
 import { mkdtemp, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setImmediate } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { createIngest } from '../../backend/ingest/ingest.ts';
 import { openDuckDbStore } from '../../backend/store/metrics/duckdb.ts';
@@ -33,7 +34,8 @@ const [nodes, guests, seconds] = [asked.nodes, asked.guests, asked.seconds].map(
   number,
   number,
 ];
-const startMs = 1_800_000_000_000;
+/** Midnight, UTC: roll-ups begin with the day of the first sample. */
+const startMs = Math.ceil(1_800_000_000_000 / 86_400_000) * 86_400_000;
 const random = seededRandom(42);
 const perSample = nodeMetrics.length + guests * guestMetrics.length;
 const millions = (nodes * seconds * perSample) / 1e6;
@@ -114,7 +116,10 @@ async function measure(file: string) {
         for (const incoming of piece) link.listener(incoming);
         ingest.drain();
       });
-      await counted('store', () => clock.advance(250));
+      await counted('store', async () => {
+        await clock.advance(250);
+        while (ingest.counters().inFlight > 0) await setImmediate();
+      });
     }
   }
   await counted('store', () => ingest.stop());

@@ -23,6 +23,9 @@ export const createState = [
      text VARCHAR NOT NULL, id VARCHAR)`,
 ];
 
+export const countSeries = (day: Day): string =>
+  `SELECT CAST(count(*) AS DOUBLE) AS count FROM ${seriesTable(day)}`;
+
 export const readUntil = `SELECT resolution, CAST(until_ms AS DOUBLE) AS until_ms FROM rollup_until`;
 
 export const setUntil = (resolution: Resolution, untilMs: number): string[] => [
