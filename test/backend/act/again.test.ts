@@ -29,7 +29,15 @@ async function running(limits: object = {}) {
     .execute();
   const service = world.createService();
   // Measured to boot in a minute, so a wake is given up after three.
-  const facts = NodeFacts.parse({ bootMs: minute });
+  const card = { name: 'eth0', mac: '02:00:00:00:00:03', broadcast: '192.168.1.255' };
+  const facts = NodeFacts.parse({
+    kernel: '6.14.0-twin',
+    links: [{ ...card, wakeOnMagic: true }],
+    roles: [],
+    busy: [],
+    upsOnBattery: false,
+    bootMs: minute,
+  });
   Object.assign(world.fleet.nodes.get('home/n3') ?? {}, { facts });
   await service.commands.start();
   await world.boot();
