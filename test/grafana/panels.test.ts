@@ -137,12 +137,13 @@ describe('every alert rule', () => {
   const silentWhenWell = new Set(['kr-node-stale', 'kr-audit-chain']);
 
   it('asks both for figures that a running server really has', async () => {
+    const silent = new Set<string>();
     for (const { url } of [victoria, prometheus]) {
       for (const { uid, promql } of alerts) {
-        const found = await instant(url, promql, endedAtMs);
-        if (!silentWhenWell.has(uid)) expect([uid, found.length > 0]).toEqual([uid, true]);
+        if ((await instant(url, promql, endedAtMs)).length === 0) silent.add(uid);
       }
     }
+    expect([...silent].filter((uid) => !silentWhenWell.has(uid))).toEqual([]);
   });
 });
 
