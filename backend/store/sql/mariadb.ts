@@ -77,8 +77,6 @@ const settings: ConnectionConfig = {
   autoJsonMap: false,
   foundRows: true,
   timezone: 'Z',
-  // A host that swallows packets is given up after this; one that refuses fails at once.
-  connectTimeout: 1_000,
   // Longer than any statement of ours waits for a lock: a server that says nothing for so long is
   // gone. It also ends connections that nobody used.
   socketTimeout: 5_000,
@@ -92,15 +90,24 @@ const settings: ConnectionConfig = {
   initSql: 'SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED',
 };
 
+/**
+ * A host that swallows packets is given up after the first; one that refuses fails at once. A
+ * starved one may need longer to greet us than a dead one deserves, so each failure doubles it.
+ */
+const connectMs = { first: 1_000, most: 8_000 } as const;
+
 export function mariadbBacking(url: string, clock: Clock): Backing {
   const address = target(url);
+  let connectTimeout: number = connectMs.first;
   const connect = async (): Promise<Connection> => {
     try {
-      const connection = await createConnection({ ...settings, ...address });
+      const connection = await createConnection({ ...settings, ...address, connectTimeout });
+      connectTimeout = connectMs.first;
       // One that dies unused says so here; `isValid` tells the next borrower.
       connection.on('error', () => undefined);
       return connection;
     } catch (error) {
+      connectTimeout = Math.min(connectMs.most, connectTimeout * 2);
       const why = error instanceof Error ? error.message : String(error);
       const where = `${address.host}:${address.port}`;
       throw new StoreUnavailable(`MariaDB at ${where} gives no connection: ${why}`, {
