@@ -71,7 +71,8 @@ async function judge(copy: Copy, sabotage: Sabotage): Promise<string | null> {
     if (!found) return 'the simulation does not see it';
     Object.assign(sabotage, found);
     if (!values.prove) return null;
-    const typed = await passes(copy.folder, 'tsc', ['--noEmit']);
+    // Packages are linked, and their types must not be taken for those of another place.
+    const typed = await passes(copy.folder, 'tsc', ['--noEmit', '--preserveSymlinks']);
     if (typed !== null) return `type check: ${typed}`;
     const tested = await passes(copy.folder, 'vitest', testsOf(changes));
     return tested === null ? null : `unit test: ${tested}`;
