@@ -438,6 +438,8 @@ export function sqlContract(open: () => Promise<Opened>): void {
           simulated: true,
           timeScale: 1,
           hold: false,
+          frozenUntilMs: null,
+          frozenReason: null,
           autonomy: { default: 'auto' },
           policyHash: null,
           policyYaml: null,
@@ -474,7 +476,12 @@ export function sqlContract(open: () => Promise<Opened>): void {
           ver: 1,
         })
         .execute();
-      const rest = { cluster: 'home', desired: 'awake', maintenance: false };
+      const rest = {
+        cluster: 'home',
+        desired: 'awake',
+        maintenance: false,
+        hasSaidHello: false,
+      };
       expect((await administration(database.db)).nodes).toEqual([
         { ...rest, node: 'pve1', protected: true, activeKind: null },
         { ...rest, node: 'pve2', protected: false, activeKind: 'node.wake' },

@@ -250,11 +250,13 @@ describe('browsers', () => {
     expect(page.headers['x-content-type-options']).toBe('nosniff');
     expect(page.headers).not.toHaveProperty('access-control-allow-origin');
     expect(page.body).not.toMatch(/<script(?![^>]*src=)|<style|\sstyle=|\son\w+=/);
-    const links = [...page.body.matchAll(/(?:src|href)="(\/[^"]*)"/g)].map((match) => match[1]);
-    expect(links).toHaveLength(5);
+    // Relative, so that it works under any path of a proxy.
+    const links = [...page.body.matchAll(/(?:src|href)="([^"]*)"/g)].map((match) => match[1]);
+    expect(links).toHaveLength(3);
     for (const url of links) {
-      const answer = await h.app.inject({ url: url ?? '' });
-      expect([200, 302]).toContain(answer.statusCode);
+      expect(url).toMatch(/^\.\//);
+      const answer = await h.app.inject({ url: (url ?? '').slice(1) });
+      expect(answer.statusCode).toBe(200);
     }
   });
 });
