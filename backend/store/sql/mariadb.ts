@@ -94,7 +94,7 @@ const settings: ConnectionConfig = {
  * A host that swallows packets is given up after the first; one that refuses fails at once. A
  * starved one may need longer to greet us than a dead one deserves, so each failure doubles it.
  */
-const connectMs = { first: 1_000, most: 8_000 } as const;
+const connectMs = { first: 3_000, most: 12_000 } as const;
 
 export function mariadbBacking(url: string, clock: Clock): Backing {
   const address = target(url);
