@@ -136,16 +136,15 @@ export function hypervisorContract(name: string, open: () => Promise<Subject>): 
       expect(await stateOf(subject, 'nobody')).toBeUndefined();
     });
 
-    it('sees that a restart of a guest that does not run came to nothing, and does not wait', async ({
-      skip,
-    }) => {
+    it('sees that a restart of a guest that does not run came to nothing, and does not wait', async () => {
       const subject = await start();
       const { driver, node, stopped } = subject;
       const { capabilities } = (await driver.describe(node)).driver;
-      skip(!capabilities.includes('guest.restart'), 'this driver restarts nothing');
       const deed = work(subject, 'guest.restart', stopped);
       expect(await attempt(driver.perform(deed, context()))).not.toBe(0);
-      expect((await driver.observe(deed)).postcondition).toBe(false);
+      // A driver that restarts nothing may have no word on it, but never a good one.
+      const refuted = capabilities.includes('guest.restart') ? [false] : [false, null];
+      expect(refuted).toContain((await driver.observe(deed)).postcondition);
       expect(await stateOf(subject, stopped)).toBe('stopped');
     });
 
