@@ -10,6 +10,8 @@ import type { Clock, NewId } from '../../broker/contract/ports.ts';
 import { ApiRefused, type Call, type ClientApi } from './api.ts';
 import { findSubject, type Subject } from './find.ts';
 import { json } from './output.ts';
+import { pause } from './pause.ts';
+import { withProof } from './proof.ts';
 import type { Person } from './prove-wake.ts';
 import { CommandDetail } from './views.ts';
 
@@ -73,12 +75,6 @@ function targetFor(kind: CommandKind, subject: Subject): { node: string; guest?:
     : { node: subject.guest.node, guest: subject.id };
 }
 
-const pause = ({ clock, signal }: Deps): Promise<void> =>
-  new Promise((resolve) => {
-    const cancel = clock.after(pollEveryMs, resolve);
-    signal.addEventListener('abort', () => (cancel(), resolve()), { once: true });
-  });
-
 /** Says each new step; ends with the command, or when the person goes. */
 async function follow(id: string, isJson: boolean, deps: Deps): Promise<number> {
   const { api, person, signal } = deps;
@@ -99,7 +95,7 @@ async function follow(id: string, isJson: boolean, deps: Deps): Promise<number> 
       if (isDoubtful) return exitCodes.indeterminate;
       return isTerminal(command.state) ? exitCodes.ended : exitCodes.open;
     }
-    await pause(deps);
+    await pause(deps, pollEveryMs);
   }
 }
 
@@ -113,7 +109,7 @@ async function sent(call: Call, deps: Deps): Promise<z.infer<typeof Accepted>> {
     } catch (error) {
       const isUnknown = error instanceof ApiRefused && error.code === 'KR_UNREACHABLE';
       if (!isUnknown || attempt === attemptsMax) throw error;
-      await pause(deps);
+      await pause(deps, pollEveryMs);
     }
   }
 }
@@ -142,21 +138,6 @@ export async function act(order: ActOrder, deps: Deps): Promise<number> {
   return follow(id, order.json, deps);
 }
 
-/** Asks again with the password where the server wants proof of who is there. */
-async function proven<T>(
-  deps: Pick<Deps, 'person'>,
-  send: (proof: { password?: string }) => Promise<T>,
-): Promise<T> {
-  try {
-    return await send({});
-  } catch (error) {
-    const isAsked = error instanceof ApiRefused && error.code === 'KR_REAUTHENTICATION';
-    const password = isAsked ? await deps.person.askSecret('Your password: ') : null;
-    if (password === null) throw error;
-    return send({ password });
-  }
-}
-
 export async function settle(
   verb: 'approve' | 'cancel',
   id: string,
@@ -173,7 +154,7 @@ export async function resolveCommand(
   deps: Deps,
 ): Promise<void> {
   const path = `/api/v1/commands/${encodeURIComponent(id)}/resolve`;
-  const { state } = await proven(deps, (proof) =>
+  const { state } = await withProof(deps.person, (proof) =>
     deps.api.ask(Accepted, { method: 'POST', path, body: { ...statement, ...proof } }),
   );
   deps.person.say(`${id} is ${state.toLowerCase()}`);
@@ -185,7 +166,7 @@ export async function setHold(
 ): Promise<void> {
   const home = cluster === undefined ? '' : `clusters/${encodeURIComponent(cluster)}/`;
   const path = `/api/v1/${home}hold`;
-  await proven(deps, (proof) =>
+  await withProof(deps.person, (proof) =>
     deps.api.ask(z.unknown(), {
       method: 'PUT',
       path,

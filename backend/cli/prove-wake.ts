@@ -5,7 +5,9 @@
  */
 import { z } from 'zod';
 import type { Clock } from '../../broker/contract/ports.ts';
-import { ApiRefused, type ClientApi } from './api.ts';
+import type { ClientApi } from './api.ts';
+import { pause } from './pause.ts';
+import { withProof } from './proof.ts';
 
 const Campaign = z.object({
   id: z.string(),
@@ -66,19 +68,6 @@ async function findNode(api: ClientApi, wanted: string): Promise<{ cluster: stri
   );
 }
 
-const pause = ({ clock, signal }: Deps, ms: number): Promise<void> =>
-  new Promise((resolve) => {
-    const cancel = clock.after(ms, resolve);
-    signal.addEventListener(
-      'abort',
-      () => {
-        cancel();
-        resolve();
-      },
-      { once: true },
-    );
-  });
-
 function announce(person: Person, standing: Standing, options: ProveWakeOptions): void {
   const ways = standing.ways.map(({ executor, by }) => `${by} from ${executor}`).join(', ');
   person.say(`ways to wake it: ${ways || 'none is known'}`);
@@ -102,20 +91,9 @@ async function confirmed({ person }: Deps, id: string, given: string | undefined
 
 async function begin(deps: Deps, path: string, options: ProveWakeOptions, confirm: string) {
   const { cycles, waker } = options;
-  const order = (password?: string) =>
-    deps.api.ask(Standing, {
-      method: 'POST',
-      path,
-      body: { cycles, waker, confirm, ...(password !== undefined && { password }) },
-    });
-  try {
-    return await order();
-  } catch (error) {
-    const isAsked = error instanceof ApiRefused && error.code === 'KR_REAUTHENTICATION';
-    const password = isAsked ? await deps.person.askSecret('Your password: ') : null;
-    if (password === null) throw error;
-    return order(password);
-  }
+  return withProof(deps.person, (proof) =>
+    deps.api.ask(Standing, { method: 'POST', path, body: { cycles, waker, confirm, ...proof } }),
+  );
 }
 
 const progressOf = ({ proven, cycles, why }: z.infer<typeof Campaign>): string =>

@@ -4,6 +4,7 @@ import { percent, watts } from '../format.ts';
 import type { ClientApi } from './api.ts';
 import { allNodes } from './find.ts';
 import { nodeTable } from './look.ts';
+import { pause } from './pause.ts';
 import type { NodeRow } from './views.ts';
 
 const everyMs = 2_000;
@@ -38,9 +39,6 @@ export async function top(
     const shown = isLive ? rows.slice(0, (screen.rows ?? rowsDefault) - headRows - 1) : rows;
     screen.write(`${isLive ? clearScreen : ''}${headline(rows)}\n\n${nodeTable(shown)}\n`);
     if (!isLive) return;
-    await new Promise<void>((resolve) => {
-      const cancel = clock.after(everyMs, resolve);
-      signal.addEventListener('abort', () => (cancel(), resolve()), { once: true });
-    });
+    await pause({ clock, signal }, everyMs);
   }
 }
