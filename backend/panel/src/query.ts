@@ -1,9 +1,9 @@
 /**
- * One request as a signal-like value of a component: loading, answer or problem. The last answer
+ * One question to the server as a value of a component: loading, answer or problem. The last answer
  * stays while the next one is under way, and a stale answer never overwrites a newer one.
  */
 import { useCallback, useEffect, useRef, useState } from 'preact/hooks';
-import { get, type Problem, problemOf } from './api.ts';
+import { get, type Page, type Problem, problemOf } from './api.ts';
 
 export type Query<T> = {
   data: T | undefined;
@@ -11,8 +11,14 @@ export type Query<T> = {
   reload: () => void;
 };
 
+type Ask<T> = (path: string, signal: AbortSignal) => Promise<T>;
+type Often = { everyMs?: number };
+/** `keepsOther`: the answer to the last path stays until that to the new one is there. */
+type How = Often & { keepsOther?: boolean };
+
 /** `path` null asks nothing. `everyMs` asks again, but not in a hidden tab. */
-export function useQuery<T>(path: string | null, { everyMs = 0 } = {}): Query<T> {
+function useAnswer<T>(path: string | null, ask: Ask<T>, how: How): Query<T> {
+  const { everyMs = 0, keepsOther = false } = how;
   const [state, setState] = useState<{ data?: T; problem?: Problem; path: string | null }>({
     path,
   });
@@ -22,18 +28,20 @@ export function useQuery<T>(path: string | null, { everyMs = 0 } = {}): Query<T>
     if (path === null) return;
     const controller = new AbortController();
     asking.current = controller;
-    get<T>(path, controller.signal).then(
+    ask(path, controller.signal).then(
       (data) => setState({ data, path }),
       (error: unknown) => {
         if (controller.signal.aborted) return;
         setState((before) => ({
-          ...(before.path === path && before.data !== undefined ? { data: before.data } : {}),
+          ...((keepsOther || before.path === path) && before.data !== undefined
+            ? { data: before.data }
+            : {}),
           problem: problemOf(error),
           path,
         }));
       },
     );
-  }, [path]);
+  }, [path, ask, keepsOther]);
   useEffect(() => {
     reload();
     const timer =
@@ -43,10 +51,29 @@ export function useQuery<T>(path: string | null, { everyMs = 0 } = {}): Query<T>
       asking.current?.abort();
     };
   }, [reload, everyMs]);
-  const isOfThisPath = state.path === path;
+  const isShown = keepsOther || state.path === path;
   return {
-    data: isOfThisPath ? state.data : undefined,
-    problem: isOfThisPath ? state.problem : undefined,
+    data: isShown ? state.data : undefined,
+    problem: isShown ? state.problem : undefined,
     reload,
   };
 }
+
+export const useQuery = <T>(path: string | null, often: Often = {}): Query<T> =>
+  useAnswer<T>(path, get, often);
+
+async function allOf<T>(path: string, signal: AbortSignal): Promise<T[]> {
+  const items: T[] = [];
+  let cursor: string | null = null;
+  do {
+    const next: string = cursor === null ? path : `${path}&cursor=${encodeURIComponent(cursor)}`;
+    const page: Page<T> = await get<Page<T>>(next, signal);
+    items.push(...page.items);
+    cursor = page.nextCursor;
+  } while (cursor !== null);
+  return items;
+}
+
+/** A whole list of many pages, shown only when it is complete. `path` has a query already. */
+export const usePages = <T>(path: string, often: Often): Query<T[]> =>
+  useAnswer<T[]>(path, allOf, { ...often, keepsOther: true });

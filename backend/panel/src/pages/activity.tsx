@@ -1,62 +1,31 @@
 /** What was asked for and what became of it, live. */
 import { signal } from '@preact/signals';
-import { CommandList } from '../parts/command-list.tsx';
+import type { CommandKind } from '../../../../broker/contract/command.ts';
+import { CommandList, commandStates } from '../parts/command-list.tsx';
+import { Choice } from '../parts/filters.tsx';
 import { mayAct } from '../session.ts';
 
 const state = signal('');
 const kind = signal('');
 
-const states = [
-  'PLANNED',
-  'QUEUED',
-  'OFFERED',
-  'GRANTED',
-  'RUNNING',
-  'VERIFYING',
-  'CANCELLING',
-  'INDETERMINATE',
-  'SUCCEEDED',
-  'FAILED',
-  'REJECTED',
-  'CANCELLED',
-  'EXPIRED',
-];
-const kinds = [
-  'node.shutdown',
-  'node.wake',
-  'node.reboot',
-  'node.drain',
-  'node.restore',
-  'guest.create',
-  'guest.delete',
-  'guest.start',
-  'guest.stop',
-  'guest.restart',
-  'guest.snapshot',
-  'guest.migrate',
-  'guest.scale',
-];
+/** Every kind, as the compiler sees to. */
+const kinds: Record<CommandKind, true> = {
+  'node.shutdown': true,
+  'node.wake': true,
+  'node.reboot': true,
+  'node.drain': true,
+  'node.restore': true,
+  'guest.create': true,
+  'guest.delete': true,
+  'guest.start': true,
+  'guest.stop': true,
+  'guest.restart': true,
+  'guest.snapshot': true,
+  'guest.migrate': true,
+  'guest.scale': true,
+};
 
-const Choice = ({
-  label,
-  value,
-  options,
-  set,
-}: {
-  label: string;
-  value: string;
-  options: readonly string[];
-  set: (value: string) => void;
-}) => (
-  <select aria-label={label} value={value} onChange={(event) => set(event.currentTarget.value)}>
-    <option value="">every {label.toLowerCase()}</option>
-    {options.map((option) => (
-      <option key={option} value={option}>
-        {option.toLowerCase()}
-      </option>
-    ))}
-  </select>
-);
+const lower = (text: string): string => text.toLowerCase();
 
 export const ActivityPage = () => (
   <>
@@ -68,13 +37,15 @@ export const ActivityPage = () => (
       <Choice
         label="State"
         value={state.value}
-        options={states}
+        options={commandStates}
+        textOf={lower}
         set={(value) => (state.value = value)}
       />
       <Choice
         label="Kind"
         value={kind.value}
-        options={kinds}
+        options={Object.keys(kinds)}
+        textOf={lower}
         set={(value) => (kind.value = value)}
       />
     </div>

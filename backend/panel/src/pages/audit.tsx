@@ -7,6 +7,7 @@ import { counted, moment } from '../format.ts';
 import { Answer, toast } from '../parts/feedback.tsx';
 import { useQuery } from '../query.ts';
 import { isAdmin, me } from '../session.ts';
+import { Newest, Table } from '../parts/table.tsx';
 
 const pageSize = 200;
 
@@ -34,37 +35,22 @@ function save(entries: readonly AuditEntry[]): void {
 }
 
 const Entries = ({ entries }: { entries: readonly AuditEntry[] }) => (
-  <div class="scroll card" tabIndex={0}>
-    <table>
-      <thead>
-        <tr>
-          <th scope="col" class="number">
-            No.
-          </th>
-          <th scope="col">When</th>
-          <th scope="col">Who</th>
-          <th scope="col">What</th>
-          <th scope="col">Detail</th>
-        </tr>
-      </thead>
-      <tbody>
-        {entries.map((entry) => (
-          <tr key={entry.seq}>
-            <td class="number">{entry.seq}</td>
-            <td class="nowrap">
-              <time dateTime={entry.at}>{moment(entry.at)}</time>
-            </td>
-            <td>{entry.actor}</td>
-            <th scope="row">
-              {entry.action} <span class="faint">{entry.subject}</span>{' '}
-              {entry.phase !== 'done' && <small class="tag">{entry.phase}</small>}
-            </th>
-            <td class="wrap mono small-text">{JSON.stringify(entry.detail)}</td>
-          </tr>
-        ))}
-      </tbody>
-    </table>
-  </div>
+  <Table head={[{ number: 'No.' }, 'When', 'Who', 'What', 'Detail']}>
+    {entries.map((entry) => (
+      <tr key={entry.seq}>
+        <td class="number">{entry.seq}</td>
+        <td class="nowrap">
+          <time dateTime={entry.at}>{moment(entry.at)}</time>
+        </td>
+        <td>{entry.actor}</td>
+        <th scope="row">
+          {entry.action} <span class="faint">{entry.subject}</span>{' '}
+          {entry.phase !== 'done' && <small class="tag">{entry.phase}</small>}
+        </th>
+        <td class="wrap mono small-text">{JSON.stringify(entry.detail)}</td>
+      </tr>
+    ))}
+  </Table>
 );
 
 export function AuditPage() {
@@ -112,11 +98,7 @@ export function AuditPage() {
         {({ items, total }) => (
           <>
             <Entries entries={items} />
-            {total > items.length && (
-              <p class="faint">
-                The newest {items.length} of {total.toLocaleString()}.
-              </p>
-            )}
+            <Newest shown={items.length} total={total} />
           </>
         )}
       </Answer>

@@ -6,7 +6,9 @@ import { type Page, query } from '../api.ts';
 import { moment } from '../format.ts';
 import { lastDecision } from '../live.ts';
 import { Answer, Empty } from '../parts/feedback.tsx';
+import { Choice } from '../parts/filters.tsx';
 import { useQuery } from '../query.ts';
+import { Newest } from '../parts/table.tsx';
 
 const outcomes = ['acted', 'recommended', 'awaiting-approval', 'nothing', 'dropped'] as const;
 const outcome = signal('');
@@ -36,18 +38,13 @@ export function DecisionsPage() {
     <>
       <h1>Decisions</h1>
       <div class="filters">
-        <select
-          aria-label="Outcome"
+        <Choice
+          label="Outcome"
           value={outcome.value}
-          onChange={(event) => (outcome.value = event.currentTarget.value)}
-        >
-          <option value="">every outcome</option>
-          {outcomes.map((name) => (
-            <option key={name} value={name}>
-              {name.replace('-', ' ')}
-            </option>
-          ))}
-        </select>
+          options={outcomes}
+          textOf={(name) => name.replace('-', ' ')}
+          set={(value) => (outcome.value = value)}
+        />
       </div>
       <Answer of={decisions} what="decisions">
         {({ items, total }) =>
@@ -70,11 +67,7 @@ export function DecisionsPage() {
                   </li>
                 ))}
               </ol>
-              {total > items.length && (
-                <p class="faint">
-                  The newest {items.length} of {total.toLocaleString()}.
-                </p>
-              )}
+              <Newest shown={items.length} total={total} />
             </>
           )
         }

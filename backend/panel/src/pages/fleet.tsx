@@ -9,6 +9,7 @@ import { askHold, hold } from '../hold.tsx';
 import { beat, nodeKeys, nodes, sparks } from '../live.ts';
 import { Answer, Empty } from '../parts/feedback.tsx';
 import { Bar, Figure, Sparkline, State } from '../parts/figures.tsx';
+import { Choice, Search } from '../parts/filters.tsx';
 import { HeatMap } from '../parts/heat-map.tsx';
 import { useQuery } from '../query.ts';
 import { mayAct } from '../session.ts';
@@ -143,34 +144,20 @@ const states = ['awake', 'asleep', 'waking', 'draining', 'stale', 'lost', 'maint
 
 const Filters = ({ clusters }: { clusters: readonly ClusterView[] }) => (
   <div class="filters" role="search">
-    <input
-      type="search"
-      placeholder="Search nodes"
-      aria-label="Search nodes"
-      value={search.value}
-      onInput={(event) => (search.value = event.currentTarget.value)}
-    />
-    <select
-      aria-label="State"
+    <Search what="nodes" value={search.value} set={(value) => (search.value = value)} />
+    <Choice
+      label="State"
       value={shownState.value}
-      onChange={(event) => (shownState.value = event.currentTarget.value)}
-    >
-      <option value="">every state</option>
-      {states.map((state) => (
-        <option key={state}>{state}</option>
-      ))}
-    </select>
+      options={states}
+      set={(value) => (shownState.value = value)}
+    />
     {clusters.length > 1 && (
-      <select
-        aria-label="Cluster"
+      <Choice
+        label="Cluster"
         value={shownCluster.value}
-        onChange={(event) => (shownCluster.value = event.currentTarget.value)}
-      >
-        <option value="">every cluster</option>
-        {clusters.map(({ id }) => (
-          <option key={id}>{id}</option>
-        ))}
-      </select>
+        options={clusters.map(({ id }) => id)}
+        set={(value) => (shownCluster.value = value)}
+      />
     )}
   </div>
 );

@@ -2,8 +2,8 @@
 import type { z } from 'zod';
 import type { GuestDetail, NodeDetail } from '../../../http/views.ts';
 import { GuestActions } from '../act.tsx';
-import { ago, bytes, duration, orDash, percent, rate } from '../format.ts';
-import { type ChartSpec, Charts } from '../parts/charts.tsx';
+import { ago, bytes, duration, orDash, percent } from '../format.ts';
+import { type ChartSpec, Charts, memoryChart, trafficCharts } from '../parts/charts.tsx';
 import { CommandList } from '../parts/command-list.tsx';
 import { Answer, Empty } from '../parts/feedback.tsx';
 import { Figure, State } from '../parts/figures.tsx';
@@ -13,14 +13,7 @@ type Detail = z.infer<typeof GuestDetail>;
 
 const charts: readonly ChartSpec[] = [
   { title: 'Cpu', metrics: [['cpuRatio', 'busy']], format: percent, max: 1 },
-  {
-    title: 'Memory',
-    metrics: [
-      ['memoryUsedBytes', 'used'],
-      ['swapUsedBytes', 'swap'],
-    ],
-    format: bytes,
-  },
+  memoryChart,
   {
     title: 'Pressure: share of time somebody waited',
     metrics: [
@@ -30,22 +23,7 @@ const charts: readonly ChartSpec[] = [
     ],
     format: percent,
   },
-  {
-    title: 'Network',
-    metrics: [
-      ['networkInBytesPerSecond', 'in'],
-      ['networkOutBytesPerSecond', 'out'],
-    ],
-    format: rate,
-  },
-  {
-    title: 'Disks',
-    metrics: [
-      ['diskReadBytesPerSecond', 'read'],
-      ['diskWriteBytesPerSecond', 'written'],
-    ],
-    format: rate,
-  },
+  ...trafficCharts,
 ];
 
 const Figures = ({ detail }: { detail: Detail }) => (

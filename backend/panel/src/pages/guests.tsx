@@ -2,12 +2,13 @@
 import { signal } from '@preact/signals';
 import { useMemo } from 'preact/hooks';
 import type { GuestView } from '../../../http/views.ts';
-import { get, type Page, query } from '../api.ts';
+import { query } from '../api.ts';
 import { bytes, counted, dash, orDash, percent } from '../format.ts';
 import { ProblemNote, Loading, Empty } from '../parts/feedback.tsx';
 import { State } from '../parts/figures.tsx';
+import { Choice, Search } from '../parts/filters.tsx';
 import { VirtualRows } from '../parts/virtual-rows.tsx';
-import { usePages } from '../pages-query.ts';
+import { usePages } from '../query.ts';
 
 const search = signal('');
 const shownState = signal('');
@@ -85,11 +86,8 @@ const guestStates = ['running', 'stopped', 'paused', 'suspended', 'unknown'];
 
 export function GuestsPage() {
   const path = `guests?${query({ limit: 5_000, state: shownState.value })}`;
-  const { items, total, problem, reload } = usePages<GuestView>(
-    path,
-    (url, signal) => get<Page<GuestView>>(url, signal),
-    { everyMs: 10_000 },
-  );
+  const { data: items, problem, reload } = usePages<GuestView>(path, { everyMs: 10_000 });
+  const total = items?.length ?? 0;
   const text = search.value.trim().toLowerCase();
   const order = sorting.value;
   const shown = useMemo(
@@ -112,23 +110,18 @@ export function GuestsPage() {
         </span>
       </div>
       <div class="filters" role="search">
-        <input
-          type="search"
-          placeholder="Search name, id, node, tag"
-          aria-label="Search guests"
+        <Search
+          what="guests"
+          by="name, id, node, tag"
           value={search.value}
-          onInput={(event) => (search.value = event.currentTarget.value)}
+          set={(value) => (search.value = value)}
         />
-        <select
-          aria-label="State"
+        <Choice
+          label="State"
           value={shownState.value}
-          onChange={(event) => (shownState.value = event.currentTarget.value)}
-        >
-          <option value="">every state</option>
-          {guestStates.map((state) => (
-            <option key={state}>{state}</option>
-          ))}
-        </select>
+          options={guestStates}
+          set={(value) => (shownState.value = value)}
+        />
       </div>
       {problem && <ProblemNote problem={problem} retry={reload} />}
       {!items && !problem && <Loading what="guests" />}

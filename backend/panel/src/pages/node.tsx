@@ -5,25 +5,15 @@ import type { GuestView } from '../../../http/views.ts';
 import type { Standing } from '../../../http/routes/wake-proofs.ts';
 import { NodeActions } from '../act.tsx';
 import { type Page, query } from '../api.ts';
-import {
-  ago,
-  bytes,
-  celsius,
-  dash,
-  duration,
-  orDash,
-  percent,
-  plain,
-  rate,
-  watts,
-} from '../format.ts';
+import { ago, bytes, celsius, dash, duration, orDash, percent, plain, watts } from '../format.ts';
 import { nodes } from '../live.ts';
-import { type ChartSpec, Charts } from '../parts/charts.tsx';
+import { type ChartSpec, Charts, memoryChart, trafficCharts } from '../parts/charts.tsx';
 import { CommandList } from '../parts/command-list.tsx';
 import { Answer, Empty } from '../parts/feedback.tsx';
 import { Figure, State } from '../parts/figures.tsx';
 import { useQuery } from '../query.ts';
 import { guestCells } from './guests.tsx';
+import { Table } from '../parts/table.tsx';
 
 type Detail = z.infer<typeof NodeDetail>;
 
@@ -37,14 +27,7 @@ const charts: readonly ChartSpec[] = [
     format: percent,
     max: 1,
   },
-  {
-    title: 'Memory',
-    metrics: [
-      ['memoryUsedBytes', 'used'],
-      ['swapUsedBytes', 'swap'],
-    ],
-    format: bytes,
-  },
+  memoryChart,
   {
     title: 'Pressure: share of time somebody waited',
     metrics: [
@@ -54,22 +37,7 @@ const charts: readonly ChartSpec[] = [
     ],
     format: percent,
   },
-  {
-    title: 'Network',
-    metrics: [
-      ['networkInBytesPerSecond', 'in'],
-      ['networkOutBytesPerSecond', 'out'],
-    ],
-    format: rate,
-  },
-  {
-    title: 'Disks',
-    metrics: [
-      ['diskReadBytesPerSecond', 'read'],
-      ['diskWriteBytesPerSecond', 'written'],
-    ],
-    format: rate,
-  },
+  ...trafficCharts,
   { title: 'Power', metrics: [['powerWatts', 'watts']], format: watts },
   { title: 'Temperature', metrics: [['temperatureCelsius', 'hottest']], format: celsius },
 ];
@@ -110,28 +78,11 @@ function Guests({ cluster, node }: { cluster: string; node: string }) {
           items.length === 0 ? (
             <p class="state-note">No guest lives here.</p>
           ) : (
-            <div class="scroll card" tabIndex={0}>
-              <table>
-                <thead>
-                  <tr>
-                    <th scope="col">Guest</th>
-                    <th scope="col">State</th>
-                    <th scope="col">Node</th>
-                    <th scope="col" class="number">
-                      Cpu
-                    </th>
-                    <th scope="col" class="number">
-                      Memory
-                    </th>
-                  </tr>
-                </thead>
-                <tbody>
-                  {items.map((guest) => (
-                    <tr key={guest.id}>{guestCells(guest)}</tr>
-                  ))}
-                </tbody>
-              </table>
-            </div>
+            <Table head={['Guest', 'State', 'Node', { number: 'Cpu' }, { number: 'Memory' }]}>
+              {items.map((guest) => (
+                <tr key={guest.id}>{guestCells(guest)}</tr>
+              ))}
+            </Table>
           )
         }
       </Answer>

@@ -4,7 +4,7 @@
  */
 import { useEffect, useState } from 'preact/hooks';
 import { query } from '../api.ts';
-import { moment } from '../format.ts';
+import { bytes, moment, rate } from '../format.ts';
 import { useQuery } from '../query.ts';
 import { Chart } from './chart.tsx';
 import { Answer } from './feedback.tsx';
@@ -15,6 +15,34 @@ export type ChartSpec = {
   format: (value: number) => string;
   max?: number;
 };
+
+/** What nodes and guests are both measured by, under the same names. */
+export const memoryChart: ChartSpec = {
+  title: 'Memory',
+  metrics: [
+    ['memoryUsedBytes', 'used'],
+    ['swapUsedBytes', 'swap'],
+  ],
+  format: bytes,
+};
+export const trafficCharts: readonly ChartSpec[] = [
+  {
+    title: 'Network',
+    metrics: [
+      ['networkInBytesPerSecond', 'in'],
+      ['networkOutBytesPerSecond', 'out'],
+    ],
+    format: rate,
+  },
+  {
+    title: 'Disks',
+    metrics: [
+      ['diskReadBytesPerSecond', 'read'],
+      ['diskWriteBytesPerSecond', 'written'],
+    ],
+    format: rate,
+  },
+];
 
 type Series = { metric: string; node: string; points: [number, number | null][] };
 type Telemetry = { series: Series[]; resolutionMs: number };

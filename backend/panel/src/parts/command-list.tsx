@@ -1,4 +1,5 @@
 /** Commands, newest first, asked again whenever the stream tells of one. */
+import type { CommandState as State } from '../../../../broker/contract/command.ts';
 import type { CommandView } from '../../../http/routes/commands.ts';
 import { type Page, query } from '../api.ts';
 import { moment } from '../format.ts';
@@ -6,17 +7,29 @@ import { lastCommand } from '../live.ts';
 import { useQuery } from '../query.ts';
 import { useEffect } from 'preact/hooks';
 import { Answer } from './feedback.tsx';
+import { Newest, Table } from './table.tsx';
 
-const bad = new Set(['FAILED', 'REJECTED', 'INDETERMINATE', 'EXPIRED']);
-const ended = new Set(['SUCCEEDED', 'FAILED', 'REJECTED', 'CANCELLED', 'EXPIRED']);
-
-export const commandTone = (state: string): string => {
-  if (state === 'SUCCEEDED') return 'good-text';
-  if (bad.has(state)) return 'bad-text';
-  return ended.has(state) ? 'faint' : 'warn-text';
+/** How each state looks, and whether anything still comes after it. */
+const looks: Record<State, { tone: string; isEnd: boolean }> = {
+  PLANNED: { tone: 'warn-text', isEnd: false },
+  QUEUED: { tone: 'warn-text', isEnd: false },
+  OFFERED: { tone: 'warn-text', isEnd: false },
+  GRANTED: { tone: 'warn-text', isEnd: false },
+  RUNNING: { tone: 'warn-text', isEnd: false },
+  VERIFYING: { tone: 'warn-text', isEnd: false },
+  CANCELLING: { tone: 'warn-text', isEnd: false },
+  INDETERMINATE: { tone: 'bad-text', isEnd: false },
+  SUCCEEDED: { tone: 'good-text', isEnd: true },
+  FAILED: { tone: 'bad-text', isEnd: true },
+  REJECTED: { tone: 'bad-text', isEnd: true },
+  CANCELLED: { tone: 'faint', isEnd: true },
+  EXPIRED: { tone: 'bad-text', isEnd: true },
 };
 
-export const hasEnded = (state: string): boolean => ended.has(state);
+export const commandStates = Object.keys(looks);
+/** A state that only a newer server knows is taken for one under way. */
+export const commandTone = (state: string): string => looks[state as State]?.tone ?? 'warn-text';
+export const hasEnded = (state: string): boolean => looks[state as State]?.isEnd ?? false;
 
 export const CommandState = ({ state }: { state: string }) => (
   <span class={`command-state ${commandTone(state)}`}>{state.toLowerCase()}</span>
@@ -59,29 +72,12 @@ export function CommandList({ title, filter }: { title: string; filter: CommandF
             <p class="state-note">Nothing yet.</p>
           ) : (
             <>
-              <div class="scroll card" tabIndex={0}>
-                <table>
-                  <thead>
-                    <tr>
-                      <th scope="col">When</th>
-                      <th scope="col">What</th>
-                      <th scope="col">State</th>
-                      <th scope="col">Why</th>
-                      <th scope="col">Who</th>
-                    </tr>
-                  </thead>
-                  <tbody>
-                    {items.map((command) => (
-                      <CommandRow key={command.id} command={command} />
-                    ))}
-                  </tbody>
-                </table>
-              </div>
-              {total > items.length && (
-                <p class="faint">
-                  The newest {items.length} of {total.toLocaleString()}.
-                </p>
-              )}
+              <Table head={['When', 'What', 'State', 'Why', 'Who']}>
+                {items.map((command) => (
+                  <CommandRow key={command.id} command={command} />
+                ))}
+              </Table>
+              <Newest shown={items.length} total={total} />
             </>
           )
         }

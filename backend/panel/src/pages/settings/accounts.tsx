@@ -5,6 +5,7 @@ import { moment } from '../../format.ts';
 import { ask, Field, type Values } from '../../parts/dialog.tsx';
 import { Answer, toast } from '../../parts/feedback.tsx';
 import { useQuery } from '../../query.ts';
+import { Table } from '../../parts/table.tsx';
 
 const roles = ['viewer', 'operator', 'admin'] as const;
 
@@ -103,40 +104,27 @@ export function Accounts() {
       </div>
       <Answer of={users} what="accounts">
         {({ items }) => (
-          <div class="scroll card" tabIndex={0}>
-            <table>
-              <thead>
-                <tr>
-                  <th scope="col">Name</th>
-                  <th scope="col">Role</th>
-                  <th scope="col">Clusters</th>
-                  <th scope="col">Since</th>
-                  <th scope="col" />
-                </tr>
-              </thead>
-              <tbody>
-                {items.map((user) => (
-                  <tr key={user.id}>
-                    <th scope="row">
-                      {user.username} {user.disabled && <small class="tag">locked out</small>}
-                    </th>
-                    <td>{user.role}</td>
-                    <td class="wrap">{user.clusters?.join(', ') ?? 'every'}</td>
-                    <td class="nowrap">{moment(user.createdAt)}</td>
-                    <td class="number">
-                      <button
-                        type="button"
-                        class="quiet small"
-                        onClick={() => askChange(user, users.reload)}
-                      >
-                        Change
-                      </button>
-                    </td>
-                  </tr>
-                ))}
-              </tbody>
-            </table>
-          </div>
+          <Table head={['Name', 'Role', 'Clusters', 'Since', '']}>
+            {items.map((user) => (
+              <tr key={user.id}>
+                <th scope="row">
+                  {user.username} {user.disabled && <small class="tag">locked out</small>}
+                </th>
+                <td>{user.role}</td>
+                <td class="wrap">{user.clusters?.join(', ') ?? 'every'}</td>
+                <td class="nowrap">{moment(user.createdAt)}</td>
+                <td class="number">
+                  <button
+                    type="button"
+                    class="quiet small"
+                    onClick={() => askChange(user, users.reload)}
+                  >
+                    Change
+                  </button>
+                </td>
+              </tr>
+            ))}
+          </Table>
         )}
       </Answer>
     </section>

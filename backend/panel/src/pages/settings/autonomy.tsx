@@ -2,6 +2,7 @@
 import type { ClusterView } from '../../../../http/views.ts';
 import { call, type Page, problemOf } from '../../api.ts';
 import { Answer, toast } from '../../parts/feedback.tsx';
+import { Table } from '../../parts/table.tsx';
 import { useQuery } from '../../query.ts';
 import { isAdmin } from '../../session.ts';
 
@@ -67,25 +68,16 @@ export function Autonomy() {
       </p>
       <Answer of={clusters} what="clusters">
         {({ items }) => (
-          <div class="scroll card" tabIndex={0}>
-            <table>
-              <thead>
-                <tr>
-                  <th scope="col">Cluster</th>
-                  {kinds.map((kind) => (
-                    <th key={kind} scope="col">
-                      {kind === 'default' ? 'everything else' : kind}
-                    </th>
-                  ))}
-                </tr>
-              </thead>
-              <tbody>
-                {items.map((cluster) => (
-                  <Row key={cluster.id} cluster={cluster} reload={clusters.reload} />
-                ))}
-              </tbody>
-            </table>
-          </div>
+          <Table
+            head={[
+              'Cluster',
+              ...kinds.map((kind) => (kind === 'default' ? 'everything else' : kind)),
+            ]}
+          >
+            {items.map((cluster) => (
+              <Row key={cluster.id} cluster={cluster} reload={clusters.reload} />
+            ))}
+          </Table>
         )}
       </Answer>
     </section>

@@ -9,6 +9,7 @@ import { Answer, toast } from '../../parts/feedback.tsx';
 import { useQuery } from '../../query.ts';
 import { isAdmin } from '../../session.ts';
 import { ShownOnce } from './shown-once.tsx';
+import { Table } from '../../parts/table.tsx';
 
 type Enrolled = { cluster: string; token: string; expiresAt: string };
 
@@ -75,42 +76,30 @@ function List({ cluster }: { cluster: string }) {
   return (
     <Answer of={daemons} what="daemons">
       {({ items }) => (
-        <div class="scroll card" tabIndex={0}>
-          <table>
-            <thead>
-              <tr>
-                <th scope="col">Daemon</th>
-                <th scope="col">Speaks for</th>
-                <th scope="col">Let in</th>
-                <th scope="col" />
-              </tr>
-            </thead>
-            <tbody>
-              {items.slice(0, 200).map((daemon) => (
-                <tr key={daemon.id}>
-                  <th scope="row">{daemon.id}</th>
-                  <td class="wrap">{daemon.nodes.slice(0, 8).join(', ')}</td>
-                  <td class="nowrap">{moment(daemon.enrolledAt)}</td>
-                  <td class="number">
-                    {daemon.revokedAt === null ? (
-                      isAdmin.value && (
-                        <button
-                          type="button"
-                          class="quiet small danger-text"
-                          onClick={() => askRevoke(cluster, daemon.id, daemons.reload)}
-                        >
-                          Shut out
-                        </button>
-                      )
-                    ) : (
-                      <span class="faint">shut out {moment(daemon.revokedAt)}</span>
-                    )}
-                  </td>
-                </tr>
-              ))}
-            </tbody>
-          </table>
-        </div>
+        <Table head={['Daemon', 'Speaks for', 'Let in', '']}>
+          {items.slice(0, 200).map((daemon) => (
+            <tr key={daemon.id}>
+              <th scope="row">{daemon.id}</th>
+              <td class="wrap">{daemon.nodes.slice(0, 8).join(', ')}</td>
+              <td class="nowrap">{moment(daemon.enrolledAt)}</td>
+              <td class="number">
+                {daemon.revokedAt === null ? (
+                  isAdmin.value && (
+                    <button
+                      type="button"
+                      class="quiet small danger-text"
+                      onClick={() => askRevoke(cluster, daemon.id, daemons.reload)}
+                    >
+                      Shut out
+                    </button>
+                  )
+                ) : (
+                  <span class="faint">shut out {moment(daemon.revokedAt)}</span>
+                )}
+              </td>
+            </tr>
+          ))}
+        </Table>
       )}
     </Answer>
   );

@@ -8,6 +8,7 @@ import { Answer, toast } from '../../parts/feedback.tsx';
 import { useQuery } from '../../query.ts';
 import { me } from '../../session.ts';
 import { ShownOnce } from './shown-once.tsx';
+import { Table } from '../../parts/table.tsx';
 
 const roles = ['viewer', 'operator', 'admin'] as const;
 const dayMs = 86_400_000;
@@ -78,40 +79,28 @@ export function Tokens() {
           items.length === 0 ? (
             <p class="state-note">No token yet.</p>
           ) : (
-            <div class="scroll card" tabIndex={0}>
-              <table>
-                <thead>
-                  <tr>
-                    <th scope="col">Name</th>
-                    <th scope="col">Role</th>
-                    <th scope="col">Ends</th>
-                    <th scope="col" />
-                  </tr>
-                </thead>
-                <tbody>
-                  {items.map((token) => (
-                    <tr key={token.id}>
-                      <th scope="row">{token.name}</th>
-                      <td>{token.role}</td>
-                      <td class="nowrap">{token.expiresAt ? moment(token.expiresAt) : 'never'}</td>
-                      <td class="number">
-                        {token.revokedAt === null ? (
-                          <button
-                            type="button"
-                            class="quiet small danger-text"
-                            onClick={() => askRevoke(token, tokens.reload)}
-                          >
-                            Revoke
-                          </button>
-                        ) : (
-                          <span class="faint">revoked {moment(token.revokedAt)}</span>
-                        )}
-                      </td>
-                    </tr>
-                  ))}
-                </tbody>
-              </table>
-            </div>
+            <Table head={['Name', 'Role', 'Ends', '']}>
+              {items.map((token) => (
+                <tr key={token.id}>
+                  <th scope="row">{token.name}</th>
+                  <td>{token.role}</td>
+                  <td class="nowrap">{token.expiresAt ? moment(token.expiresAt) : 'never'}</td>
+                  <td class="number">
+                    {token.revokedAt === null ? (
+                      <button
+                        type="button"
+                        class="quiet small danger-text"
+                        onClick={() => askRevoke(token, tokens.reload)}
+                      >
+                        Revoke
+                      </button>
+                    ) : (
+                      <span class="faint">revoked {moment(token.revokedAt)}</span>
+                    )}
+                  </td>
+                </tr>
+              ))}
+            </Table>
           )
         }
       </Answer>
