@@ -103,8 +103,11 @@ export type MetricsStore = {
   watermarks(): Promise<Watermark[]>;
   /** The shortest step for which anything is kept that long ago. */
   finestStepMs(fromMs: number): number;
-  /** Sequence numbers missing between the first and last stored of each incarnation since. */
-  missing(sinceMs: number): Promise<{ samples: number; missing: number }>;
+  /**
+   * Sequence numbers missing between the first and last stored of each incarnation since, in the
+   * clusters whose id begins with `clusterPrefix`, or in all.
+   */
+  missing(sinceMs: number, clusterPrefix?: string): Promise<{ samples: number; missing: number }>;
   health(): Promise<{ ok: boolean; detail: string }>;
   /** Counters and levels for `/metrics`, by name. */
   figures(): Record<string, number>;

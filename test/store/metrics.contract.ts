@@ -120,6 +120,13 @@ export function metricsContract(name: string, open: () => Promise<MetricsStore>)
       expect(await store.missing(startMs)).toEqual({ samples: 8, missing: 2 });
     });
 
+    it('counts what is stored and missing of the clusters whose id begins as asked', async () => {
+      await store.write([sampleOf(1), sampleOf(3)]);
+      await store.write([1, 2, 3].map((seq) => sampleOf(seq, { cluster: 'load-001' })));
+      expect(await store.missing(startMs, 'load-')).toEqual({ samples: 3, missing: 0 });
+      expect(await store.missing(startMs)).toEqual({ samples: 5, missing: 1 });
+    });
+
     it('knows up to where nothing is missing, per node and incarnation', async () => {
       await store.write([...sequence(1, 3), sampleOf(5), sampleOf(2, { node: 'n2' })]);
       const watermarks = await store.watermarks();

@@ -47,13 +47,18 @@ const TelemetryView = z.object({
 
 const MissingQuery = z.strictObject({
   sinceMs: z.coerce.number().int().min(0).meta({ description: 'Unix time in ms' }),
+  clusterPrefix: z
+    .string()
+    .regex(/^[a-z0-9][a-z0-9-]{0,62}$/, 'use lower-case letters, digits and hyphens')
+    .optional()
+    .meta({ description: 'Only clusters whose id begins so' }),
 });
 const MissingView = z.object({
   samples: z.int().meta({ description: 'Samples stored since' }),
   missing: z.int().meta({ description: 'Sequence numbers absent between those stored' }),
 });
 
-/** Holes in the store, counted by query over every cluster; what "lost" means everywhere. */
+/** Holes in the store, counted by query; what "lost" means everywhere. */
 function missingRoute(app: App, { metrics }: Context): void {
   app.get('/api/v1/telemetry/missing', {
     config: { access: 'metrics:read' },
@@ -63,7 +68,7 @@ function missingRoute(app: App, { metrics }: Context): void {
       querystring: MissingQuery,
       response: { 200: MissingView, ...problems },
     },
-    handler: (request) => metrics.missing(request.query.sinceMs),
+    handler: ({ query }) => metrics.missing(query.sinceMs, query.clusterPrefix),
   });
 }
 

@@ -152,10 +152,13 @@ export async function latest({ db, days }: Source, subject: Subject) {
   return null;
 }
 
-export async function missing({ db, days }: Source, sinceMs: number) {
+export async function missing({ db, days }: Source, sinceMs: number, clusterPrefix = '') {
   const touched = days.list().filter((day) => day >= dayOf(sinceMs));
   if (touched.length === 0) return { samples: 0, missing: 0 };
-  const [row] = await db.query(selectMissing(touched), { sinceMs: BigInt(sinceMs) });
+  const [row] = await db.query(selectMissing(touched), {
+    sinceMs: BigInt(sinceMs),
+    clusterPrefix,
+  });
   return row as { samples: number; missing: number };
 }
 

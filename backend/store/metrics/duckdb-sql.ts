@@ -198,4 +198,5 @@ export const selectMissing = (days: readonly Day[]): string =>
      CAST(coalesce(sum(span - stored), 0) AS DOUBLE) AS missing
    FROM (SELECT count(*) AS stored, max(seq) - min(seq) + 1 AS span
      FROM (${identities(days)}) WHERE at_ms >= $sinceMs
+       AND starts_with("cluster", $clusterPrefix)
      GROUP BY "cluster", node, incarnation)`;

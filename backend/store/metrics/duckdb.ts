@@ -254,7 +254,7 @@ export async function openDuckDbStore(options: DuckDbStoreOptions): Promise<Metr
     events: (query) => events(sourceOf(store), query),
     watermarks: async () => watermarksOf(store.held),
     finestStepMs: (fromMs) => finestStepMs(options, fromMs),
-    missing: (sinceMs) => missing(sourceOf(store), sinceMs),
+    missing: (sinceMs, clusterPrefix) => missing(sourceOf(store), sinceMs, clusterPrefix),
     health: async () => healthOf(store),
     figures: () => figuresOf(store),
     async close() {

@@ -109,11 +109,12 @@ export async function latest({ client, bucket }: Source, subject: Subject, since
   return { atMs, values: Object.fromEntries(values) };
 }
 
-export async function missing({ client, bucket }: Source, sinceMs: number) {
+export async function missing({ client, bucket }: Source, sinceMs: number, clusterPrefix = '') {
   const rows = await ask(client, spansFlux(bucket, sinceMs));
   let samples = 0;
   let absent = 0;
   for (const row of rows) {
+    if (!String(row['cluster']).startsWith(clusterPrefix)) continue;
     const [stored, first, last] = [row['stored'], row['first'], row['last']].map(Number);
     samples += stored ?? 0;
     absent += (last ?? 0) - (first ?? 0) + 1 - (stored ?? 0);

@@ -193,7 +193,7 @@ export async function openInfluxStore(options: InfluxStoreOptions): Promise<Metr
       const { clock, retentionDays = rawRetentionDaysDefault } = options;
       return shortestStepMs(fromMs, clock.wallMs(), retentionDays);
     },
-    missing: (sinceMs) => missing(source, sinceMs),
+    missing: (sinceMs, clusterPrefix) => missing(source, sinceMs, clusterPrefix),
     health: async () => healthOf(store),
     figures: () => ({ ...delivery.figures(), ...rollups.figures() }),
     async close() {
