@@ -75,6 +75,11 @@ export type Hypervisor = {
   nodes(): readonly string[];
   describe(node: string): Promise<Description>;
   sample(node: string): Promise<HostSample>;
+  /**
+   * What the quorum device of a node's cluster says now, as a word that changes with it; null where
+   * there is none. Asked every 20 s, since a vote seen 30 s ago counts for nothing (SAFETY Q1).
+   */
+  deviceVote?(node: string): Promise<string | null>;
   /** Starts the effect and returns when the tool has ended. Never called twice for one id. */
   perform(work: Work, context: WorkContext): Promise<Performed>;
   /**

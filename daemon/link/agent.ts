@@ -25,6 +25,8 @@ export type LinkSettings = {
   ring: OutboxLimits;
   /** One stored sample per node is sent again this often, so that live ones pass unhindered. */
   replayEveryMs: number;
+  /** Until the first beat at an interval; without it each node draws one, so that none are in step. */
+  phaseMs?: (intervalMs: number) => number;
 };
 
 /** CPU time and memory of the whole process; only where the process is the daemon's own. */
@@ -72,6 +74,8 @@ export type NodeState = {
   described: string;
   /** Who is here, in which state and lock, by the newest sample; null before one could tell. */
   guestsSeen: string | null;
+  /** What the quorum device said at the last look; undefined before the first. */
+  deviceVote: string | null | undefined;
   helloAtMs: number;
   aliveAtMs: number;
 };
@@ -90,6 +94,7 @@ export type Agent = {
   lagMs: number;
   cancelPump: Cancel | undefined;
   cancelUpkeep: Cancel;
+  cancelDeviceWatch: Cancel;
   /** The last retained self-description, to tell a repetition from a change. */
   serverSeen: string;
 };

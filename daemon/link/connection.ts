@@ -12,16 +12,19 @@ import {
   type NodeState,
   within,
 } from './agent.ts';
+import { startDeviceWatch } from './device-watch.ts';
 import { onMessage, onOutgoing, subscriptionsOf } from './incoming.ts';
 import { createOutbox } from './outbox.ts';
 import { sayBirth, sayGoodbye, sayHello, startUpkeep, will } from './presence.ts';
 import { beginSession, newReplay } from './replay.ts';
 import { stopPump } from './replaying.ts';
-import { spill, startSampling } from './sampling.ts';
+import { changePace, spill, startSampling } from './sampling.ts';
 
 export type Link = {
   isConnected(): boolean;
   counters(): Readonly<LinkCounters>;
+  /** Samples at this interval until the server asks for another. */
+  setPace(intervalMs: number): void;
   /** Says goodbye, keeps what is unconfirmed, disconnects; within 2 s whatever the network does. */
   stop(): Promise<void>;
 };
@@ -43,6 +46,7 @@ async function firstState({ settings, deps }: Start, node: string): Promise<Node
     earlier: [],
     described: '',
     guestsSeen: null,
+    deviceVote: undefined,
     helloAtMs: 0,
     aliveAtMs: 0,
   };
@@ -74,6 +78,7 @@ async function createAgent({ settings, deps }: Start): Promise<Agent> {
     lagMs: 0,
     cancelPump: undefined,
     cancelUpkeep: () => undefined,
+    cancelDeviceWatch: () => undefined,
     serverSeen: '',
   };
 }
@@ -135,6 +140,7 @@ async function stop(agent: Agent): Promise<void> {
   agent.isStopped = true;
   stopPump(agent);
   agent.cancelUpkeep();
+  agent.cancelDeviceWatch();
   for (const state of nodes.values()) state.cancelBeat();
   if (wasOnline) {
     await within(deps.clock, farewellMaxMs, sayGoodbye(agent, nodes.keys(), 'goodbye'));
@@ -150,10 +156,14 @@ export async function startLink(settings: LinkSettings, deps: LinkDeps): Promise
   deps.executor.onOutgoing((said) => onOutgoing(agent, said));
   for (const state of agent.nodes.values()) startSampling(agent, state);
   startUpkeep(agent);
+  startDeviceWatch(agent);
   agent.client = deps.openClient(clientOptions(agent));
   return {
     isConnected: () => agent.client?.isConnected() === true,
     counters: () => agent.counters,
+    setPace(intervalMs) {
+      for (const state of agent.nodes.values()) changePace(agent, state, intervalMs);
+    },
     stop: () => stop(agent),
   };
 }

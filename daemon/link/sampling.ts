@@ -16,7 +16,8 @@ import { repeatStuck } from './replaying.ts';
 
 export function startSampling(agent: Agent, state: NodeState): void {
   const { clock, random } = agent.deps;
-  const phaseMs = Math.floor(random.ratio() * state.intervalMs);
+  const { phaseMs: phaseOf } = agent.settings;
+  const phaseMs = phaseOf?.(state.intervalMs) ?? Math.floor(random.ratio() * state.intervalMs);
   state.dueAtMs = clock.monotonicMs() + phaseMs;
   state.cancelBeat = clock.after(phaseMs, () => beat(agent, state));
 }

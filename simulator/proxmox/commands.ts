@@ -175,6 +175,7 @@ export async function runCall(pve: Pve, { node, tool, argv }: Call, voice: Voice
     case 'pvesh':
       return pvesh(asked);
     case 'pvecm':
+    case 'corosync-quorumtool':
       return pvecmStatus(asked);
     case 'ha-manager':
       return haManager(asked);

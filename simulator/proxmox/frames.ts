@@ -15,6 +15,7 @@ export const toolNames = [
   'qm',
   'pct',
   'pvecm',
+  'corosync-quorumtool',
   'ha-manager',
   'pvenode',
   'ethtool',

@@ -65,7 +65,8 @@ const corosyncFile = (pve: Pve): string => {
       `  node {\n    name: ${spec.node}\n    nodeid: ${index + 1}\n    quorum_votes: ${spec.votes}\n` +
       `    ring0_addr: ${spec.address}\n  }\n`,
   );
-  return `nodelist {\n${blocks.join('')}}\n`;
+  const device = pve.qdevice === null ? '' : '  device {\n    model: net\n  }\n';
+  return `nodelist {\n${blocks.join('')}}\nquorum {\n  provider: corosync_votequorum\n${device}}\n`;
 };
 
 const activeFile = (pve: Pve, node: string): string =>

@@ -11,7 +11,7 @@ import { type Looking, observe } from '../proxmox/observe.ts';
 import { type ApiEndpoint, createPveApi } from './client.ts';
 import { createCluster } from './cluster.ts';
 import type { Context, Declared } from './context.ts';
-import { describe } from './describe.ts';
+import { describe, deviceVote } from './describe.ts';
 import { attach, perform } from './effects.ts';
 import { apiWaker, observeNode, powerOff } from './power.ts';
 import { type Memory, sample } from './sampling.ts';
@@ -62,6 +62,7 @@ export function createProxmoxApiHypervisor(options: ProxmoxApiOptions): ProxmoxA
     nodes: () => nodes,
     describe: (node) => describe(context, node),
     sample: (node) => sample(context, memory, node),
+    deviceVote: () => deviceVote(context),
     perform: (work, workContext) =>
       work.target.kind === 'node'
         ? powerOff(context, work, workContext)

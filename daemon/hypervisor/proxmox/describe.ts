@@ -13,7 +13,7 @@ import type { Gauged } from './gauged.ts';
 import { type Config, guestFacts } from './guest-config.ts';
 import { type HaAnswers, haFacts, isInMaintenance, isOwnedByBalancer, serviceOf } from './ha.ts';
 import type { LocalGuest } from './host-files.ts';
-import { parsePvecmStatus, quorumFacts } from './quorum.ts';
+import { parsePvecmStatus, quorumFacts, wordOf } from './quorum.ts';
 import { tagsOf } from './scalars.ts';
 
 /** Waking is done by the daemon's own wakers, for which this driver stands in no way. */
@@ -54,6 +54,14 @@ async function quorum({ toolbox, host }: Context): Promise<NodeFacts['quorum']> 
     );
   }
   return quorumFacts(status, configured, nodeIdOf);
+}
+
+/** What `pvecm status` itself asks, without its second of Perl. */
+export async function deviceVote({ toolbox, host }: Context): Promise<string | null> {
+  if (!(await host.hasQuorumDevice())) return null;
+  const answer = await toolbox.ask('corosync-quorumtool', ['-siH']);
+  const status = answer && parsePvecmStatus(answer.stdout);
+  return status ? wordOf(status) : 'unknown';
 }
 
 /** Sizes in whole GiB: a fact is what is true for longer than a sample. */

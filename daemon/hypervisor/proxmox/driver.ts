@@ -1,7 +1,7 @@
 /**
  * Proxmox VE, seen and driven from the host itself by its own tools. Steady sampling reads files
- * and starts no process; `pvesh` is asked once a minute at most, and about a command. It speaks
- * for the one node it runs on.
+ * and starts no process; `pvesh` is asked once a minute at most, and about a command; a quorum
+ * device, where there is one, every 20 s by a small program. It speaks for the one node it runs on.
  */
 import type { Clock, Log } from '../../../broker/contract/ports.ts';
 import type { GuestSample, GuestState } from '../../../broker/contract/telemetry.ts';
@@ -10,7 +10,7 @@ import { parseNetDev } from '../../sample/parse.ts';
 import type { Sampler } from '../../sample/sampler.ts';
 import type { HostSample, Hypervisor } from '../port.ts';
 import { type Context, nodeIdOf, pveNodeOf } from './context.ts';
-import { describe } from './describe.ts';
+import { describe, deviceVote } from './describe.ts';
 import { attach, perform } from './effects.ts';
 import { type GuestReading, sampleGuest } from './guest-sampling.ts';
 import { createHostFiles, type LocalGuest } from './host-files.ts';
@@ -189,6 +189,7 @@ export function createProxmoxHypervisor(options: ProxmoxOptions): Hypervisor {
     nodes: () => [node],
     describe: () => describe(context),
     sample: () => sample(context, kept),
+    deviceVote: () => deviceVote(context),
     perform: (work, workContext) => perform(context, work, workContext),
     find: (work, trace, signal) => findTask(context, work, { trace, signal }),
     attach: (work, handle, workContext) => attach(context, work, { handle, workContext }),

@@ -9,7 +9,7 @@ import type { Config } from './guest-config.ts';
 import type { HaAnswers } from './ha.ts';
 import { readHa } from './ha-files.ts';
 import { type GuestType, Members, parseConfig, VmList } from './pmxcfs.ts';
-import { type ConfiguredNode, parseCorosyncNodes } from './quorum.ts';
+import { type ConfiguredNode, namesQuorumDevice, parseCorosyncNodes } from './quorum.ts';
 import { readJson } from './scalars.ts';
 import { type ListedTask, parseActiveTasks } from './tasks.ts';
 
@@ -23,6 +23,7 @@ export type HostFiles = {
   guests(pveNode: string): Promise<LocalGuest[] | null>;
   /** Empty on a node without a cluster. */
   corosyncNodes(): Promise<ConfiguredNode[]>;
+  hasQuorumDevice(): Promise<boolean>;
   tasks(): Promise<ListedTask[] | null>;
   /** HA by its files; null when it cannot be told. */
   ha(): Promise<HaAnswers | null>;
@@ -108,6 +109,8 @@ export function createHostFiles(files: Files): HostFiles {
     guests,
     corosyncNodes: async () =>
       parseCorosyncNodes((await files.text('etc/pve/corosync.conf')) ?? ''),
+    hasQuorumDevice: async () =>
+      namesQuorumDevice((await files.text('etc/pve/corosync.conf')) ?? ''),
     async ha() {
       const own = await json(Members, 'etc/pve/.members');
       if (own === null) return null;

@@ -79,6 +79,9 @@ export function parseCorosyncNodes(text: string): ConfiguredNode[] {
   });
 }
 
+/** Whether corosync.conf names a quorum device, connected or not. */
+export const namesQuorumDevice = (text: string): boolean => /^\s*device\s*\{/m.test(text);
+
 function qdeviceOf(status: PvecmStatus): QuorumFacts['qdevice'] {
   if (status.qdeviceVotes === null) return null;
   const flags = status.members.find(({ isLocal }) => isLocal)?.qdeviceFlags ?? [];
@@ -87,6 +90,12 @@ function qdeviceOf(status: PvecmStatus): QuorumFacts['qdevice'] {
   // Seen by this very look; an unknown age would make every guard take it for dead.
   return { votes: status.qdeviceVotes, alive, voting, seenAgeMs: 0 };
 }
+
+/** All of a status that a guard of votes may turn on, as one word. */
+export const wordOf = ({ isQuorate, totalVotes, members, ...status }: PvecmStatus): string => {
+  const flags = members.find(({ isLocal }) => isLocal)?.qdeviceFlags ?? [];
+  return JSON.stringify([isQuorate, totalVotes, status.qdeviceVotes, ...flags]);
+};
 
 /** Who is online comes from the membership, what an absent node would vote from its block. */
 export function quorumFacts(

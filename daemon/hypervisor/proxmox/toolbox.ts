@@ -16,13 +16,15 @@ const toolNames = [
   'pvecm',
   'ha-manager',
   'ethtool',
+  'corosync-quorumtool',
   'zpool',
   'upsc',
 ] as const;
 export type ToolName = (typeof toolNames)[number];
-/** The last two are not on every host. */
+type Optional = 'corosync-quorumtool' | 'zpool' | 'upsc';
+/** Those of `Optional` are not on every host. */
 export type ToolPaths = Readonly<
-  Record<Exclude<ToolName, 'zpool' | 'upsc'>, string> & { zpool?: string; upsc?: string }
+  Record<Exclude<ToolName, Optional>, string> & { [tool in Optional]?: string }
 >;
 
 /** Where the packages of Proxmox VE put them. */
@@ -33,6 +35,7 @@ export const hostTools: ToolPaths = {
   pvecm: '/usr/bin/pvecm',
   'ha-manager': '/usr/sbin/ha-manager',
   ethtool: '/usr/sbin/ethtool',
+  'corosync-quorumtool': '/usr/sbin/corosync-quorumtool',
   zpool: '/usr/sbin/zpool',
   upsc: '/usr/bin/upsc',
 };

@@ -114,6 +114,20 @@ describe('a session', () => {
     expect(world.server.of('hello').at(-1)?.body.guests).toEqual([]);
   });
 
+  it('asks about the quorum device every 20 s, and says hello when its vote changed', async () => {
+    const world = await startWorld();
+    const { fleet, server } = world;
+    await live(world, 40_000);
+    expect(fleet.device.questions).toBe(2);
+    fleet.device.word = 'A,V';
+    fleet.facts.set('pve1', { maintenance: true });
+    await live(world, 20_000);
+    expect(fleet.device.questions).toBe(3);
+    expect(server.of('hello')).toHaveLength(2);
+    await live(world, 20_000);
+    expect(server.of('hello')).toHaveLength(2);
+  });
+
   it('says hello at once after a command has ended, if that changed a fact', async () => {
     const world = await startWorld();
     const body: Report = {

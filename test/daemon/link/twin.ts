@@ -210,6 +210,8 @@ export type Fleet = Hypervisor & {
   sampleHook: (() => Promise<void>) | undefined;
   guests: HostSample['guests'];
   guestFacts: Description['guests'];
+  /** What the quorum device says; every question about it counts. */
+  device: { word: string | null; questions: number };
 };
 
 export function fleetOf(nodes: readonly string[]): Fleet {
@@ -219,6 +221,11 @@ export function fleetOf(nodes: readonly string[]): Fleet {
     sampleHook: undefined,
     guests: [],
     guestFacts: null,
+    device: { word: null, questions: 0 },
+    async deviceVote() {
+      fleet.device.questions += 1;
+      return fleet.device.word;
+    },
     nodes: () => nodes,
     describe: async (node) => ({
       driver: { name: 'memory', version: null, simulated: true, capabilities: [] },

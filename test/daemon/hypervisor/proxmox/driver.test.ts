@@ -173,6 +173,17 @@ describe('describing a node', () => {
     expect((await driver.sample('alpha')).membersOnline).toEqual(['alpha', 'gamma']);
   });
 
+  it('has a word for the quorum device that changes with its vote, and none without one', async () => {
+    const { rig, driver } = await bench();
+    expect(await driver.deviceVote?.('alpha')).toBeNull();
+    rig.pve.qdevice = { votes: 1, flags: 'A,V,NMW' };
+    rig.pve.onChange();
+    const voting = await driver.deviceVote?.('alpha');
+    expect(await driver.deviceVote?.('alpha')).toBe(voting);
+    rig.pve.qdevice = { votes: 0, flags: 'A,NV,NMW' };
+    expect(await driver.deviceVote?.('alpha')).not.toBe(voting);
+  });
+
   it('has neither quorum nor members on a single node', async () => {
     const { driver } = await bench({ votes: 0 });
     expect((await driver.describe('alpha')).facts.quorum).toBeNull();
