@@ -48,6 +48,7 @@ function candidates(model: Model, look: Look): number[] {
       (place) =>
         model.role[place] === nodeRole.awake &&
         model.guestsOf[place]!.length > 0 &&
+        model.draining[place] === 0 &&
         model.touched[place] === 0 &&
         ratioOf(model, place) <= above,
     );
@@ -72,7 +73,7 @@ function tightest(model: Model, guest: number, look: Look, emptied: Uint8Array):
   let least = Infinity;
   for (let place = 0; place < model.nodes.length; place += 1) {
     if (place === from || model.role[place] !== nodeRole.awake || emptied[place]) continue;
-    if (model.guestsOf[place]!.length === 0) continue;
+    if (model.guestsOf[place]!.length === 0 || model.draining[place]) continue;
     if (look.preferred[place]! < look.preferred[from]!) continue;
     if (look.preferred[place] === 0 && model.wattsPerUnit[place]! > model.wattsPerUnit[from]!) {
       continue;
@@ -158,33 +159,50 @@ function intentOf(model: Model, source: number, step: Step, situation: Situation
   };
 }
 
-export function consolidate(
-  model: Model,
-  look: Look,
-): { intents: Intent[]; nonActions: NonAction[] } {
-  const { save } = look.situation.policy;
-  const isWide = spareRatio(model) >= save.spareRatio;
-  const emptied = new Uint8Array(model.nodes.length);
-  const intents: Intent[] = [];
-  const nonActions: NonAction[] = [];
-  let drains = 0;
-  for (const source of candidates(model, look)) {
-    if (drains >= save.drains && !isWide) break;
-    if (model.touched[source] || look.traffic.isFull()) continue;
-    const found = drain(model, source, look, emptied);
-    if ('blockedBy' in found) {
-      if (nonActions.length < refusalsMax) {
-        nonActions.push(refusal(model, source, found.blockedBy));
-      }
-      continue;
+export type Saving = { intents: Intent[]; nonActions: NonAction[]; draining: string[] };
+
+/** One look at what can be emptied; `emptied` marks the nodes that nothing may move to. */
+type Round = { model: Model; look: Look; emptied: Uint8Array; saving: Saving };
+
+/** Plans a whole node away and begins what may begin now. @returns whether it can be emptied */
+function empty({ model, look, emptied, saving }: Round, source: number): boolean {
+  const found = drain(model, source, look, emptied);
+  if ('blockedBy' in found) {
+    if (saving.nonActions.length < refusalsMax) {
+      saving.nonActions.push(refusal(model, source, found.blockedBy));
     }
-    emptied[source] = 1;
-    drains += 1;
-    for (const step of found.steps) {
-      if (!look.traffic.maySend(source) || !look.traffic.mayReceive(step.to)) continue;
-      intents.push(intentOf(model, source, step, look.situation));
-      look.traffic.note(source, step.to);
-    }
+    return false;
   }
-  return { intents, nonActions };
+  emptied[source] = 1;
+  saving.draining.push(model.nodes[source]!.node);
+  for (const step of found.steps) {
+    if (!look.traffic.maySend(source) || !look.traffic.mayReceive(step.to)) continue;
+    saving.intents.push(intentOf(model, source, step, look.situation));
+    look.traffic.note(source, step.to);
+  }
+  return true;
+}
+
+/**
+ * Goes on with the nodes that are being emptied, and looks for more when that is due. A node whose
+ * guests fit nowhere any more is left alone again.
+ */
+export function consolidate(model: Model, look: Look, looksForMore: boolean): Saving {
+  const { save } = look.situation.policy;
+  const saving: Saving = { intents: [], nonActions: [], draining: [] };
+  const round: Round = { model, look, emptied: model.draining.slice(), saving };
+  for (let source = 0; source < model.nodes.length; source += 1) {
+    if (!model.draining[source] || model.role[source] !== nodeRole.awake) continue;
+    if (look.traffic.isFull() || model.touched[source]) {
+      saving.draining.push(model.nodes[source]!.node);
+    } else if (!empty(round, source)) round.emptied[source] = 0;
+  }
+  if (!looksForMore) return saving;
+  const isWide = spareRatio(model) >= save.spareRatio;
+  for (const source of candidates(model, look)) {
+    if (saving.draining.length >= save.drains && !isWide) break;
+    if (model.touched[source] || look.traffic.isFull()) continue;
+    empty(round, source);
+  }
+  return saving;
 }

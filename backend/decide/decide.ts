@@ -34,8 +34,6 @@ function summaryOf(
   );
 }
 
-const nothing: { intents: Intent[]; nonActions: NonAction[] } = { intents: [], nonActions: [] };
-
 /**
  * The plan of one cluster.
  * @param state the cluster and its nodes as last heard of; read only
@@ -52,15 +50,30 @@ export function decide(state: ClusterState, policy: Policy, history: History, no
   };
   const relief = relieve(model, look);
   const woken = wake(model, relief.unmetUnits, situation);
-  const hasLookedToSave = relief.unmetUnits === 0 && isDue(situation);
-  const saved = hasLookedToSave ? consolidate(model, look) : nothing;
-  const slept = hasLookedToSave ? sleep(model, look) : nothing;
-  const intents = [...relief.intents, ...woken, ...saved.intents, ...slept.intents];
-  const nonActions = [...relief.nonActions, ...saved.nonActions, ...slept.nonActions];
+  const maySave = relief.unmetUnits === 0 && policy.save.mode !== 'off';
+  const hasLookedToSave = maySave && isDue(situation);
+  const saved = maySave ? consolidate(model, look, hasLookedToSave) : null;
+  const slept = maySave ? sleep(model, look) : null;
+  const intents = [
+    ...relief.intents,
+    ...woken,
+    ...(saved?.intents ?? []),
+    ...(slept?.intents ?? []),
+  ];
+  const nonActions = [
+    ...relief.nonActions,
+    ...(saved?.nonActions ?? []),
+    ...(slept?.nonActions ?? []),
+  ];
   const summary = summaryOf(model, policy, { intents, nonActions });
   return {
     cluster: state.cluster.id,
     intents,
-    report: { summary, nonActions, ...(hasLookedToSave && { hasLookedToSave }) },
+    report: {
+      summary,
+      nonActions,
+      ...(hasLookedToSave && { hasLookedToSave }),
+      ...(saved && { draining: saved.draining }),
+    },
   };
 }

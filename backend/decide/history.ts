@@ -25,6 +25,8 @@ export type History = {
   forecasts: Map<string, Map<string, Forecast>>;
   /** Cluster -> when nodes to empty were last looked for. */
   lastSaveAtMs: Map<string, number>;
+  /** Cluster -> nodes that are being emptied, guest by guest over several rounds. */
+  draining: Map<string, readonly string[]>;
 };
 
 export const emptyHistory = (): History => ({
@@ -34,6 +36,7 @@ export const emptyHistory = (): History => ({
   lastMovedAtMs: new Map(),
   forecasts: new Map(),
   lastSaveAtMs: new Map(),
+  draining: new Map(),
 });
 
 /** Guests that were not heard of for this long start anew. */
@@ -95,4 +98,5 @@ export function observe(
 /** Remembers what a plan looked for, so that the next round does not look again too soon. */
 export function record(history: History, plan: Plan, nowMs: number): void {
   if (plan.report.hasLookedToSave) history.lastSaveAtMs.set(plan.cluster, nowMs);
+  if (plan.report.draining) history.draining.set(plan.cluster, plan.report.draining);
 }

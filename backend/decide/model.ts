@@ -37,6 +37,8 @@ export type Model = {
   arriving: Float64Array;
   /** 1 once this plan moves something from or to the node. */
   touched: Uint8Array;
+  /** 1 while the node is being emptied: it receives nothing. */
+  draining: Uint8Array;
   guests: GuestSample[];
   nodeOf: Int32Array;
   now: Float64Array;
@@ -94,6 +96,7 @@ function emptyModel(nodes: readonly NodeRecord[], guestCount: number): Model {
     guestsOf: nodes.map(() => []),
     arriving: perNode(),
     touched: new Uint8Array(nodes.length),
+    draining: new Uint8Array(nodes.length),
     guests: [],
     nodeOf: new Int32Array(guestCount),
     now: perGuest(),
@@ -162,6 +165,11 @@ export function modelOf(situation: Situation): Model {
   for (let place = 0; place < model.nodes.length; place += 1) {
     addNode(model, place, situation.nowMs);
     addGuests(model, place, situation);
+  }
+  const draining = situation.history.draining.get(situation.cluster.id);
+  for (const name of draining ?? []) {
+    const place = model.nodes.findIndex(({ node }) => node === name);
+    if (place >= 0 && model.guestsOf[place]!.length > 0) model.draining[place] = 1;
   }
   model.groups = groupsOf(model);
   return model;

@@ -37,5 +37,7 @@ export type Report = {
   nonActions: NonAction[];
   /** True when this round looked for nodes to empty or to put to sleep. */
   hasLookedToSave?: boolean;
+  /** Nodes that are being emptied after this round; absent when it did not look at them. */
+  draining?: readonly string[];
 };
 export type Plan = { cluster: string; intents: Intent[]; report: Report };

@@ -52,6 +52,10 @@ export function wake(model: Model, unmetUnits: number, situation: Situation): In
   return intents;
 }
 
+/** A node that goes to sleep already. */
+const goingOf = (model: Model): string | undefined =>
+  model.nodes.find(({ activeKind }) => activeKind === 'node.shutdown')?.node;
+
 const sleepRule = 'save.sleep';
 
 type Waiting = { place: number; emptyMs: number };
@@ -98,11 +102,27 @@ function sleepIntent(model: Model, { place, emptyMs }: Waiting, situation: Situa
   };
 }
 
-/** One node at a time: the least efficient that has run nothing for long enough. */
+/** Nodes from which on more than one may go at a time, and which share of those awake then. */
+const largeClusterNodes = 20;
+const atOnceRatio = 0.1;
+
+/** How many more nodes may begin to go to sleep: what the limiter below allows at once. */
+function sleepsLeft(model: Model): number {
+  const awake = awakeNodes(model).length;
+  const going = model.nodes.filter(({ activeKind }) => activeKind === 'node.shutdown').length;
+  return (awake < largeClusterNodes ? 1 : Math.floor(awake * atOnceRatio)) - going;
+}
+
+/**
+ * The least efficient nodes that have run nothing for long enough go first: one at a time, in a
+ * large cluster some.
+ */
 export function sleep(model: Model, look: Look): { intents: Intent[]; nonActions: NonAction[] } {
   const { situation } = look;
+  const { awakeMin } = situation.policy.save;
   const intents: Intent[] = [];
   const nonActions: NonAction[] = [];
+  const most = Math.min(sleepsLeft(model), awakeNodes(model).length - awakeMin);
   const refuse = (place: number, [reason, flip]: readonly [string, string]): void => {
     const subject = { kind: 'node' as const, id: model.nodes[place]!.node };
     nonActions.push({ subject, rule: sleepRule, reason, flip });
@@ -117,10 +137,10 @@ export function sleep(model: Model, look: Look): { intents: Intent[]; nonActions
     });
   for (const one of waiting) {
     const why = wakefulness(model, one, look);
-    const first = intents[0]?.target.id;
     if (why !== null) refuse(one.place, why);
-    else if (first === undefined) intents.push(sleepIntent(model, one, situation));
+    else if (intents.length < most) intents.push(sleepIntent(model, one, situation));
     else {
+      const first = intents[0]?.target.id ?? goingOf(model);
       const been = `has run no guest for ${secondsText(one.emptyMs)}`;
       refuse(one.place, [`${been}, but ${first} goes first`, `${first} is asleep`]);
     }

@@ -67,7 +67,8 @@ function bestTarget(model: Model, guest: number, look: Look): number | null {
       let most = -Infinity;
       for (let place = 0; place < model.nodes.length; place += 1) {
         if (model.role[place] !== nodeRole.awake || look.preferred[place] !== wanted) continue;
-        if (place === model.nodeOf[guest] || !look.traffic.mayReceive(place)) continue;
+        if (place === model.nodeOf[guest] || model.draining[place]) continue;
+        if (!look.traffic.mayReceive(place)) continue;
         const capacity = model.capacity[place]!;
         const after = (model.asked[place]! + model.now[guest]!) / capacity;
         if (after > coolest || !fits(model, guest, place, margin)) continue;
