@@ -182,6 +182,7 @@ describe('the edges', () => {
     mariadb: /^backend\/store\/sql\//,
     'kysely-mariadb': /^backend\/store\/sql\//,
     'node:sqlite': /^backend\/store\/sql\//,
+    '@duckdb/node-bindings': /^backend\/store\/metrics\/duckdb-driver\.ts$/,
     '@duckdb/node-api': /^backend\/store\/metrics\//,
     '@influxdata/influxdb-client': /^backend\/store\/metrics\//,
     fastify: /^backend\/http\//,

@@ -7,6 +7,7 @@ import type { z } from 'zod';
 import { packetBytesMax } from './limits.ts';
 import { type Bodies, type Envelope, EnvelopeHead, type Message, messages } from './messages.ts';
 import { Signed } from './server.ts';
+import { quickTelemetry } from './telemetry-quick.ts';
 import { isSentByNode, parseTopic, serverTopic, type TopicName, topicOf } from './topics.ts';
 
 export type RejectionCode =
@@ -65,7 +66,10 @@ export function decode(topic: string, bytes: Uint8Array): Decoded {
   if (head.data.node !== parts.node) {
     return reject('KR_WRONG_IDENTITY', 'node', 'must equal the node of the topic');
   }
-  const body = messages[parts.name].body.safeParse(head.data.body);
+  const quick = parts.name === 'telemetry' ? quickTelemetry(head.data.body) : undefined;
+  const body = quick
+    ? { success: true as const, data: quick }
+    : messages[parts.name].body.safeParse(head.data.body);
   if (!body.success) {
     const { field, hint } = firstIssue(body.error, 'body');
     return reject('KR_BODY', field, hint);

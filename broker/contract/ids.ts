@@ -15,11 +15,13 @@ export const ClusterId = z
 export const NodeId = z.string().regex(lowerId, lowerIdHint);
 export const DaemonId = z.string().regex(lowerId, lowerIdHint);
 
+export const guestIdPattern = /^[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}$/;
+
 /** A guest id as the hypervisor spells it, unique in its cluster; never part of a topic. */
 export const GuestId = z
   .string()
   .regex(
-    /^[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}$/,
+    guestIdPattern,
     'use 1 to 128 letters, digits, or _ . : -, starting with a letter or digit',
   );
 

@@ -51,7 +51,7 @@ export type GuestSample = GuestValues & {
   haState: string | null;
 };
 
-const NodeSample = z.object(valuesOf(nodeMetrics));
+export const NodeSample = z.object(valuesOf(nodeMetrics));
 export type NodeValues = Values<typeof nodeMetrics>;
 
 export const Versions = z.object({

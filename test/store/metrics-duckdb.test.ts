@@ -162,7 +162,7 @@ describe('a metrics file whose checkpoint failed', () => {
     const log = memoryLog();
     const clock = virtualClock(startMs + 3_600_000);
     // Too little memory for a checkpoint under this load, and enough for one after opening.
-    const store = await openDuckDbStore({ file, clock, log, memoryLimitMb: 40 });
+    const store = await openDuckDbStore({ file, clock, log, memoryLimitMb: 42 });
     opened.push(store);
     const nodes = Array.from({ length: 410 }, (_, index) => `n${index}`);
     const reopened = () => log.lines.filter(({ level }) => level === 'warn').length;

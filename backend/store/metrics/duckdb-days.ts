@@ -17,6 +17,7 @@ import {
   readSeries,
   tablesOf,
 } from './duckdb-sql.ts';
+import { addSeries, emptySeries, type SeriesName, type SeriesNumbers } from './series-numbers.ts';
 
 /**
  * Series of one day that are told apart: 40 000 guests that each visit five nodes, 25 MB of map.
@@ -27,12 +28,10 @@ export const seriesPerDayMax = 220_000;
 /** Today, and what replays still bring of the days before. */
 const openDaysMax = 3;
 
-export type SeriesName = { cluster: string; node: string; guest: string | null };
-
 export type OpenDay = {
   day: Day;
   columns: Record<Entity, readonly string[]>;
-  ids: Map<string, number>;
+  ids: SeriesNumbers;
   nextId: number;
 };
 
@@ -43,9 +42,6 @@ export type Days = {
   /** Raw samples only: roll-ups still need the names of the day's series. */
   dropBefore(day: Day): Promise<Day[]>;
 };
-
-export const seriesKey = ({ cluster, node, guest }: SeriesName): string =>
-  guest === null ? `${cluster}/${node}` : `${cluster}/${node}/${guest}`;
 
 async function columnsOf(db: DuckDb, entity: Entity, day: Day): Promise<string[]> {
   const table = rawTable(entity, day);
@@ -63,12 +59,12 @@ async function load(db: DuckDb, day: Day): Promise<OpenDay> {
     node: await columnsOf(db, 'node', day),
     guest: await columnsOf(db, 'guest', day),
   };
-  const ids = new Map<string, number>();
+  const ids = emptySeries();
   let nextId = 1;
   for (const row of await db.query(readSeries(day))) {
-    const { id, cluster, node, guest } = row as SeriesName & { id: number };
-    ids.set(seriesKey({ cluster, node, guest }), id);
-    nextId = Math.max(nextId, id + 1);
+    const series = row as SeriesName & { id: number };
+    addSeries(ids, series);
+    nextId = Math.max(nextId, series.id + 1);
   }
   return { day, columns, ids, nextId };
 }

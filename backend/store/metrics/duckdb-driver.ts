@@ -10,19 +10,19 @@ import {
   type DuckDBConnection,
   DuckDBDataChunk,
   DuckDBInstance,
-  type DuckDBVector,
   INTEGER,
   VARCHAR,
 } from '@duckdb/node-api';
+import native from '@duckdb/node-bindings';
 import { MetricsQueryError } from './errors.ts';
 
-const types = { INTEGER, BIGINT, DOUBLE, VARCHAR } as const;
-
-/** A column of a table with the value of each row to append. */
+/**
+ * A column of a table with the value of each row to append, as INTEGER, BIGINT, DOUBLE or VARCHAR;
+ * NaN, which no measured value is, stands for null.
+ */
 export type Column = {
   name: string;
-  type: keyof typeof types;
-  valueAt: (row: number) => string | number | bigint | null;
+  values: Int32Array | BigInt64Array | Float64Array | readonly (string | null)[];
 };
 
 export type Parameters = Record<string, string | bigint>;
@@ -68,7 +68,13 @@ const options = {
  * What appending to one table takes, made once and used for ever: the library frees appenders and
  * chunks only when the garbage collector finds them, which under full load held 170 MB.
  */
-type Feeder = { appender: DuckDBAppender; chunk: DuckDBDataChunk; vectors: DuckDBVector[] };
+type Feeder = { appender: DuckDBAppender; chunk: DuckDBDataChunk };
+
+function typeOf({ values }: Column) {
+  if (values instanceof Int32Array) return INTEGER;
+  if (values instanceof BigInt64Array) return BIGINT;
+  return values instanceof Float64Array ? DOUBLE : VARCHAR;
+}
 
 async function feederOf(
   writer: DuckDBConnection,
@@ -76,24 +82,45 @@ async function feederOf(
   columns: readonly Column[],
 ): Promise<Feeder> {
   const appender = await writer.createAppender(table);
-  const chunk = DuckDBDataChunk.create(
-    columns.map(({ type }) => types[type]),
-    chunkRows,
-  );
-  // Taken at full length, so that they stay valid whatever number of rows the chunk then says.
-  return { appender, chunk, vectors: columns.map((_, index) => chunk.getColumnVector(index)) };
+  return { appender, chunk: DuckDBDataChunk.create(columns.map(typeOf), chunkRows) };
 }
 
-function feed(feeder: Feeder, columns: readonly Column[], rowCount: number): void {
-  const { appender, chunk, vectors } = feeder;
+type Numbers = Exclude<Column['values'], readonly unknown[]>;
+
+/** One bit a row, set where there is a value; undefined where none is missing. */
+function validityOf(values: Numbers): Uint8Array | undefined {
+  if (!(values instanceof Float64Array)) return undefined;
+  let valid: Uint8Array | undefined;
+  for (let row = 0; row < values.length; row += 1) {
+    if (values[row] === values[row]) continue;
+    valid ??= new Uint8Array(chunkRows / 8).fill(0xff);
+    valid[row >> 3] = (valid[row >> 3] as number) & ~(1 << (row & 7));
+  }
+  return valid;
+}
+
+/**
+ * By the library's lower half: its vectors take values one by one, and where one is missing they do
+ * 64-bit arithmetic for each, which took half of all that storing costs.
+ */
+function copyNumbers(chunk: DuckDBDataChunk, index: number, values: Numbers): void {
+  const vector = native.data_chunk_get_vector(chunk.chunk, index);
+  const { buffer, byteOffset, byteLength } = values;
+  native.copy_data_to_vector(vector, 0, buffer as ArrayBuffer, byteOffset, byteLength);
+  const valid = validityOf(values);
+  if (valid === undefined) return;
+  native.vector_ensure_validity_writable(vector);
+  native.copy_data_to_vector_validity(vector, 0, valid.buffer as ArrayBuffer, 0, valid.length);
+}
+
+function feed({ appender, chunk }: Feeder, columns: readonly Column[], rowCount: number): void {
   for (let offset = 0; offset < rowCount; offset += chunkRows) {
-    const count = Math.min(chunkRows, rowCount - offset);
+    const end = Math.min(offset + chunkRows, rowCount);
     chunk.reset();
-    chunk.rowCount = count;
-    columns.forEach(({ valueAt }, index) => {
-      const vector = vectors[index] as DuckDBVector;
-      for (let row = 0; row < count; row += 1) vector.setItem(row, valueAt(offset + row));
-      vector.flush();
+    chunk.rowCount = end - offset;
+    columns.forEach(({ values }, index) => {
+      if (Array.isArray(values)) chunk.setColumnValues(index, values.slice(offset, end));
+      else copyNumbers(chunk, index, (values as Numbers).subarray(offset, end));
     });
     appender.appendDataChunk(chunk);
   }

@@ -7,7 +7,7 @@
 import type { Clock, Log } from '../../../broker/contract/ports.ts';
 import type { MetricsEvent, MetricsStore, StoredSample } from '../ports.ts';
 import { appendDay, type DayRows, eventColumns, rowsOf } from './duckdb-append.ts';
-import { type Days, type OpenDay, openDays, seriesKey, seriesPerDayMax } from './duckdb-days.ts';
+import { type Days, type OpenDay, openDays, seriesPerDayMax } from './duckdb-days.ts';
 import { type DuckDb, isFatal, openDuckDb } from './duckdb-driver.ts';
 import { type Day, dayOf, oldestDay, selectRanges, selectSpans } from './duckdb-sql.ts';
 import { events, latest, missing, range, type Source, top, total } from './duckdb-queries.ts';
@@ -23,6 +23,7 @@ import {
 } from './duckdb-rollups.ts';
 import { MetricsWriteError } from './errors.ts';
 import { fresh, type Held, type HeldRange, hold, holdRange, watermarksOf } from './held.ts';
+import { addSeries } from './series-numbers.ts';
 import { dayMs, rawRetentionDaysDefault, shortestStepMs } from './sources.ts';
 
 const keepHouseOldMs = 600_000;
@@ -101,7 +102,7 @@ async function write(store: Store, samples: readonly StoredSample[]): Promise<vo
   });
   for (const { day, rows } of parts) {
     store.refusedGuests += rows.refusedGuests;
-    for (const series of rows.series) day.ids.set(seriesKey(series), series.id);
+    for (const series of rows.series) addSeries(day.ids, series);
     day.nextId += rows.series.length;
   }
   for (const sample of batch) hold(store.held, sample);
