@@ -8,6 +8,7 @@ import { z } from 'zod';
 import { CommandKind } from '../broker/contract/command.ts';
 import { ClusterId, NodeId } from '../broker/contract/ids.ts';
 import { beyondCeilings, Policy } from './decide/policy.ts';
+import { NodePower, powerContradictions, PowerFile } from './power/settings.ts';
 
 const Autonomy = z.enum(['observe', 'recommend', 'approve', 'auto']);
 const PolicyName = z
@@ -20,16 +21,23 @@ const ClusterConfig = z.strictObject({
   /** Fixed when the cluster's row is created. */
   simulated: z.boolean().optional(),
   timeScale: z.number().min(1).max(3_600).optional(),
-  nodes: z.record(NodeId, z.strictObject({ protected: z.boolean().optional() })).optional(),
+  nodes: z
+    .record(
+      NodeId,
+      z.strictObject({ protected: z.boolean().optional(), power: NodePower.optional() }),
+    )
+    .optional(),
 });
 
 const File = z.strictObject({
   clusters: z.record(ClusterId, ClusterConfig).default({}),
   policies: z.record(PolicyName, Policy).default({}),
+  power: PowerFile.optional(),
 });
 
 export type ConfigFile = {
   clusters: Record<string, z.infer<typeof ClusterConfig>>;
+  power?: z.infer<typeof PowerFile> | undefined;
   policies: Record<string, { policy: Policy; yaml: string; hash: string }>;
 };
 export type FileProblem = { line: number; column: number; field: string; hint: string };
@@ -42,7 +50,11 @@ type Located = { path: PropertyKey[]; hint: string };
 
 /** What no single value shows. */
 function contradictions(file: z.infer<typeof File>): Located[] {
-  return [...excesses(file), ...clusterContradictions(file)];
+  return [
+    ...excesses(file),
+    ...clusterContradictions(file),
+    ...powerContradictions(file.power, file.clusters),
+  ];
 }
 
 /** Limits above the ceilings, in policies that not only simulated clusters use. */
@@ -121,6 +133,10 @@ export function checkConfigFile(text: string): CheckedFile {
   });
   return {
     ok: true,
-    file: { clusters: parsed.data.clusters, policies: Object.fromEntries(policies) },
+    file: {
+      clusters: parsed.data.clusters,
+      policies: Object.fromEntries(policies),
+      power: parsed.data.power,
+    },
   };
 }

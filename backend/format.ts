@@ -24,6 +24,25 @@ export function bytes(value: number): string {
 export const rate = (bytesPerSecond: number): string => `${bytes(bytesPerSecond)}/s`;
 export const watts = (value: number): string =>
   value >= 10_000 ? `${(value / 1_000).toFixed(1)} kW` : `${Math.round(value)} W`;
+
+type Drawn = { powerWatts: number | null; powerEstimatedWatts: number | null };
+/** A sample has one of them or neither. */
+export const drawn = (of: Drawn): number | null => of.powerWatts ?? of.powerEstimatedWatts;
+/** What a model says is never shown as if it were measured. */
+export function power(of: Drawn): string {
+  if (of.powerWatts !== null) return watts(of.powerWatts);
+  return of.powerEstimatedWatts === null ? dash : `≈ ${watts(of.powerEstimatedWatts)}`;
+}
+
+/** What the watts of a node were measured by, as the API names it. */
+export const powerHints: Readonly<Record<string, string>> = {
+  program: 'measured by a program on the host',
+  driver: 'measured by the host',
+  plug: 'measured by its plug',
+  rapl: 'the processor alone',
+  model: 'estimated by its class',
+};
+
 export const celsius = (value: number): string => `${Math.round(value)} °C`;
 export const plain = (value: number): string =>
   Number.isInteger(value) ? String(value) : value.toFixed(2);

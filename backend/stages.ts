@@ -4,6 +4,8 @@
  */
 import { X509Certificate } from 'node:crypto';
 import { join } from 'node:path';
+import { openDaemonClient } from '../broker/client.ts';
+import { nodeKey } from '../broker/contract/ids.ts';
 import { type Commands, createCommands } from './act/commands.ts';
 import { verifyChain } from './audit/chain.ts';
 import { type Carrier, openCarrier, tlsFiles } from './carrier.ts';
@@ -19,6 +21,8 @@ import { createObservation, type Observation } from './observe/metrics.ts';
 import { startPublisher } from './observe/publisher.ts';
 import { readIdentities } from './own-house.ts';
 import { createPipeline } from './pipeline.ts';
+import { type Plugs, startPlugs } from './power/plugs.ts';
+import { createPower } from './power/power.ts';
 import type { Decision } from './round.ts';
 import { emptyFleet, type Fleet } from './state/fleet.ts';
 import { connectInflux, escape } from './store/metrics/influx-client.ts';
@@ -39,6 +43,7 @@ type Observed = {
   fleet: Fleet;
   ingest: Ingest;
   carrier: Carrier;
+  plugs: Plugs;
   tlsEndsAtMs: () => number | null;
 };
 
@@ -46,7 +51,7 @@ type Observed = {
 function observe(
   settings: Settings,
   { parts, stores, undo }: StageDeps,
-  { events, fleet, ingest, carrier, tlsEndsAtMs }: Observed,
+  { events, fleet, ingest, carrier, plugs, tlsEndsAtMs }: Observed,
 ): Observation {
   const { clock, log } = parts;
   const { db } = stores.database;
@@ -59,6 +64,7 @@ function observe(
   undo.add('audit watch', () => audit.stop());
   const observation = createObservation({
     ingest: () => ({ ...ingest.counters() }),
+    plugs: () => plugs.figures(),
     broker: () => {
       const { gate = {}, session = {}, ...flat } = carrier.stats?.() ?? {};
       return { ...flat, ...gate, ...session };
@@ -129,11 +135,20 @@ async function openWire(settings: Settings, { parts, stores, undo }: StageDeps) 
   return { tls, tlsEndsAtMs: () => tlsEndsAtMs, carrier, enrolments, onEnrol };
 }
 
+/** Listens to the plugs that kernreaktor.yaml maps, if it maps any. */
+function openPower({ parts, stores, undo }: StageDeps, fleet: Fleet) {
+  const plugs = startPlugs(stores.power, { ...parts, openClient: openDaemonClient });
+  undo.add('plugs', () => plugs.close());
+  const factsOf = (cluster: string, node: string) => fleet.nodes.get(nodeKey(cluster, node))?.facts;
+  return { plugs, power: createPower({ plan: stores.power, plugs, factsOf }) };
+}
+
 export async function createStages(settings: Settings, deps: StageDeps) {
   const { parts, stores } = deps;
   const { database, metrics, signer, directory } = stores;
   const { tls, tlsEndsAtMs, carrier, enrolments, onEnrol } = await openWire(settings, deps);
   const fleet = emptyFleet();
+  const { power, plugs } = openPower(deps, fleet);
   let commands: Commands | undefined;
   const ingest = await createIngest({
     ...parts,
@@ -142,6 +157,7 @@ export async function createStages(settings: Settings, deps: StageDeps) {
     directory,
     toCommands: (message) => commands?.onMessage(message),
     toEnrolments: onEnrol,
+    enrich: (message) => power.enrich(message),
   });
   const events = createEventRecorder({ ...parts, store: metrics });
   deps.undo.add('events', () => events.stop());
@@ -159,7 +175,8 @@ export async function createStages(settings: Settings, deps: StageDeps) {
   });
   plain.onEvent((event) => events.command(event));
   commands = recorded(plain, events);
-  const observation = observe(settings, deps, { events, fleet, ingest, carrier, tlsEndsAtMs });
+  const observed = { events, fleet, ingest, carrier, plugs, tlsEndsAtMs };
+  const observation = observe(settings, deps, observed);
   const { lease } = commands;
   const decisions = new Set<(decision: Decision) => void>();
   const decider = createDecider({

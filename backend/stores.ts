@@ -11,6 +11,7 @@ import { checkConfigFile } from './config-file.ts';
 import { importConfig } from './config-import.ts';
 import { ConfigError, configPath, type Settings } from './config.ts';
 import { lockFolder } from './lock.ts';
+import { noPower, type PowerPlan, powerPlan } from './power/settings.ts';
 import { openDuckDbStore } from './store/metrics/duckdb.ts';
 import { openInfluxStore } from './store/metrics/influx.ts';
 import type { MetricsStore } from './store/ports.ts';
@@ -39,14 +40,19 @@ export function createUndo(log: Log) {
   };
 }
 
-async function importFile(settings: Settings, database: Database, parts: BackendParts) {
+/** What the file says of power is for this process alone; all else of it goes into SQL. */
+async function importFile(
+  settings: Settings,
+  database: Database,
+  parts: BackendParts,
+): Promise<PowerPlan> {
   const path = configPath(settings);
   let text: string;
   try {
     text = readFileSync(path, 'utf8');
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT' && settings.KR_CONFIG === undefined) {
-      return;
+      return noPower;
     }
     throw error;
   }
@@ -63,6 +69,7 @@ async function importFile(settings: Settings, database: Database, parts: Backend
     newId: parts.newId,
     nowMs: parts.clock.wallMs(),
   });
+  return powerPlan(checked.file.power, checked.file.clusters);
 }
 
 /** What a broker in a process of its own reads; its users change with every enrolment. */
@@ -112,7 +119,7 @@ export async function openStores(settings: Settings, parts: BackendParts, undo: 
     log,
   });
   undo.add('database', () => database.close());
-  await importFile(settings, database, parts);
+  const power = await importFile(settings, database, parts);
   const metrics = await openMetrics(settings, folder, parts);
   undo.add('metrics', () => metrics.close());
   const signer = await openSigner({ folder: join(folder, 'keys'), random, newId });
@@ -120,5 +127,5 @@ export async function openStores(settings: Settings, parts: BackendParts, undo: 
   keepDirectoryFile(settings, directory, log);
   // Not among the keys: two backends may share those, and must still hold different leases.
   const installationId = await keepId(folder, 'installation-id', newId);
-  return { database, metrics, signer, directory, installationId };
+  return { database, metrics, signer, directory, installationId, power };
 }

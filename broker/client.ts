@@ -48,7 +48,8 @@ export type DaemonClientOptions = {
   /** Asked before every attempt: each connection is a new session and needs a will that says so. */
   will: () => Outgoing | undefined;
   onConnect: () => void;
-  onMessage: (topic: string, payload: Uint8Array) => void;
+  /** `isRetained`: the broker kept it from some earlier time. */
+  onMessage: (topic: string, payload: Uint8Array, isRetained?: boolean) => void;
   /** Also after a failed attempt; the next attempt is already planned. */
   onClose: (reason: string) => void;
   clock: Clock;
@@ -181,7 +182,7 @@ async function attempt(link: Link): Promise<void> {
     reason = error.message;
   });
   client.on('connect', () => subscribe(link, client, fail));
-  client.on('message', (topic, payload) => onMessage(topic, payload));
+  client.on('message', (topic, payload, packet) => onMessage(topic, payload, packet.retain));
   client.once('close', () => {
     // Ends the timers of mqtt.js and settles the publishes that nobody will acknowledge now.
     client.end(true);

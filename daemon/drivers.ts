@@ -10,6 +10,7 @@ import { createScriptRunner, type ScriptRunner } from './command/script-trust.ts
 import type { DaemonConfig } from './config.ts';
 import { type DriverChoice, hostRoot } from './hypervisor/choice.ts';
 import type { Hypervisor } from './hypervisor/port.ts';
+import { withPower } from './hypervisor/power-program.ts';
 import { createSampler, type Sampler } from './sample/sampler.ts';
 
 /** The administrator's word on this machine, above whatever the server says. */
@@ -45,7 +46,7 @@ async function proxmoxOf(
 }
 
 /** Loads the one driver that is used: some bring an HTTP client, which takes memory. */
-export async function driverOf(
+async function bareDriver(
   config: DriverConfig,
   deps: DriverDeps,
   sampler: Sampler,
@@ -82,4 +83,18 @@ export async function driverOf(
   const scripts = scriptsOf(config);
   const options = { node, config: script, sampler, scripts, daemonVersion, clock, log };
   return createScriptHypervisor(options);
+}
+
+/** The driver, with the watts of the machine it runs on. */
+export async function driverOf(
+  config: DriverConfig,
+  deps: DriverDeps,
+  sampler: Sampler,
+): Promise<Hypervisor> {
+  const driver = await bareDriver(config, deps, sampler);
+  const { node, power: settings = null, pveApi, lxd } = config;
+  // These speak of other machines, whose power is not measured from here.
+  if (pveApi || (lxd && !('socket' in lxd))) return driver;
+  const { clock, log } = deps;
+  return withPower(driver, { node, settings, scripts: scriptsOf(config), clock, log });
 }

@@ -1,6 +1,6 @@
 /** `status`, `nodes`, `guests`, `commands`, `why`: what is so, and why nothing else is. */
 import { z } from 'zod';
-import { bytes, dash, duration, orDash, percent, watts } from '../format.ts';
+import { bytes, dash, duration, orDash, percent, power } from '../format.ts';
 import type { ClientApi } from './api.ts';
 import { allGuests, allNodes, allOf, findSubject } from './find.ts';
 import { type Cell, json, number, table } from './output.ts';
@@ -26,7 +26,7 @@ export const nodeTable = (rows: readonly NodeRow[]): string =>
       number(orDash(row.cpuRatio, percent)),
       number(memory(row)),
       number(orDash(row.guestCount, String)),
-      number(orDash(row.powerWatts, watts)),
+      number(power(row)),
       number(orDash(row.ageMs, (ms) => `${duration(ms)} ago`)),
     ]),
   );

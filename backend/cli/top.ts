@@ -1,6 +1,6 @@
 /** `top`: the busiest nodes first, drawn anew every two seconds until Ctrl-C. */
 import type { Clock } from '../../broker/contract/ports.ts';
-import { percent, watts } from '../format.ts';
+import { drawn, percent, watts } from '../format.ts';
 import type { ClientApi } from './api.ts';
 import { allNodes } from './find.ts';
 import { nodeTable } from './look.ts';
@@ -22,9 +22,11 @@ function headline(rows: readonly NodeRow[]): string {
   const awake = rows.filter(({ state }) => state === 'awake');
   const cpus = sum(awake, (row) => (row.cpuRatio === null ? 0 : row.cpuCount));
   const busy = sum(awake, (row) => (row.cpuRatio ?? 0) * (row.cpuCount ?? 0));
+  const isEstimated = awake.some((row) => row.powerEstimatedWatts !== null);
   return (
     `${awake.length} of ${rows.length} nodes awake, cpu ${percent(cpus > 0 ? busy / cpus : 0)}, ` +
-    `${sum(rows, (row) => row.guestCount)} guests, ${watts(sum(awake, (row) => row.powerWatts))}`
+    `${sum(rows, (row) => row.guestCount)} guests, ` +
+    `${isEstimated ? '≈ ' : ''}${watts(sum(awake, drawn))}`
   );
 }
 

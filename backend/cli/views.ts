@@ -14,6 +14,8 @@ export const NodeRow = z.looseObject({
   memoryUsedBytes: orNull,
   memoryTotalBytes: orNull,
   powerWatts: orNull,
+  /** A server of an earlier version estimates nothing. */
+  powerEstimatedWatts: orNull.default(null),
   guestCount: orNull,
 });
 export type NodeRow = z.infer<typeof NodeRow>;

@@ -4,7 +4,7 @@
  */
 import { z } from 'zod';
 import type { GuestFacts } from '../../broker/contract/facts.ts';
-import { guestMetrics, nodeMetrics } from '../../broker/contract/metrics.ts';
+import { guestMetrics, nodeMetrics, powerSources } from '../../broker/contract/metrics.ts';
 import { GuestKind, GuestState } from '../../broker/contract/telemetry.ts';
 import type { ClusterRecord, Fleet, GuestRecord, NodeRecord } from '../state/fleet.ts';
 import { nodeState, sampleAgeMs } from '../state/node-state.ts';
@@ -34,6 +34,8 @@ const nodeFields = {
   memoryUsedBytes: numberOrNull,
   memoryTotalBytes: numberOrNull,
   powerWatts: numberOrNull,
+  powerEstimatedWatts: numberOrNull,
+  powerSource: z.enum(powerSources).nullable(),
   uptimeMs: numberOrNull,
   guestCount: z.int().nullable(),
   driver: z.string().nullable(),
@@ -62,6 +64,13 @@ export const NodeDetail = z.object({
 });
 export type NodeView = z.infer<typeof NodeView>;
 
+/** A driver that names no source, as that of a simulated node, knows its machine. */
+function powerSourceOf({ values, powerSource, facts }: NodeRecord): NodeView['powerSource'] {
+  if (values === null) return null;
+  if (values.powerWatts === null) return values.powerEstimatedWatts === null ? null : 'model';
+  return powerSource ?? facts?.powerSource ?? 'driver';
+}
+
 export function nodeView(record: NodeRecord, nowMs: number): NodeView {
   const { values } = record;
   return {
@@ -74,6 +83,8 @@ export function nodeView(record: NodeRecord, nowMs: number): NodeView {
     memoryUsedBytes: values?.memoryUsedBytes ?? null,
     memoryTotalBytes: values?.memoryTotalBytes ?? null,
     powerWatts: values?.powerWatts ?? null,
+    powerEstimatedWatts: values?.powerEstimatedWatts ?? null,
+    powerSource: powerSourceOf(record),
     uptimeMs: values?.uptimeMs ?? null,
     guestCount: record.guests?.length ?? null,
     driver: record.driver?.name ?? null,

@@ -53,6 +53,8 @@ export type IngestDeps = {
   /** Must take it and return; called in order of arrival. */
   toCommands(message: CommandMessage): void;
   toEnrolments(message: Message<'enrol'>, client: string | null): void;
+  /** Adds to a message what the server knows and its daemon cannot; in place, before all else. */
+  enrich?(message: Message): void;
 };
 
 export type Ingest = {
@@ -181,6 +183,7 @@ function endedWith({ directory }: IngestDeps, message: Message<'presence'>): Ite
 }
 
 function route(parts: Parts, deps: IngestDeps, message: Message, incoming: Incoming): void {
+  deps.enrich?.(message);
   if (message.name === 'telemetry') return takeTelemetry(parts, deps, [message, incoming]);
   parts.counters.forwarded += 1;
   const atMs = deps.clock.monotonicMs();

@@ -15,6 +15,11 @@ export const figures = {
   ingest: { name: 'kr_ingest_total', help: 'Messages by what became of them', labels: ['figure'] },
   broker: { name: 'kr_broker', help: 'Figures of the broker', labels: ['figure'] },
   store: { name: 'kr_store', help: 'Figures of the metrics store', labels: ['figure'] },
+  plugs: {
+    name: 'kr_power_plugs',
+    help: 'Smart plugs: connected, readings, readingsRefused',
+    labels: ['figure'],
+  },
   nodes: { name: 'kr_nodes', help: 'Nodes by state', labels: ['cluster', 'state'] },
   guests: { name: 'kr_guests', help: 'Guests last seen', labels: ['cluster'] },
   hold: { name: 'kr_hold', help: '1 while HOLD is set', labels: ['cluster'] },

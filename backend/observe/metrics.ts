@@ -16,6 +16,8 @@ export type ObservationSources = {
   ingest: () => Values;
   broker: () => Values;
   store: () => Values;
+  /** Absent where no node hangs on a plug. */
+  plugs?: () => Values;
   fleet: Fleet;
   /** Monotonic ms. */
   nowMs: () => number;
@@ -78,6 +80,7 @@ function addSources(registry: Registry, sources: ObservationSources): void {
   addCounter(registry, figures.ingest, () => labelled('figure', ingest()));
   addGauge(registry, figures.broker, () => labelled('figure', broker()));
   addGauge(registry, figures.store, () => labelled('figure', store()));
+  addGauge(registry, figures.plugs, () => labelled('figure', sources.plugs?.() ?? {}));
   addGauge(registry, figures.nodes, () => stateReadings(sources));
   addGauge(registry, figures.guests, () => guestReadings(sources));
   addGauge(registry, figures.hold, () =>

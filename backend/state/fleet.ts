@@ -5,6 +5,7 @@
  */
 import type { Driver, NodeFacts } from '../../broker/contract/facts.ts';
 import type { NodeKey } from '../../broker/contract/ids.ts';
+import type { PowerSource } from '../../broker/contract/metrics.ts';
 import type { DaemonLoad } from '../../broker/contract/presence.ts';
 import type { GuestSample, NodeValues, Telemetry } from '../../broker/contract/telemetry.ts';
 
@@ -34,6 +35,8 @@ export type NodeRecord = {
   sampledAtWallMs: number | null;
   intervalMs: number;
   values: NodeValues | null;
+  /** Where the watts among them came from, when the server gave them. */
+  powerSource?: PowerSource | null;
   guests: readonly GuestSample[] | null;
   versions: Telemetry['versions'] | null;
   membersOnline: readonly string[] | null;

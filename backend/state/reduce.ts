@@ -144,6 +144,7 @@ function reduceTelemetry(fleet: Fleet, input: StateInput & { kind: 'telemetry' }
   record.sampledAtWallMs = body.sampledAtMs;
   record.intervalMs = body.intervalMs;
   record.values = body.node;
+  record.powerSource = body.powerSource ?? null;
   record.versions = body.versions;
   if (!sameMembers(record.membersOnline, body.membersOnline)) record.votesSinceMs = input.atMs;
   record.membersOnline = body.membersOnline;

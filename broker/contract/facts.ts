@@ -96,6 +96,8 @@ export const NodeFacts = z.object({
   singleThreadFactor: z.number().positive().nullable().default(null),
   wattsIdle: z.number().min(0).nullable().default(null),
   wattsLoaded: z.number().min(0).nullable().default(null),
+  /** What this daemon measures power by: an administrator's program, or the processor's counters. */
+  powerSource: z.enum(['program', 'rapl']).nullable().default(null),
   biosVersion: textOrNull,
   kernel: textOrNull,
   hypervisorVersion: textOrNull,

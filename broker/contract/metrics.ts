@@ -87,6 +87,7 @@ export const nodeMetrics = [
   pressure('memory', 'Full', 'Avg60'),
   metric(['node', 'temperatureCelsius'], 'celsius', [-60, 200], 'Hottest cpu or board sensor'),
   metric(['node', 'powerWatts'], 'watts', [0, 100_000], 'Measured power, where readable'),
+  metric(['node', 'powerEstimatedWatts'], 'watts', [0, 100_000], 'Power by a model, not measured'),
   metric(['node', 'uptimeMs'], 'milliseconds', [0, timeMax], 'Time since boot'),
   metric(['node', 'votes'], 'count', [0, 255], 'Quorum votes of this node'),
 ] as const;
@@ -107,6 +108,13 @@ export const guestMetrics = [
   metric(['guest', 'memoryPressureRatio'], 'ratio', ratio, 'PSI memory some, avg10'),
   metric(['guest', 'memoryFullPressureRatio'], 'ratio', ratio, 'PSI memory full, avg10'),
 ] as const;
+
+/**
+ * Where the watts of a node come from, the best first: a program of its administrator (IPMI, DCMI),
+ * a driver that knows its machine, the plug it hangs on, the processor's own counters, a model.
+ */
+export const powerSources = ['program', 'driver', 'plug', 'rapl', 'model'] as const;
+export type PowerSource = (typeof powerSources)[number];
 
 export const metricsOf = (entity: Entity): readonly Metric[] =>
   entity === 'node' ? nodeMetrics : guestMetrics;

@@ -12,7 +12,7 @@ import {
   tagsPerGuestMax,
   textLengthMax,
 } from './limits.ts';
-import { guestMetrics, type Metric, nodeMetrics } from './metrics.ts';
+import { guestMetrics, type Metric, nodeMetrics, type PowerSource } from './metrics.ts';
 
 const valueOf = (metric: Metric) =>
   z.number().min(metric.min).max(metric.max).nullable().default(null);
@@ -77,4 +77,6 @@ export const Telemetry = z.object({
 export type Telemetry = Omit<z.infer<typeof Telemetry>, 'node' | 'guests'> & {
   node: NodeValues;
   guests: GuestSample[] | null;
+  /** Never on the wire: the server adds it to a sample that it gave watts to. */
+  powerSource?: PowerSource;
 };

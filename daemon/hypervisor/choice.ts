@@ -3,17 +3,16 @@
  * what that driver needs to know. A block of another driver's is a problem, not silently ignored.
  */
 import { existsSync } from 'node:fs';
-import { isAbsolute } from 'node:path';
 import { z } from 'zod';
 import type { Problem } from '../../broker/contract/environment.ts';
 import type { LxdEndpoint } from './lxd/api.ts';
 import { findLxd, LxdSettings } from './lxd/settings.ts';
+import { PowerProgram } from './power-program.ts';
+import { program } from './program-path.ts';
 import { hostTools } from './proxmox/toolbox.ts';
 import type { ApiEndpoint } from './proxmox-api/client.ts';
 import { endpointOf, ProxmoxFile, pveEnvironment } from './proxmox-api/settings.ts';
 import { type ScriptConfig, scriptActions } from './script.ts';
-
-const program = z.string().refine(isAbsolute, 'write the absolute path of a program');
 
 const HypervisorName = z.enum(['proxmox', 'proxmox-api', 'lxd', 'script', 'host'], {
   error: 'use proxmox, proxmox-api, lxd, script or host',
@@ -33,6 +32,7 @@ export const driverFile = {
     .optional(),
   lxd: LxdSettings.optional(),
   proxmox: ProxmoxFile.optional(),
+  power: PowerProgram.optional(),
 };
 type DriverFile = z.infer<z.ZodObject<typeof driverFile>>;
 
@@ -52,6 +52,8 @@ export type DriverChoice = {
   /** Where LXD is, when it drives this host. */
   lxd?: LxdEndpoint;
   proxmox?: ProxmoxFile;
+  /** The administrator's program that prints watts. */
+  power?: PowerProgram;
   /** Proxmox's tools are those of the host around this container. */
   isInContainer?: boolean;
   /** Where the API is, when it drives the cluster. */
@@ -81,7 +83,7 @@ function nameOf(file: Partial<DriverFile>, given: Partial<DriverEnvironment>, pv
 }
 
 function checkBlocks(name: HypervisorName, file: Partial<DriverFile>, problems: Problem[]): void {
-  const { script, lxd, proxmox } = file;
+  const { script, lxd, proxmox, power } = file;
   if (name === 'script' && !script) {
     problems.push({ field: 'hypervisor', hint: 'name the programs under script, too' });
   }
@@ -90,6 +92,10 @@ function checkBlocks(name: HypervisorName, file: Partial<DriverFile>, problems: 
   }
   if (name !== 'lxd' && lxd) {
     problems.push({ field: 'hypervisor', hint: 'set it to lxd, or remove the lxd block' });
+  }
+  if (name === 'proxmox-api' && power) {
+    const hint = 'this daemon sits on none of its nodes: name the program on a host, or map a plug';
+    problems.push({ field: 'power', hint });
   }
   if (!name.startsWith('proxmox') && proxmox) {
     const hint = 'set it to proxmox or proxmox-api, or remove the proxmox block';
@@ -102,7 +108,7 @@ export function chooseDriver(
   sources: DriverSources,
   problems: Problem[],
 ): DriverChoice {
-  const { script = null, proxmox, lxd: named } = file ?? {};
+  const { script = null, proxmox, power, lxd: named } = file ?? {};
   const hypervisor = nameOf(file ?? {}, given, sources.pvesh);
   checkBlocks(hypervisor, file ?? {}, problems);
   const lxd = hypervisor === 'lxd' ? (named ?? findLxd(sources.lxdSockets)) : null;
@@ -119,6 +125,7 @@ export function chooseDriver(
     script: script ?? null,
     ...(lxd && { lxd }),
     ...(proxmox && { proxmox }),
+    ...(power && { power }),
     ...(pveApi && { pveApi }),
     ...(hypervisor === 'proxmox' && isInContainer && { isInContainer }),
   };

@@ -209,6 +209,7 @@ async function sample(memory: Memory): Promise<NodeValues> {
     ...(await readPressures(files)),
     temperatureCelsius: rounded(await sensors.readTemperature(files, layout.temperatures), 1),
     uptimeMs: parse.parseUptimeMs(await files.text('proc/uptime')),
+    powerEstimatedWatts: null,
     votes: null,
   });
 }

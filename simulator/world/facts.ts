@@ -52,6 +52,7 @@ const identityOf = ({ spec }: WorldNode) => ({
   singleThreadFactor: spec.singleThreadFactor,
   wattsIdle: spec.wattsIdle,
   wattsLoaded: spec.wattsLoaded,
+  powerSource: null,
   biosVersion: 'twin-1',
   kernel: '6.14.0-twin',
   hypervisorVersion: 'memory 1',

@@ -141,6 +141,7 @@ function nodeValues(node: WorldNode, demandRatio: number, sums: Sums, nowMs: num
     memoryPressureFullAvg60Ratio: ratio(averages.memory60 / 2),
     temperatureCelsius: Math.round((38 + 42 * cpuRatio) * 10) / 10,
     powerWatts: Math.round(node.watts * 10) / 10,
+    powerEstimatedWatts: null,
     uptimeMs: Math.max(0, Math.round(nowMs - node.bootedAtMs)),
     votes: spec.votes,
   };

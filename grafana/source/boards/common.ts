@@ -17,6 +17,17 @@ export const lines = (
   queries,
   look,
 });
+/** Measured and estimated watts are two series, so that nobody takes one for the other. */
+export const wattsOf = (legend: string, fold?: { fn: 'sum'; by: readonly string[] }): Query[] => [
+  { entity: 'node', metric: 'powerWatts', legend, ...(fold && { fold }) },
+  {
+    entity: 'node',
+    metric: 'powerEstimatedWatts',
+    legend: `${legend} (estimated)`,
+    ...(fold && { fold }),
+  },
+];
+
 export const states: Written = {
   promql: 'kr_node_state{cluster=~"$cluster",node=~"$node"}',
   flux: `from(bucket: v.defaultBucket)

@@ -1,6 +1,6 @@
 /** Fleet, node and guests: the machines that are watched. */
 import type { BoardSpec } from '../panels.ts';
-import { guest, lines, node, rate, ratio, states } from './common.ts';
+import { guest, lines, node, rate, ratio, states, wattsOf } from './common.ts';
 
 export const fleet: BoardSpec = {
   name: 'fleet',
@@ -158,7 +158,7 @@ export const nodeBoard: BoardSpec = {
       [{ entity: 'node', metric: 'temperatureCelsius', how: 'max', legend: node }],
       { unit: 'celsius' },
     ),
-    lines('Power', [{ entity: 'node', metric: 'powerWatts', legend: node }], { unit: 'watt' }),
+    lines('Power', wattsOf(node), { unit: 'watt' }),
     lines('Uptime', [{ entity: 'node', metric: 'uptimeMs', how: 'max', legend: node }], {
       unit: 'ms',
     }),

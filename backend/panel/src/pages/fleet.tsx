@@ -4,7 +4,17 @@ import { useState } from 'preact/hooks';
 import { useLocation } from 'wouter-preact';
 import type { ClusterView, NodeView } from '../../../http/views.ts';
 import type { Page } from '../api.ts';
-import { bytes, counted, dash, orDash, percent, watts } from '../format.ts';
+import {
+  bytes,
+  counted,
+  dash,
+  drawn,
+  orDash,
+  percent,
+  power,
+  powerHints,
+  watts,
+} from '../format.ts';
 import { askHold, hold } from '../hold.tsx';
 import { beat, nodeKeys, nodes, sparks } from '../live.ts';
 import { Answer, Empty } from '../parts/feedback.tsx';
@@ -55,9 +65,10 @@ type Sums = {
   watts: number;
 };
 
-function sumsOf(cluster: string): Sums & { isPowerKnown: boolean } {
+function sumsOf(cluster: string): Sums & { isPowerKnown: boolean; isEstimated: boolean } {
   void beat.value;
-  const sums = { awake: 0, cpus: 0, busy: 0, used: 0, total: 0, watts: 0, isPowerKnown: false };
+  const none = { awake: 0, cpus: 0, busy: 0, used: 0, total: 0, watts: 0 };
+  const sums = { ...none, isPowerKnown: false, isEstimated: false };
   for (const view of viewsOf(nodeKeys.value)) {
     if (view.cluster !== cluster || view.state !== 'awake') continue;
     sums.awake += 1;
@@ -67,8 +78,9 @@ function sumsOf(cluster: string): Sums & { isPowerKnown: boolean } {
     }
     sums.used += view.memoryUsedBytes ?? 0;
     sums.total += view.memoryTotalBytes ?? 0;
-    sums.watts += view.powerWatts ?? 0;
-    sums.isPowerKnown ||= view.powerWatts !== null;
+    sums.watts += drawn(view) ?? 0;
+    sums.isPowerKnown ||= drawn(view) !== null;
+    sums.isEstimated ||= view.powerEstimatedWatts !== null;
   }
   return sums;
 }
@@ -95,7 +107,9 @@ function ClusterCard({ cluster }: { cluster: ClusterView }) {
           {sums.awake} of {cluster.nodeCount}
         </Figure>
         <Figure label="Guests">{cluster.guestCount.toLocaleString()}</Figure>
-        <Figure label="Power">{sums.isPowerKnown ? watts(sums.watts) : dash}</Figure>
+        <Figure label="Power" {...(sums.isEstimated && { hint: 'partly estimated' })}>
+          {sums.isPowerKnown ? `${sums.isEstimated ? '≈ ' : ''}${watts(sums.watts)}` : dash}
+        </Figure>
       </dl>
       <Bar
         label="Cpu"
@@ -132,7 +146,7 @@ function NodeCard({ nodeKey }: { nodeKey: string }) {
       <footer class="faint">
         <span>{view.cluster}</span>
         <span>{orDash(view.guestCount, (count) => counted(count, 'guest'))}</span>
-        <span>{orDash(view.powerWatts, watts)}</span>
+        <span title={powerHints[view.powerSource ?? '']}>{power(view)}</span>
         {view.protected && <span title="Never switched off">protected</span>}
         {view.localHold && <span class="warn-text">HOLD here</span>}
       </footer>

@@ -5,7 +5,19 @@ import type { GuestView } from '../../../http/views.ts';
 import type { Standing } from '../../../http/routes/wake-proofs.ts';
 import { NodeActions } from '../act.tsx';
 import { type Page, query } from '../api.ts';
-import { ago, bytes, celsius, dash, duration, orDash, percent, plain, watts } from '../format.ts';
+import {
+  ago,
+  bytes,
+  celsius,
+  dash,
+  duration,
+  orDash,
+  percent,
+  plain,
+  power,
+  powerHints,
+  watts,
+} from '../format.ts';
 import { nodes } from '../live.ts';
 import { type ChartSpec, Charts, memoryChart, trafficCharts } from '../parts/charts.tsx';
 import { CommandList } from '../parts/command-list.tsx';
@@ -38,7 +50,14 @@ const charts: readonly ChartSpec[] = [
     format: percent,
   },
   ...trafficCharts,
-  { title: 'Power', metrics: [['powerWatts', 'watts']], format: watts },
+  {
+    title: 'Power',
+    metrics: [
+      ['powerWatts', 'measured'],
+      ['powerEstimatedWatts', 'estimated'],
+    ],
+    format: watts,
+  },
   { title: 'Temperature', metrics: [['temperatureCelsius', 'hottest']], format: celsius },
 ];
 
@@ -58,7 +77,9 @@ function Figures({ detail }: { detail: Detail }) {
         {orDash(used, bytes)}
       </Figure>
       <Figure label="Load">{orDash(detail.metrics['loadAverage1'], plain)}</Figure>
-      <Figure label="Power">{orDash(view.powerWatts, watts)}</Figure>
+      <Figure label="Power" hint={powerHints[view.powerSource ?? '']}>
+        {power(view)}
+      </Figure>
       <Figure label="Temperature">{orDash(detail.metrics['temperatureCelsius'], celsius)}</Figure>
       <Figure label="Up for">{orDash(view.uptimeMs, duration)}</Figure>
       <Figure label="Driver">{view.driver ?? dash}</Figure>
