@@ -23,7 +23,7 @@ const author = 'kernreaktor.yaml';
 /** The id of this text's version, new only when the text is. */
 async function ensurePolicy(
   trx: Trx,
-  [name, { yaml, hash }]: [string, ConfigFile['policies'][string]],
+  [name, { yaml, hash, source }]: [string, ConfigFile['policies'][string]],
   { newId, nowMs }: Context,
 ): Promise<string> {
   const newest = await trx
@@ -38,7 +38,7 @@ async function ensurePolicy(
   const version = (newest?.version ?? 0) + 1;
   await trx
     .insertInto('policies')
-    .values({ id, name, version, source: 'file', yaml, hash, author, created_at_ms: nowMs })
+    .values({ id, name, version, source, yaml, hash, author, created_at_ms: nowMs })
     .execute();
   return id;
 }

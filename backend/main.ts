@@ -4,10 +4,13 @@
  */
 import { join } from 'node:path';
 import { defaultHttpPort, type Settings } from './config.ts';
+import { type Backtests, createBacktests } from './backtest/backtests.ts';
+import { startPlayer } from './backtest/runner.ts';
 import type { HttpDeps } from './http/deps.ts';
 import { removeRuntime, writeRuntime } from './http/runtime-file.ts';
 import { createHttpServer, type HttpServer } from './http/server.ts';
 import { createStages, type Stages } from './stages.ts';
+import { clusterFacts } from './store/sql/facts-history.ts';
 import { ensureCluster, ensureNodes, setProtected } from './store/sql/clusters.ts';
 import type { DaemonDirectory } from './store/sql/daemons.ts';
 import type { Enrolments } from './store/sql/enrolments.ts';
@@ -64,14 +67,37 @@ type Composition = {
   undo: Undo;
 };
 
+function backtestsOf({ parts, stores, stages, undo }: Composition): Backtests {
+  const { database, metrics } = stores;
+  const backtests = createBacktests({
+    ...parts,
+    metrics,
+    fleet: () => stages.fleet,
+    facts: async (cluster, span) =>
+      (await clusterFacts(database.db, cluster, span)).map(
+        ({ entity, entityId: id, validFromMs: atMs, facts }) => ({
+          atMs,
+          entity,
+          id,
+          facts: { ...facts },
+        }),
+      ),
+    player: startPlayer,
+  });
+  undo.add('backtests', () => backtests.stop());
+  return backtests;
+}
+
 const createHttp = (
-  { settings, parts, stores, stages }: Composition,
+  composition: Composition,
   onSetupDone: () => Promise<void>,
-): Promise<HttpServer> =>
-  createHttpServer({
+): Promise<HttpServer> => {
+  const { settings, parts, stores, stages } = composition;
+  return createHttpServer({
     ...parts,
     ...stages,
     config: httpConfig(settings, stages.tls),
+    backtests: backtestsOf(composition),
     database: stores.database,
     metrics: stores.metrics,
     identity: stores.signer,
@@ -84,6 +110,7 @@ const createHttp = (
       stages.onDecision(({ at_ms: atMs, ...decision }) => listener({ ...decision, atMs })),
     onSetupDone,
   });
+};
 
 /** Starts every part and tells the machine where to find it. */
 async function listen(composition: Composition) {

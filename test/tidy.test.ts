@@ -133,6 +133,7 @@ const pure = [
   /^daemon\/link\/outbox\.ts$/,
   /^backend\/state\//,
   /^backend\/decide\//,
+  /^backend\/backtest\/(reel|watts|world|replay|outcome)\.ts$/,
   /^backend\/act\/(lifecycle|guards)\.ts$/,
   /^simulator\/(world\/|prng\.ts|scenarios\/)/,
 ];

@@ -11,6 +11,7 @@ import { roles } from '../http/access.ts';
 import * as accounts from './accounts.ts';
 import { act, resolveCommand, setHold, settle } from './act.ts';
 import { type ClientApi, createClientApi } from './api.ts';
+import { backtest, type BacktestOptions } from './backtest.ts';
 import { readServerAddress } from './config.ts';
 import { enrol } from './enrol.ts';
 import { showCommands, showGuests, showNodes, showStatus, showWhy } from './look.ts';
@@ -91,6 +92,20 @@ function addLooking(program: Command, run: Run): void {
     .command('top')
     .description('the busiest nodes, live')
     .action(() => run((deps) => top(deps.output, deps)));
+}
+
+function addPolicies(program: Command, run: Run): void {
+  program
+    .command('backtest')
+    .description('what a policy would have done with what is recorded; exit code 1: no result')
+    .requiredOption('--policy <file>', 'a policy as YAML, or the name of a shipped one')
+    .option('--days <count>', 'up to now', '30')
+    .option('--cluster <id>', 'when there is more than one')
+    .option('--price <money>', 'of a kWh')
+    .option(...jsonFlag)
+    .action((options: BacktestOptions) =>
+      run((deps) => backtest(options, deps)),
+    );
 }
 
 const collect = (value: string, before: string[]): string[] => [...before, value];
@@ -219,6 +234,7 @@ export function addClientCommands(program: Command, partsOf: () => Parts): void 
   const run = runnerOf(partsOf);
   addLooking(program, run);
   addActing(program, run);
+  addPolicies(program, run);
   addAccounts(program, run);
   addNodes(program, run);
 }

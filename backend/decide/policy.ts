@@ -3,7 +3,7 @@
  * never silently keeps a default.
  */
 import { z } from 'zod';
-import { Window } from './windows.ts';
+import { CalendarEntry, Window } from './windows.ts';
 
 const ratio = z.number().min(0).max(1);
 const durationMs = z
@@ -27,6 +27,8 @@ export const Policy = z.strictObject({
         .prefault({}),
       /** A target must keep mean + sigmas x deviation below fillRatio of its capacity. */
       sigmas: z.number().min(0).max(6).default(1.1),
+      /** A second, shorter wait for what is hotter still; none when absent. */
+      urgent: z.strictObject({ above: ratio, forMs: durationMs }).optional(),
       /** `cpuRatio.clear` when absent. */
       fillRatio: ratio.optional(),
       /** How much cooler than the source now the target must stay. */
@@ -69,31 +71,47 @@ export const Policy = z.strictObject({
       migrationsPerNode: z.int().min(1).max(65_536).default(1),
       migrationsPerCluster: z.int().min(1).max(65_536).default(2),
       guestCooldownMs: durationMs.default(1_800_000),
+      /** How often one guest is moved within 24 h. */
+      guestMovesPerDay: z.int().min(0).max(1_000_000).default(2),
+      /** After a move from one node to another, nothing moves back between them for so long. */
+      pairCooldownMs: durationMs.default(1_800_000),
+      /** Moves that begin within an hour: one node takes part in, and in the whole cluster. */
+      migrationsPerNodePerHour: z.int().min(1).max(1_000_000).default(20),
+      migrationsPerHour: z.int().min(1).max(1_000_000).default(120),
     })
     .prefault({}),
   windows: z.array(Window).max(32).default([]),
+  /** When nodes are needed awake, whatever their load: they are woken before and do not sleep. */
+  calendar: z.array(CalendarEntry).max(64).default([]),
 });
 export type Policy = z.infer<typeof Policy>;
 
+/** A policy as people write it: what it leaves out comes from what it extends. */
+export const PolicyInput = Policy.extend({
+  extends: z.string().max(63).optional().describe('A shipped policy, or another one of this file'),
+});
+export type PolicyInput = z.input<typeof PolicyInput>;
+
 /** What a cluster of real machines never exceeds, whatever its policy says. */
-const ceilings = { migrationsPerNode: 4, migrationsPerCluster: 16 } as const;
+const ceilings = {
+  migrationsPerNode: 4,
+  migrationsPerCluster: 16,
+  guestMovesPerDay: 12,
+  migrationsPerNodePerHour: 60,
+  migrationsPerHour: 600,
+} as const;
+const ceilingNames = Object.keys(ceilings) as (keyof typeof ceilings)[];
 
 /** The policy as it counts for real machines. */
-export const withCeilings = (policy: Policy): Policy => ({
-  ...policy,
-  limits: {
-    ...policy.limits,
-    migrationsPerNode: Math.min(policy.limits.migrationsPerNode, ceilings.migrationsPerNode),
-    migrationsPerCluster: Math.min(
-      policy.limits.migrationsPerCluster,
-      ceilings.migrationsPerCluster,
-    ),
-  },
-});
+export function withCeilings(policy: Policy): Policy {
+  const limits = { ...policy.limits };
+  for (const name of ceilingNames) limits[name] = Math.min(limits[name], ceilings[name]);
+  return { ...policy, limits };
+}
 
 /** Limits of a policy that no cluster of real machines may have, by field. */
 export const beyondCeilings = ({ limits }: Policy): { field: string; hint: string }[] =>
-  (['migrationsPerNode', 'migrationsPerCluster'] as const)
+  ceilingNames
     .filter((name) => limits[name] > ceilings[name])
     .map((name) => ({
       field: name,

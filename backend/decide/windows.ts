@@ -8,6 +8,7 @@
 import { Cron } from 'croner';
 import { z } from 'zod';
 import { CommandKind } from '../../broker/contract/command.ts';
+import { NodeId } from '../../broker/contract/ids.ts';
 
 const minute = 60_000;
 const day = 24 * 60 * minute;
@@ -65,6 +66,31 @@ export const Window = z
   });
 export type Window = z.infer<typeof Window>;
 
+/** Something that needs nodes awake: a backup, a replication, a scrub, people at work. */
+export const CalendarEntry = z
+  .strictObject({
+    what: z.string().min(1).max(64).describe('What it is, as reasons will say it'),
+    cron: z
+      .string()
+      .max(128)
+      .regex(/^\d{1,2} /, 'begin with one minute of the hour, such as 0')
+      .describe('When it begins: minute hour day month weekday; the minute is one number'),
+    durationMs: z.int().min(minute).max(week),
+    zone: z.string().max(64).refine(isZone, 'use an IANA zone such as Europe/Berlin'),
+    nodes: z
+      .array(NodeId)
+      .min(1)
+      .max(4_096)
+      .optional()
+      .describe('Which nodes; every one when absent'),
+  })
+  .refine((entry) => !isZone(entry.zone) || opensSometime(entry), {
+    path: ['cron'],
+    message: 'use five fields (minute hour day month weekday) that come true one day',
+  });
+export type CalendarEntry = z.infer<typeof CalendarEntry>;
+
+type Timed = { cron: string; zone: string; durationMs: number };
 type Span = { opensAtMs: number; closesAtMs: number };
 
 /** The last opening up to a moment, and the first one after it. */
@@ -77,7 +103,7 @@ const noonBefore = (atMs: number): number => Math.floor((atMs - day / 2) / day) 
  * Walks from a noon on, since asking for the next opening from within a repeated or missing hour
  * gives other answers than asking from the day before.
  */
-function openingsAround(window: Window, atMs: number, backMs: number): Openings {
+function openingsAround(window: Timed, atMs: number, backMs: number): Openings {
   const schedule = scheduleOf(window);
   let lastMs: number | null = null;
   let fromMs = noonBefore(atMs - backMs);
@@ -89,7 +115,7 @@ function openingsAround(window: Window, atMs: number, backMs: number): Openings 
   }
 }
 
-function openSpan(window: Window, atMs: number): Span | null {
+function openSpan(window: Timed, atMs: number): Span | null {
   const lastMs =
     openingsAround(window, atMs, day).lastMs ??
     openingsAround(window, atMs, window.durationMs).lastMs;
@@ -97,7 +123,7 @@ function openSpan(window: Window, atMs: number): Span | null {
   return { opensAtMs: lastMs, closesAtMs: lastMs + window.durationMs };
 }
 
-const nextOpeningMs = (window: Window, atMs: number): number | null =>
+const nextOpeningMs = (window: Timed, atMs: number): number | null =>
   openingsAround(window, atMs, day).nextMs;
 
 export type WindowVerdict =

@@ -22,6 +22,7 @@ export const permissions = {
   'audit:read': { role: 'operator', everyCluster: false },
   'commands:submit': { role: 'operator', everyCluster: false },
   'commands:cancel': { role: 'operator', everyCluster: false },
+  'backtests:run': { role: 'operator', everyCluster: false },
   'commands:approve': { role: 'operator', everyCluster: false },
   'commands:resolve': { role: 'admin', everyCluster: false },
   /** Setting HOLD is the safe direction; releasing it asks for admin in the route. */

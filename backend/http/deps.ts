@@ -8,6 +8,7 @@ import type { ServerKey } from '../../broker/contract/server.ts';
 import type { House, HouseAnswer } from '../act/house.ts';
 import type { WakeStanding } from '../act/prove-orders.ts';
 import type { WakerKind } from '../act/wake-ways.ts';
+import type { Backtests } from '../backtest/backtests.ts';
 import type { Observation } from '../observe/metrics.ts';
 import type { Fleet } from '../state/fleet.ts';
 import type { MetricsStore } from '../store/ports.ts';
@@ -145,6 +146,7 @@ export type HttpDeps = {
   commands: CommandsFace;
   enrolments: EnrolmentsFace;
   metrics: Pick<MetricsStore, 'range' | 'missing' | 'total' | 'top' | 'events' | 'finestStepMs'>;
+  backtests: Backtests;
   observation: Observation;
   /** What else must work before this process is of use: metrics store, broker, pipeline. */
   readiness: () => Promise<Readiness[]>;

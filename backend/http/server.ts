@@ -22,6 +22,7 @@ import { sortedKeys } from './paging.ts';
 import { createPasswords } from './passwords.ts';
 import { installProblems, type RouteList } from './problems.ts';
 import { createQueries } from './queries.ts';
+import { backtestRoutes } from './routes/backtests.ts';
 import { clusterRoutes } from './routes/clusters.ts';
 import { commandRoutes } from './routes/commands.ts';
 import { decisionRoutes } from './routes/decisions.ts';
@@ -113,6 +114,7 @@ function installRoutes(app: App, context: Context, stream: Stream): void {
   telemetryFleetRoutes(app, context);
   commandRoutes(app, context);
   decisionRoutes(app, context);
+  backtestRoutes(app, context);
   userRoutes(app, context);
   tokenRoutes(app, context);
   enrolmentRoutes(app, context);

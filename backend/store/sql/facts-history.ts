@@ -110,3 +110,31 @@ export async function factsBetween(
     .execute();
   return [...before, ...later].map(rowOf);
 }
+
+export type ClusterFacts = FactsRow & { entity: 'node' | 'guest' };
+
+/** All nodes and guests of a cluster: as they stood at `fromMs`, then every change, oldest first. */
+export async function clusterFacts(
+  db: Kysely<Schema>,
+  cluster: string,
+  { fromMs, toMs }: { fromMs: number; toMs: number },
+): Promise<ClusterFacts[]> {
+  const before = [
+    ...(await validAt(db, { cluster, entity: 'node' }, null, fromMs)),
+    ...(await validAt(db, { cluster, entity: 'guest' }, null, fromMs)),
+  ];
+  const later = await db
+    .selectFrom('facts_history')
+    .selectAll()
+    .where('cluster', '=', cluster)
+    .where('entity', 'in', ['node', 'guest'])
+    .where('valid_from_ms', '>', fromMs)
+    .where('valid_from_ms', '<', toMs)
+    .orderBy('valid_from_ms')
+    .orderBy('entity_id')
+    .execute();
+  return [...before, ...later].map((row) => ({
+    ...rowOf(row),
+    entity: row.entity === 'node' ? 'node' : 'guest',
+  }));
+}

@@ -75,6 +75,17 @@ const samples: Record<string, Sample> = {
     // Permitted, and the harness has no row of it.
     status: 404,
   },
+  'POST /api/v1/backtests': {
+    payload: { cluster: 'home', policy: 'balance', days: 1 },
+    status: 202,
+  },
+  'GET /api/v1/backtests': { status: 200, foreign: 200 },
+  'GET /api/v1/backtests/:id': { url: `/api/v1/backtests/${unknownId}`, status: 404, foreign: 404 },
+  'DELETE /api/v1/backtests/:id': {
+    url: `/api/v1/backtests/${unknownId}`,
+    status: 404,
+    foreign: 404,
+  },
   'GET /api/v1/own-house': { status: 200 },
   'PUT /api/v1/own-house': { payload: { places: [] }, status: 204 },
   'GET /api/v1/guests': { status: 200, foreign: 200 },

@@ -19,6 +19,7 @@ import type {
   Submission,
   WakeStanding,
 } from '../../../backend/http/deps.ts';
+import type { Backtest, Backtests } from '../../../backend/backtest/backtests.ts';
 import { createPasswords } from '../../../backend/http/passwords.ts';
 import { hashOf, newSecret } from '../../../backend/http/secrets.ts';
 import { createHttpServer, type HttpServer } from '../../../backend/http/server.ts';
@@ -241,6 +242,29 @@ function commandsTwin(database: Database, newId: () => string, nowMs: () => numb
   return { face, submitted, holds, proving, answers, emit };
 }
 
+const backtest: Backtest = {
+  id: '01890000-0000-7000-8000-00000000b7e5',
+  cluster: 'home',
+  actor: 'account:ada',
+  state: 'running',
+  startedAtMs: 1_800_000_000_000,
+  finishedAtMs: null,
+  fromMs: 1_799_913_600_000,
+  toMs: 1_800_000_000_000,
+  progress: 0.5,
+  outcome: null,
+  problem: null,
+};
+
+/** What a backtest finds is backtest/'s own tests' business. */
+const backtestsTwin: Backtests = {
+  start: ({ cluster }) => ({ ok: true, backtest: { ...backtest, cluster } }),
+  get: (id) => (id === backtest.id ? backtest : undefined),
+  list: () => [backtest],
+  cancel: async () => backtest,
+  stop: async () => {},
+};
+
 export type Harness = Awaited<ReturnType<typeof startHarness>>;
 export type Who = 'none' | 'viewer' | 'operator' | 'admin' | 'foreign' | 'foreignAdmin';
 
@@ -327,6 +351,7 @@ export async function startHarness(config: Partial<HttpConfig> = {}) {
         return query.metrics.map((metric) => ({ metric, node, ...guest, points: [point] }));
       },
     },
+    backtests: backtestsTwin,
     observation: createObservation({
       ingest: () => ({ telemetry: 12, refused: 1 }),
       broker: () => ({ clients: 3 }),

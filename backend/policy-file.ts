@@ -1,0 +1,44 @@
+/**
+ * One policy as text: a document of its own, as `kernreaktor policy check` and a backtest take it,
+ * or the name of a shipped one. Every problem names line and column.
+ */
+import { createHash } from 'node:crypto';
+import { stringify } from 'yaml';
+import { z } from 'zod';
+import { beyondCeilings, type Policy, PolicyInput } from './decide/policy.ts';
+import { isStrategy, resolvePolicy, strategies } from './decide/strategies.ts';
+import { type FileProblem, readYaml } from './located.ts';
+
+export type CheckedPolicy =
+  | { ok: true; policy: Policy; yaml: string; hash: string }
+  | { ok: false; problems: FileProblem[] };
+
+/** As it is stored: whole, so that a later change of what it extends does not change it. */
+export function storedForm(policy: Policy): { yaml: string; hash: string } {
+  const yaml = stringify(policy);
+  return { yaml, hash: createHash('sha256').update(yaml).digest('hex') };
+}
+
+/** JSON Schema of a policy document, for editors. */
+export const policySchema = (): object => z.toJSONSchema(PolicyInput, { io: 'input' });
+
+/** @param isReal limits above the ceilings of real machines are problems then */
+export function checkPolicy(text: string, { isReal = true } = {}): CheckedPolicy {
+  const read = readYaml(text);
+  if (!read.ok) return read;
+  const { value, locate } = read;
+  const own: unknown =
+    typeof value === 'string' && isStrategy(value) ? strategies[value].policy : (value ?? {});
+  const resolved = resolvePolicy(own);
+  if (!resolved.ok) return { ok: false, problems: resolved.problems.map(locate) };
+  const { policy } = resolved;
+  const beyond = isReal ? beyondCeilings(policy) : [];
+  if (beyond.length > 0) {
+    const problems = beyond.map(({ field, hint }) => locate({ path: ['limits', field], hint }));
+    return { ok: false, problems };
+  }
+  return { ok: true, policy, ...storedForm(policy) };
+}
+
+export const problemText = ({ line, column, field, hint }: FileProblem): string =>
+  `${line}:${column} ${field}: ${hint}`;
