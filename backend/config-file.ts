@@ -2,12 +2,19 @@
  * kernreaktor.yaml: clusters, nodes and policies as code. Checked whole before anything of it is
  * applied; every problem names line and column. `kernreaktor config check` prints the same.
  */
-import { createHash } from 'node:crypto';
-import { LineCounter, parseDocument, stringify } from 'yaml';
 import { z } from 'zod';
 import { CommandKind } from '../broker/contract/command.ts';
 import { ClusterId, NodeId } from '../broker/contract/ids.ts';
-import { beyondCeilings, Policy } from './decide/policy.ts';
+import { beyondCeilings, type Policy, PolicyInput } from './decide/policy.ts';
+import {
+  explainIssues,
+  isStrategy,
+  resolvePolicy,
+  strategies,
+  strategyNames,
+} from './decide/strategies.ts';
+import { type FileProblem, type Located, readYaml } from './located.ts';
+import { storedForm } from './policy-file.ts';
 import { NodePower, powerContradictions, PowerFile } from './power/settings.ts';
 
 const Autonomy = z.enum(['observe', 'recommend', 'approve', 'auto']);
@@ -29,36 +36,59 @@ const ClusterConfig = z.strictObject({
     .optional(),
 });
 
-const File = z.strictObject({
-  clusters: z.record(ClusterId, ClusterConfig).default({}),
-  policies: z.record(PolicyName, Policy).default({}),
-  power: PowerFile.optional(),
-});
+const fileWith = <T extends z.ZodType>(policy: T) =>
+  z.strictObject({
+    clusters: z.record(ClusterId, ClusterConfig).default({}),
+    policies: z.record(PolicyName, policy).default({}),
+    power: PowerFile.optional(),
+  });
+
+/** Policies stand on one another, so each is checked once it is whole. */
+const File = fileWith(z.unknown());
 
 export type ConfigFile = {
   clusters: Record<string, z.infer<typeof ClusterConfig>>;
-  power?: z.infer<typeof PowerFile> | undefined;
-  policies: Record<string, { policy: Policy; yaml: string; hash: string }>;
+  power: z.infer<typeof PowerFile> | undefined;
+  policies: Record<
+    string,
+    { policy: Policy; source: 'file' | 'shipped'; yaml: string; hash: string }
+  >;
 };
-export type FileProblem = { line: number; column: number; field: string; hint: string };
 export type CheckedFile = { ok: true; file: ConfigFile } | { ok: false; problems: FileProblem[] };
 
 /** JSON Schema of the file, for editors. */
-export const configSchema = (): object => z.toJSONSchema(File, { io: 'input' });
+export const configSchema = (): object => z.toJSONSchema(fileWith(PolicyInput), { io: 'input' });
 
-type Located = { path: PropertyKey[]; hint: string };
+/** Shipped policies that clusters name. */
+const usedStrategies = ({ clusters }: z.infer<typeof File>): Record<string, PolicyInput> =>
+  Object.fromEntries(
+    Object.values(clusters).flatMap(({ policy }) =>
+      policy !== undefined && isStrategy(policy) ? [[policy, strategies[policy].policy]] : [],
+    ),
+  );
+
+type Policies = Readonly<Record<string, Policy>>;
 
 /** What no single value shows. */
-function contradictions(file: z.infer<typeof File>): Located[] {
+function contradictions(file: z.infer<typeof File>, policies: Policies): Located[] {
   return [
-    ...excesses(file),
+    ...shadowing(file),
+    ...excesses(file.clusters, policies),
     ...clusterContradictions(file),
     ...powerContradictions(file.power, file.clusters),
   ];
 }
 
+const shadowing = ({ policies }: z.infer<typeof File>): Located[] =>
+  Object.keys(policies)
+    .filter(isStrategy)
+    .map((name) => ({
+      path: ['policies', name],
+      hint: `is the name of a shipped policy; take another and write extends: ${name}`,
+    }));
+
 /** Limits above the ceilings, in policies that not only simulated clusters use. */
-function excesses({ clusters, policies }: z.infer<typeof File>): Located[] {
+function excesses(clusters: z.infer<typeof File>['clusters'], policies: Policies): Located[] {
   return Object.entries(policies).flatMap(([name, policy]) => {
     const users = Object.values(clusters).filter((cluster) => cluster.policy === name);
     const isReal = users.length === 0 || users.some(({ simulated }) => simulated !== true);
@@ -73,11 +103,12 @@ function excesses({ clusters, policies }: z.infer<typeof File>): Located[] {
 function clusterContradictions(file: z.infer<typeof File>): Located[] {
   return Object.entries(file.clusters).flatMap(([id, cluster]) => {
     const found: Located[] = [];
-    if (cluster.policy !== undefined && !(cluster.policy in file.policies)) {
-      const names = Object.keys(file.policies).join(', ') || 'none is defined';
+    const { policy } = cluster;
+    if (policy !== undefined && !(policy in file.policies) && !isStrategy(policy)) {
+      const names = [...Object.keys(file.policies), ...strategyNames].join(', ');
       found.push({
         path: ['clusters', id, 'policy'],
-        hint: `names no policy of this file (${names})`,
+        hint: `names no policy of this file, nor a shipped one (${names})`,
       });
     }
     if ((cluster.timeScale ?? 1) > 1 && cluster.simulated !== true) {
@@ -90,53 +121,34 @@ function clusterContradictions(file: z.infer<typeof File>): Located[] {
   });
 }
 
-const explain = (issue: z.core.$ZodIssue): Located[] =>
-  issue.code === 'unrecognized_keys'
-    ? issue.keys.map((key) => ({ path: [...issue.path, key], hint: 'is not a known key' }))
-    : [{ path: issue.path, hint: issue.message }];
-
 /** Parses and checks the text of a file; applies nothing. */
 export function checkConfigFile(text: string): CheckedFile {
-  const lines = new LineCounter();
-  const document = parseDocument(text, { lineCounter: lines, uniqueKeys: true });
-  if (document.errors.length > 0) {
-    return {
-      ok: false,
-      problems: document.errors.map((error) => {
-        const { line, col } = lines.linePos(error.pos[0]);
-        return { line, column: col, field: 'yaml', hint: error.message.split('\n')[0] ?? '' };
-      }),
-    };
-  }
-  const locate = ({ path, hint }: Located): FileProblem => {
-    for (let depth = path.length; depth >= 0; depth -= 1) {
-      const at = path
-        .slice(0, depth)
-        .map((part) => (typeof part === 'number' ? part : String(part)));
-      const node = depth === 0 ? document.contents : document.getIn(at, true);
-      const range = (node as { range?: [number, number, number] } | null | undefined)?.range;
-      if (!range) continue;
-      const { line, col } = lines.linePos(range[0]);
-      return { line, column: col, field: path.map(String).join('.') || 'file', hint };
-    }
-    return { line: 1, column: 1, field: path.map(String).join('.') || 'file', hint };
-  };
-  const parsed = File.safeParse(document.toJS() ?? {});
+  const read = readYaml(text);
+  if (!read.ok) return read;
+  const { value, locate } = read;
+  const parsed = File.safeParse(value ?? {});
   if (!parsed.success) {
-    return { ok: false, problems: parsed.error.issues.flatMap(explain).map(locate) };
+    return { ok: false, problems: explainIssues(parsed.error.issues).map(locate) };
   }
-  const wrong = contradictions(parsed.data);
+  const named = { ...parsed.data.policies, ...usedStrategies(parsed.data) };
+  const resolved = Object.entries(named).map(
+    ([name, own]) => [name, resolvePolicy(own, parsed.data.policies, name)] as const,
+  );
+  const wrong = resolved.flatMap(([name, found]) =>
+    found.ok
+      ? []
+      : found.problems.map(({ path, hint }) => ({ path: ['policies', name, ...path], hint })),
+  );
   if (wrong.length > 0) return { ok: false, problems: wrong.map(locate) };
-  const policies = Object.entries(parsed.data.policies).map(([name, policy]) => {
-    const yaml = stringify(policy);
-    return [name, { policy, yaml, hash: createHash('sha256').update(yaml).digest('hex') }] as const;
+  const policies = Object.fromEntries(
+    resolved.flatMap(([name, found]) => (found.ok ? [[name, found.policy] as const] : [])),
+  );
+  const contradicting = contradictions(parsed.data, policies);
+  if (contradicting.length > 0) return { ok: false, problems: contradicting.map(locate) };
+  const stored = Object.entries(policies).map(([name, policy]) => {
+    const source = isStrategy(name) ? ('shipped' as const) : ('file' as const);
+    return [name, { policy, source, ...storedForm(policy) }] as const;
   });
-  return {
-    ok: true,
-    file: {
-      clusters: parsed.data.clusters,
-      policies: Object.fromEntries(policies),
-      power: parsed.data.power,
-    },
-  };
+  const { clusters, power } = parsed.data;
+  return { ok: true, file: { clusters, power, policies: Object.fromEntries(stored) } };
 }
