@@ -49,6 +49,8 @@ function candidates(model: Model, look: Look): number[] {
         model.role[place] === nodeRole.awake &&
         model.guestsOf[place]!.length > 0 &&
         model.draining[place] === 0 &&
+        // It never sleeps, so that emptying it saves nothing.
+        !model.nodes[place]!.protected &&
         model.touched[place] === 0 &&
         ratioOf(model, place) <= above,
     );

@@ -20,14 +20,14 @@ export async function bitbrainsMonth(folder: string): Promise<string | null> {
   return found.find((month) => month !== undefined) ?? null;
 }
 
-type Given = { name: string; mhz: number; ramMb: number };
+type Given = { name: string; cores: number; mhz: number; ramMb: number };
 
 function givenOf(text: string, path: string): Given[] {
   const lines = text.split('\n').filter((line) => line !== '' && !line.startsWith('#'));
   return lines.slice(1).map((line) => {
-    const [name = '', , mhz, ramMb] = line.split(',');
-    const given = { name, mhz: Number(mhz), ramMb: Number(ramMb) };
-    if (given.mhz >= 0 && given.ramMb >= 0) return given;
+    const [name = '', cores, mhz, ramMb] = line.split(',');
+    const given = { name, cores: Number(cores), mhz: Number(mhz), ramMb: Number(ramMb) };
+    if (given.cores >= 0 && given.mhz >= 0 && given.ramMb >= 0) return given;
     throw new Error(`${path}: guest ${name} has no cpu or memory: "${line}"`);
   });
 }
@@ -60,7 +60,9 @@ export async function readBitbrains(folder: string, first: number, last: number)
     const days = Math.floor(recorded / stepsPerDay);
     throw new Error(`days ${first}-${last}: the month of ${folder} holds days 1 to ${days}`);
   }
-  const kept = Array.from(all.keys()).filter((row) => all[row]!.mhz > 0 && all[row]!.ramMb > 0);
+  const kept = Array.from(all.keys()).filter(
+    (row) => all[row]!.cores > 0 && all[row]!.mhz > 0 && all[row]!.ramMb > 0,
+  );
   const given = kept.map((row) => all[row]!);
   const cut = (values: Uint16Array): Uint16Array => {
     const part = new Uint16Array(kept.length * (to - from));
@@ -81,6 +83,7 @@ export async function readBitbrains(folder: string, first: number, last: number)
     // The rows are MHz already: the share of a guest's own speed is MHz over what it was given.
     cpuScale: mips.slice(),
     mips,
+    cores: Float64Array.from(given, ({ cores }) => cores),
     ramMb: Float64Array.from(given, ({ ramMb }) => ramMb),
     ramUsedMb: cut(ram),
   };

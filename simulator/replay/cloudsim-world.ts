@@ -7,7 +7,9 @@
  * `VmSchedulerTimeSharedOverSubscription`, `Helper.getSlaMetrics`.
  */
 import { copyMbPerSecond, type Hosts, wattsAt } from './specs.ts';
+import { noTotals, type Totals } from './totals.ts';
 import { demandAt, type Trace } from './trace.ts';
+import type { Move, ReplayWorld } from './world.ts';
 
 export type Rules = {
   /** Guests whose demand is 0 at an update leave for good (CloudSim's defect). */
@@ -16,45 +18,12 @@ export type Rules = {
   booksIdleHosts: boolean;
 };
 
-export type Move = { guest: number; to: number };
 type Arrival = Move & { atSeconds: number };
 
 /** Hosts woken in the first 35 minutes belong to the start and are not counted as wakes. */
 const countWakesFromSeconds = 35 * 60;
 
-export type Totals = {
-  joules: number;
-  migrations: number;
-  wakes: number;
-  shutdowns: number;
-  movesPerTickMax: number;
-  dropped: number;
-  activeSeconds: number;
-  violatedSeconds: number;
-  hostingSeconds: number;
-  overloadedSeconds: number;
-  requested: number;
-  allocated: number;
-  lostToMoves: number;
-};
-
-const noTotals = (): Totals => ({
-  joules: 0,
-  migrations: 0,
-  wakes: 0,
-  shutdowns: 0,
-  movesPerTickMax: 0,
-  dropped: 0,
-  activeSeconds: 0,
-  violatedSeconds: 0,
-  hostingSeconds: 0,
-  overloadedSeconds: 0,
-  requested: 0,
-  allocated: 0,
-  lostToMoves: 0,
-});
-
-export class CloudsimWorld {
+export class CloudsimWorld implements ReplayWorld {
   readonly trace: Trace;
   readonly hosts: Hosts;
   readonly rules: Rules;
@@ -70,6 +39,8 @@ export class CloudsimWorld {
   readonly usedMips: Float64Array;
   readonly allocatedMips: Float64Array;
   readonly totals: Totals = noTotals();
+  /** Hosts hold any amount of memory here. */
+  readonly ramNeeded = null;
   seconds = 0;
   private readonly arrivals: Arrival[] = [];
   private lastFrameSeconds = 0;
@@ -116,6 +87,11 @@ export class CloudsimWorld {
   utilisation(host: number): number {
     const ratio = this.usedMips[host]! / this.hosts.modelOf[host]!.mips;
     return ratio > 1 && ratio < 1.01 ? 1 : ratio;
+  }
+
+  /** CloudSim compares floats: a tick off by one in the last place is not remembered. */
+  isRemembered(): boolean {
+    return (this.seconds - 0.1) % this.trace.stepSeconds === 0;
   }
 
   /** Goes to the moment of the next decision; arrivals on the way happen at their time. */

@@ -8,11 +8,11 @@ import { emptyHistory, observe, record } from '../../backend/decide/history.ts';
 import type { Policy } from '../../backend/decide/policy.ts';
 import type { ClusterRecord, NodeRecord } from '../../backend/state/fleet.ts';
 import { unseenNode } from '../../backend/state/reduce.ts';
-import type { CloudsimWorld, Move } from './cloudsim-world.ts';
 import type { ReplayPolicy } from './policy.ts';
 import { guestAt, nodeAt, type Seen, silentValues } from './records.ts';
 import type { HostModel } from './specs.ts';
 import { ramAt, sampleAt } from './trace.ts';
+import type { Move, ReplayWorld } from './world.ts';
 
 const cluster: ClusterRecord = {
   id: 'replay',
@@ -30,16 +30,17 @@ const megabyte = 2 ** 20;
 
 const nameOf = (place: number): string => `h${String(place).padStart(4, '0')}`;
 
-function recordsOf(world: CloudsimWorld, reference: HostModel): NodeRecord[] {
+function recordsOf(world: ReplayWorld, reference: HostModel): NodeRecord[] {
   return world.hosts.modelOf.map((model, place) => ({
     ...unseenNode(cluster.id, nameOf(place)),
-    ...nodeAt(model, reference),
+    intervalMs: 300_000,
+    ...nodeAt(model, reference, { memoryBytes: Number.MAX_SAFE_INTEGER, members: null }),
   }));
 }
 
 /** What the daemons of all hosts would have said at this tick. */
 function tell(
-  world: CloudsimWorld,
+  world: ReplayWorld,
   records: readonly NodeRecord[],
   seen: Seen,
   awakened: ReadonlySet<number>,
@@ -53,7 +54,8 @@ function tell(
       const wanted = sampleAt(trace, guest, seen.sample) * trace.mips[guest]!;
       asked += wanted;
       return guestAt(seen.names[guest]!, {
-        cpuRatio: wanted / coreMips,
+        cpuCount: trace.cores[guest]!,
+        cpuRatio: wanted / (coreMips * trace.cores[guest]!),
         memoryBytes: trace.ramMb[guest]! * megabyte,
         memoryUsedBytes: ramAt(trace, guest, seen.sample) * megabyte,
       });

@@ -3,7 +3,8 @@
  * proof that both count alike. The log names moves; when they arrive and who is dropped must
  * follow from the world alone, and is compared.
  */
-import type { CloudsimWorld, Move } from './cloudsim-world.ts';
+import type { CloudsimWorld } from './cloudsim-world.ts';
+import type { Move } from './world.ts';
 
 export type GoldenLog = {
   placement: Int32Array;

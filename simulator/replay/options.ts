@@ -15,11 +15,23 @@ export const policyNames = [
 ] as const;
 export type PolicyName = (typeof policyNames)[number];
 
+/** Groups of guards and limits that track D can be played without, one at a time. */
+export const guardGroups = [
+  'quorum',
+  'moves',
+  'power-off-spacing',
+  'commands-at-once',
+  'reserve',
+  'room',
+  'idle',
+] as const;
+export type GuardGroup = (typeof guardGroups)[number];
+
 const list = (text: string): string[] => text.split(',').filter((item) => item !== '');
 
 const Options = z.strictObject({
   trace: z.string('name the folder of the trace').min(1, 'name the folder of the trace'),
-  track: z.enum(['A', 'B'], 'use A or B'),
+  track: z.enum(['A', 'B', 'C', 'D'], 'use A, B, C or D'),
   /** Empty means all that the folder holds. */
   days: z
     .string()
@@ -32,6 +44,16 @@ const Options = z.strictObject({
     .pipe(z.array(z.enum(policyNames, `use some of ${policyNames.join(', ')}`)).min(1)),
   /** How many shuffled file orders follow the sorted one; their seeds are 1, 2, .. */
   shuffles: z.coerce.number().int().min(0).max(100).default(0),
+  /** Hosts of a cluster in track D. */
+  clusterSize: z.coerce.number().int().min(3).max(4_096).default(32),
+  /** Seconds that a host takes to wake in tracks C and D. */
+  boot: z.coerce.number().int().min(1).max(3_600).default(120),
+  /** Groups of guards that tracks C and D are played without, one at a time. */
+  without: z
+    .string()
+    .default('')
+    .transform((text) => (text === 'each' ? [...guardGroups] : list(text)))
+    .pipe(z.array(z.enum(guardGroups, `use each, or some of ${guardGroups.join(', ')}`))),
   plot: z.string().min(1, 'name the SVG file to write').optional(),
 });
 export type Options = z.infer<typeof Options>;
@@ -41,9 +63,20 @@ export function readOptions(args: readonly string[]): Options {
   const text = { type: 'string' } as const;
   const { values } = parseArgs({
     args: [...args],
-    options: { trace: text, track: text, days: text, policies: text, shuffles: text, plot: text },
+    options: {
+      trace: text,
+      track: text,
+      days: text,
+      policies: text,
+      shuffles: text,
+      plot: text,
+      boot: text,
+      without: text,
+      'cluster-size': text,
+    },
   });
-  const parsed = Options.safeParse(values);
+  const { 'cluster-size': clusterSize, ...others } = values;
+  const parsed = Options.safeParse({ ...others, ...(clusterSize && { clusterSize }) });
   if (parsed.success) return parsed.data;
   const problems = parsed.error.issues.map(
     ({ path, message }) => `--${String(path[0])}: ${message}`,

@@ -16,12 +16,27 @@ const guestSilence = silent(guestMetrics) as GuestValues;
 /** Values of a node that said nothing. */
 export const silentValues = (): NodeValues => ({ ...nodeSilence });
 
+/** `members`: the voters of its cluster; null where hosts stand alone. */
+export type Lasting = { memoryBytes: number; members: readonly string[] | null };
+
+const quorumOf = (members: readonly string[]) => ({
+  quorate: true,
+  expectedVotes: members.length,
+  totalVotes: members.length,
+  quorumVotes: Math.floor(members.length / 2) + 1,
+  members: members.map((node) => ({ node, votes: 1, online: true })),
+  qdevice: null,
+});
+
 /** What lasts of a host: its size, speed against `reference`, and watts. */
-export function nodeAt(model: HostModel, reference: HostModel): Partial<NodeRecord> {
-  const memory = Number.MAX_SAFE_INTEGER;
+export function nodeAt(
+  model: HostModel,
+  reference: HostModel,
+  { memoryBytes: memory, members }: Lasting,
+): Pick<NodeRecord, 'facts' | 'values'> {
   return {
-    intervalMs: 300_000,
     facts: NodeFacts.parse({
+      quorum: members && quorumOf(members),
       cpuCount: model.cores,
       memoryBytes: memory,
       singleThreadFactor: model.coreMips / reference.coreMips,
@@ -39,7 +54,7 @@ export function nodeAt(model: HostModel, reference: HostModel): Partial<NodeReco
 
 export const guestAt = (
   id: string,
-  load: { cpuRatio: number; memoryBytes: number; memoryUsedBytes: number },
+  load: { cpuCount: number; cpuRatio: number; memoryBytes: number; memoryUsedBytes: number },
 ): GuestSample => ({
   ...guestSilence,
   id,
@@ -50,7 +65,7 @@ export const guestAt = (
   lock: null,
   haState: null,
   cpuRatio: load.cpuRatio,
-  cpuCount: 1,
+  cpuCount: load.cpuCount,
   memoryUsedBytes: load.memoryUsedBytes,
   memoryTotalBytes: load.memoryBytes,
 });

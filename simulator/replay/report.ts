@@ -3,9 +3,13 @@
  * are fractions in the JSON and scaled only in the table's own headings.
  */
 import type { Bounds } from './bounds.ts';
+import type { PhysicalResult } from './physical-run.ts';
 import type { Result } from './run.ts';
+import { wilcoxonP } from './wilcoxon.ts';
 
-const columns: [string, (result: Result) => string][] = [
+type Column<Row> = [string, (result: Row) => string];
+
+const columns: Column<Result>[] = [
   ['day', ({ day }) => day],
   ['order', ({ order }) => order],
   ['policy', ({ policy }) => policy],
@@ -23,18 +27,68 @@ const columns: [string, (result: Result) => string][] = [
   ['ms p99', ({ decideMsP99 }) => decideMsP99.toFixed(1)],
 ];
 
+const perDay = (count: number, { days }: PhysicalResult): string => (count / days).toFixed(1);
+
+const physicalColumns: Column<PhysicalResult>[] = [
+  ['day', ({ day }) => day],
+  ['policy', ({ policy }) => policy],
+  ['kWh', ({ energyKwh }) => energyKwh.toFixed(2)],
+  ['x bound', ({ energyKwh, boundKwh }) => (energyKwh / boundKwh).toFixed(3)],
+  [
+    'x bound, after 3 h',
+    ({ energyKwh, startKwh, settledBoundKwh }) =>
+      ((energyKwh - startKwh) / settledBoundKwh).toFixed(3),
+  ],
+  ['OTF %', ({ otf }) => (otf * 100).toFixed(3)],
+  ['undelivered %', ({ undelivered }) => (undelivered * 100).toFixed(4)],
+  ['memory over %', ({ memoryOver }) => (memoryOver * 100).toFixed(3)],
+  ['SLAV e-6', ({ slav }) => (slav * 1e6).toFixed(3)],
+  ['migrations/day', (result) => perDay(result.migrations, result)],
+  ['wakes/day', (result) => perDay(result.wakes, result)],
+  ['failed wakes', ({ failedWakes }) => String(failedWakes)],
+  ['ms', ({ decideMsMedian }) => decideMsMedian.toFixed(2)],
+  ['ms p99', ({ decideMsP99 }) => decideMsP99.toFixed(2)],
+];
+
 /** One aligned row per result, headings first; also valid Markdown. */
-export function table(results: readonly Result[]): string {
+function tableOf<Row>(results: readonly Row[], shown: readonly Column<Row>[]): string {
   const rows = [
-    columns.map(([name]) => name),
-    ...results.map((result) => columns.map(([, cell]) => cell(result))),
+    shown.map(([name]) => name),
+    ...results.map((result) => shown.map(([, cell]) => cell(result))),
   ];
-  const widths = columns.map((_, place) => Math.max(...rows.map((row) => row[place]!.length)));
+  const widths = shown.map((_, place) => Math.max(...rows.map((row) => row[place]!.length)));
   const lines = rows.map(
     (row) => `| ${row.map((cell, place) => cell.padStart(widths[place]!)).join(' | ')} |`,
   );
   const rule = `| ${widths.map((width) => `${'-'.repeat(width - 1)}:`).join(' | ')} |`;
   return [lines[0], rule, ...lines.slice(1)].join('\n');
+}
+
+export const table = (results: readonly Result[]): string => tableOf(results, columns);
+
+/** The same for the worlds in which machines boot. */
+export const physicalTable = (results: readonly PhysicalResult[]): string =>
+  tableOf(results, physicalColumns);
+
+const pairsMin = 5;
+
+/** Whether the engine is better than each other policy over all days, by Wilcoxon's test. */
+export function comparison(results: readonly Result[]): string[] {
+  const ours = results.filter(({ policy }) => policy === 'kernreaktor');
+  const others = [...new Set(results.map(({ policy }) => policy))];
+  return others.flatMap((name) => {
+    const theirs = ours.map(({ day, order }) =>
+      results.find((one) => one.policy === name && one.day === day && one.order === order),
+    );
+    if (name === 'kernreaktor' || ours.length < pairsMin || theirs.includes(undefined)) return [];
+    const parts = (['energyKwh', 'slav', 'migrations'] as const).map((figure) => {
+      const [mine, its] = [ours.map((one) => one[figure]), theirs.map((one) => one![figure])];
+      const wins = mine.filter((value, at) => value < its[at]!).length;
+      const p = wilcoxonP(mine, its);
+      return `${figure} lower in ${wins} of ${mine.length}, p = ${p === null ? 'none' : p.toPrecision(2)}`;
+    });
+    return [`kernreaktor against ${name}: ${parts.join('; ')}`];
+  });
 }
 
 export const boundsLine = (day: string, { fluidKwh, clairvoyantKwh }: Bounds): string =>

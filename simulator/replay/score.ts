@@ -1,5 +1,5 @@
 /** From a finished world to the figures of the benchmark, under the names its readers know. */
-import type { Totals } from './cloudsim-world.ts';
+import type { Totals } from './totals.ts';
 
 export type Score = {
   energyKwh: number;

@@ -5,6 +5,7 @@
  *
  * Source: CloudSim 3.0.3 `Constants.java`, `PlanetLabConstants.java`, `Helper.createVmList`.
  */
+import type { Trace } from './trace.ts';
 
 export type HostModel = {
   name: string;
@@ -42,6 +43,24 @@ export const ml110g5: HostModel = {
 
 export const planetlabHostCount = 800;
 
+/**
+ * A host of 16 cores for traces of big guests, with the curve of an IBM System x3550 M3 (Xeon
+ * X5675), SPECpower_ssj2008 result 20110406-00368; a MHz counts as a MIPS.
+ */
+export const bigHost: HostModel = {
+  name: '16 cores, 256 GB',
+  cores: 16,
+  coreMips: 2926,
+  mips: 16 * 2926,
+  ramMb: 256 * 1024,
+  watts: [58.4, 98, 109, 118, 128, 140, 153, 170, 189, 205, 222],
+};
+
+export const bigHosts = (count: number): Hosts => ({
+  count,
+  modelOf: Array.from({ length: count }, () => bigHost),
+});
+
 /** Even places are G4, odd ones G5. */
 export const planetlabHosts = (count = planetlabHostCount): Hosts => ({
   count,
@@ -59,11 +78,12 @@ const guestTypes = [
 export const copyMbPerSecond = 62.5;
 
 /** The type of a guest is the quarter of the file order in which it stands. */
-export function planetlabGuests(count: number): { mips: Float64Array; ramMb: Float64Array } {
+export function planetlabGuests(count: number): Pick<Trace, 'mips' | 'cores' | 'ramMb'> {
   const perType = Math.ceil(count / guestTypes.length);
   const typeOf = (guest: number) => guestTypes[Math.floor(guest / perType)]!;
   return {
     mips: Float64Array.from({ length: count }, (_, guest) => typeOf(guest).mips),
+    cores: new Float64Array(count).fill(1),
     ramMb: Float64Array.from({ length: count }, (_, guest) => typeOf(guest).ramMb),
   };
 }

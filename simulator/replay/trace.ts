@@ -13,8 +13,9 @@ export type Trace = {
   cpu: Uint8Array | Uint16Array;
   /** Divisor of one guest's row. */
   cpuScale: Float64Array;
-  /** Full speed of each guest. */
+  /** Full speed of each guest, and over how many cores. */
   mips: Float64Array;
+  cores: Float64Array;
   /** What a guest was given. */
   ramMb: Float64Array;
   /** Memory in use, MB, row-major like `cpu`; null when the trace has none. */

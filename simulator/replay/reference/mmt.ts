@@ -5,9 +5,9 @@
  *
  * Source: Beloglazov & Buyya, CCPE 24(13), 2012; `PowerVmAllocationPolicyMigrationAbstract`.
  */
-import type { CloudsimWorld, Move } from '../cloudsim-world.ts';
 import type { ReplayPolicy } from '../policy.ts';
 import { wattsAt } from '../specs.ts';
+import type { Move, ReplayWorld } from '../world.ts';
 import type { Detector } from './detectors.ts';
 
 const historyLength = 30;
@@ -20,9 +20,8 @@ class Memory {
     this.guests = guests;
     this.values = new Float64Array(guests * historyLength);
   }
-  remember(world: CloudsimWorld): void {
-    // CloudSim compares floats: a tick off by one in the last place is not remembered.
-    if ((world.seconds - 0.1) % world.trace.stepSeconds !== 0) return;
+  remember(world: ReplayWorld): void {
+    if (!world.isRemembered()) return;
     for (let guest = 0; guest < this.guests; guest += 1) {
       const start = guest * historyLength;
       this.values.copyWithin(start + 1, start, start + historyLength - 1);
@@ -36,12 +35,12 @@ type Sums = { history: Float64Array; asked: number; capped: number; free: number
 /** Where guests would be, while the policy tries placements within one decision. */
 class Draft {
   readonly guestsOf: (number[] | null)[];
-  private readonly world: CloudsimWorld;
+  private readonly world: ReplayWorld;
   private readonly memory: Memory;
   private readonly detector: Detector;
   private readonly cached: (Sums | null)[];
 
-  constructor(world: CloudsimWorld, memory: Memory, detector: Detector) {
+  constructor(world: ReplayWorld, memory: Memory, detector: Detector) {
     this.world = world;
     this.memory = memory;
     this.detector = detector;
@@ -75,7 +74,8 @@ class Draft {
       sums.history[place]! += (this.memory.values[start + place]! * full) / mips;
     }
     const wanted = demand[guest]!;
-    const capped = wanted > coreMips ? coreMips : wanted;
+    const most = coreMips * trace.cores[guest]!;
+    const capped = wanted > most ? most : wanted;
     sums.asked += wanted;
     sums.capped += capped;
     sums.free = sums.free >= capped ? sums.free - capped : 0;
@@ -100,8 +100,17 @@ class Draft {
   }
 
   isSuitable(host: number, guest: number): boolean {
-    const wanted = this.world.demand[guest]!;
-    return this.world.hosts.modelOf[host]!.coreMips >= wanted && this.sums(host).free >= wanted;
+    const { demand, hosts, trace } = this.world;
+    const { coreMips } = hosts.modelOf[host]!;
+    const isFastEnough = coreMips * trace.cores[guest]! >= demand[guest]!;
+    return isFastEnough && this.sums(host).free >= demand[guest]! && this.holds(host, guest);
+  }
+
+  private holds(host: number, guest: number): boolean {
+    const { ramNeeded, hosts } = this.world;
+    if (ramNeeded === null) return true;
+    const used = this.guests(host).reduce((sum, other) => sum + ramNeeded[other]!, 0);
+    return used + ramNeeded[guest]! <= hosts.modelOf[host]!.ramMb;
   }
 
   put(guest: number, host: number): void {
@@ -118,12 +127,14 @@ class Draft {
 
   /** MIPS that the drafted guests of a host get: all they want, or whole shares of what is there. */
   private allocated(host: number): number {
-    const { mips, coreMips } = this.world.hosts.modelOf[host]!;
+    const { demand, hosts, trace } = this.world;
+    const { mips, coreMips } = hosts.modelOf[host]!;
     const { capped } = this.sums(host);
     if (capped <= mips) return capped;
     const scale = mips / capped;
     return this.guests(host).reduce(
-      (sum, guest) => sum + Math.floor(Math.min(this.world.demand[guest]!, coreMips) * scale),
+      (sum, guest) =>
+        sum + Math.floor(Math.min(demand[guest]!, coreMips * trace.cores[guest]!) * scale),
       0,
     );
   }
@@ -137,7 +148,7 @@ class Draft {
 }
 
 function bestHost(
-  world: CloudsimWorld,
+  world: ReplayWorld,
   draft: Draft,
   guest: number,
   excluded: Uint8Array,
@@ -157,11 +168,11 @@ function bestHost(
   return best;
 }
 
-const byDemand = (world: CloudsimWorld) => (a: number, b: number) =>
+const byDemand = (world: ReplayWorld) => (a: number, b: number) =>
   world.demand[b]! - world.demand[a]!;
 
 /** Smallest memory first, until the host is overloaded no more. */
-function shed(world: CloudsimWorld, draft: Draft, overloaded: readonly number[]): number[] {
+function shed(world: ReplayWorld, draft: Draft, overloaded: readonly number[]): number[] {
   const shedGuests: number[] = [];
   for (const host of overloaded) {
     do {
@@ -179,7 +190,7 @@ function shed(world: CloudsimWorld, draft: Draft, overloaded: readonly number[])
   return shedGuests;
 }
 
-function leastUsed(world: CloudsimWorld, excluded: Uint8Array): number | null {
+function leastUsed(world: ReplayWorld, excluded: Uint8Array): number | null {
   let least = 1;
   let found: number | null = null;
   for (let host = 0; host < world.hosts.count; host += 1) {
@@ -194,7 +205,7 @@ function leastUsed(world: CloudsimWorld, excluded: Uint8Array): number | null {
 }
 
 /** All guests of a host elsewhere, or none. */
-function emptied(world: CloudsimWorld, draft: Draft, host: number, excluded: Uint8Array): Move[] {
+function emptied(world: ReplayWorld, draft: Draft, host: number, excluded: Uint8Array): Move[] {
   const moves: Move[] = [];
   for (const guest of draft.guests(host).slice().sort(byDemand(world))) {
     const to = bestHost(world, draft, guest, excluded);
@@ -208,7 +219,7 @@ function emptied(world: CloudsimWorld, draft: Draft, host: number, excluded: Uin
   return moves;
 }
 
-function empty(world: CloudsimWorld, draft: Draft, overloaded: Uint8Array): Move[] {
+function empty(world: ReplayWorld, draft: Draft, overloaded: Uint8Array): Move[] {
   const moves: Move[] = [];
   const noTarget = overloaded.slice();
   for (let host = 0; host < world.hosts.count; host += 1) {

@@ -3,9 +3,9 @@
  * under mean + k sigma, eviction only on real overload, and emptying of the least loaded hosts
  * every 30 minutes. Nothing is tuned per day. It sees raw samples up to now and nothing later.
  */
-import type { CloudsimWorld, Move } from '../cloudsim-world.ts';
 import type { ReplayPolicy } from '../policy.ts';
 import { sampleAt } from '../trace.ts';
+import type { Move, ReplayWorld } from '../world.ts';
 
 export type P0Options = { k: number; pack: number; emptyEveryTicks: number; emptyMax: number };
 
@@ -17,7 +17,7 @@ const alpha = 0.1;
 type Sums = { asked: Float64Array; mean: Float64Array; variance: Float64Array };
 
 class Planner {
-  private readonly world: CloudsimWorld;
+  private readonly world: ReplayWorld;
   private readonly options: P0Options;
   readonly now: Float64Array;
   readonly mean: Float64Array;
@@ -26,7 +26,7 @@ class Planner {
   readonly guestsOf: number[][];
   readonly isTouched: Uint8Array;
 
-  constructor(world: CloudsimWorld, options: P0Options, forecast: Forecast) {
+  constructor(world: ReplayWorld, options: P0Options, forecast: Forecast) {
     this.world = world;
     this.options = options;
     this.now = forecast.now;
@@ -100,7 +100,7 @@ function createForecast(guests: number) {
     counted: new Float64Array(guests),
     variance,
   };
-  return (world: CloudsimWorld, tick: number): Forecast => {
+  return (world: ReplayWorld, tick: number): Forecast => {
     const { trace } = world;
     const see = (guest: number, x: number): void => {
       const delta = x - mean[guest]!;
@@ -123,7 +123,7 @@ function createForecast(guests: number) {
   };
 }
 
-function victim(world: CloudsimWorld, plan: Planner, host: number): number | null {
+function victim(world: ReplayWorld, plan: Planner, host: number): number | null {
   const excess = plan.sums.asked[host]! - world.hosts.modelOf[host]!.mips;
   const { ramMb } = world.trace;
   const guests = plan.guestsOf[host]!;
@@ -132,7 +132,7 @@ function victim(world: CloudsimWorld, plan: Planner, host: number): number | nul
   return smallest ?? guests.toSorted((a, b) => plan.now[b]! - plan.now[a]!)[0] ?? null;
 }
 
-function relieve(world: CloudsimWorld, plan: Planner): Move[] {
+function relieve(world: ReplayWorld, plan: Planner): Move[] {
   const moves: Move[] = [];
   const isAwake = world.guestsOf.map((guests) => guests.length > 0);
   for (let host = 0; host < world.hosts.count; host += 1) {
@@ -154,7 +154,7 @@ function relieve(world: CloudsimWorld, plan: Planner): Move[] {
   return moves;
 }
 
-function emptySome(world: CloudsimWorld, plan: Planner, max: number): Move[] {
+function emptySome(world: ReplayWorld, plan: Planner, max: number): Move[] {
   const { modelOf } = world.hosts;
   const moves: Move[] = [];
   const share = (host: number) => plan.sums.mean[host]! / modelOf[host]!.mips;

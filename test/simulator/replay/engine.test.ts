@@ -3,7 +3,7 @@ import { dirname, join, resolve } from 'node:path';
 import { parse } from 'yaml';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { Policy } from '../../../backend/decide/policy.ts';
-import { CloudsimWorld, type Move, tickSeconds } from '../../../simulator/replay/cloudsim-world.ts';
+import { CloudsimWorld, tickSeconds } from '../../../simulator/replay/cloudsim-world.ts';
 import { enginePolicy } from '../../../simulator/replay/engine.ts';
 import { initialPlacement } from '../../../simulator/replay/placement.ts';
 import type { ReplayPolicy } from '../../../simulator/replay/policy.ts';
@@ -13,6 +13,7 @@ import { p0Policy } from '../../../simulator/replay/reference/p0.ts';
 import { play, rulesOf } from '../../../simulator/replay/run.ts';
 import { planetlabHosts } from '../../../simulator/replay/specs.ts';
 import type { Trace } from '../../../simulator/replay/trace.ts';
+import type { Move } from '../../../simulator/replay/world.ts';
 import { tinyTrace } from './tiny.ts';
 
 let policy: Policy;

@@ -1,29 +1,36 @@
 /**
  * `npm run bench:decide`: replays recorded days through the engine and the reference policies and
  * prints a table; the last line is one JSON object. Reads the trace's folder and, on request,
- * writes a plot; touches nothing else.
+ * writes a plot; touches nothing else. Tracks C and D ask a gate that is given.
  */
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parse } from 'yaml';
 import { Policy } from '../../backend/decide/policy.ts';
 import { seededRandom } from '../prng.ts';
+import { bitbrainsMonth } from './bitbrains.ts';
 import { boundsOf, presenceOf } from './bounds.ts';
 import { enginePolicy } from './engine.ts';
 import { proofsOf } from './fidelity.ts';
 import { type Options, type PolicyName, readOptions } from './options.ts';
+import { type GateMaker, runPhysical } from './physical-bench.ts';
 import { initialPlacement } from './placement.ts';
 import { planetlabDays, readPlacement, readPlanetlab } from './planetlab.ts';
 import type { ReplayPolicy } from './policy.ts';
 import { iqr, lr, mad, thr } from './reference/detectors.ts';
 import { mmtPolicy } from './reference/mmt.ts';
 import { p0Policy } from './reference/p0.ts';
-import { boundsLine, plot, table } from './report.ts';
+import { boundsLine, comparison, plot, table } from './report.ts';
 import { type Day, play, type Result, rulesOf, withGap } from './run.ts';
 import { planetlabHosts } from './specs.ts';
 import { reordered, type Trace } from './trace.ts';
 
-const say = (line: string): void => void process.stdout.write(`${line}\n`);
+export type Bench = {
+  say: (line: string) => void;
+  /** A stopwatch; only its differences count. */
+  elapsedMs: () => number;
+  gateOf: GateMaker;
+};
 
 const enginePolicyFile = join(import.meta.dirname, 'planetlab.yaml');
 
@@ -55,33 +62,40 @@ function ordersOf(trace: Trace, shuffles: number): { trace: Trace; order: string
   return [{ trace, order: 'sorted' }, ...shuffled];
 }
 
-async function runDay(options: Options, name: string, engine: Policy): Promise<Result[]> {
+/** The recorded days of a folder in every order that was asked for. */
+async function daysOf(options: Options, name: string): Promise<Day[]> {
   const recorded = await readPlanetlab(options.trace, name);
-  const rules = rulesOf[options.track];
   const hosts = planetlabHosts();
-  const known = await readPlacement(options.trace, recorded);
-  const placement = known ?? initialPlacement(recorded, hosts);
+  const placement =
+    (await readPlacement(options.trace, recorded)) ?? initialPlacement(recorded, hosts);
+  return ordersOf(recorded, options.shuffles).map((one) => ({ ...one, hosts, placement }));
+}
+
+async function runDay(options: Options, name: string, bench: Bench): Promise<Result[]> {
+  const track = options.track === 'A' ? 'A' : 'B';
+  const engine = Policy.parse(parse(await readFile(enginePolicyFile, 'utf8')));
+  const rules = rulesOf[track];
   const results: Result[] = [];
-  for (const { trace, order } of ordersOf(recorded, options.shuffles)) {
-    const day: Day = { trace, order, hosts, placement };
+  const days = await daysOf(options, name);
+  for (const day of days) {
+    const { trace, hosts, order } = day;
     const bounds = boundsOf(trace, hosts, presenceOf(trace, rules.dropsIdleGuests));
     const played = options.policies.map((policy) =>
-      play(day, makers[policy](engine), rules, () => performance.now()),
+      play(day, makers[policy](engine), rules, bench.elapsedMs),
     );
     const judged = withGap(played, bounds);
-    say(boundsLine(`${name} ${order}`, bounds));
-    say(`${table(judged)}\n`);
+    bench.say(boundsLine(`${name} ${order}`, bounds));
+    bench.say(`${table(judged)}\n`);
     results.push(...judged);
   }
-  if (options.track === 'A') {
-    for (const line of await proofsOf(options.trace, recorded, hosts)) say(line);
+  const [first] = days;
+  if (track === 'A' && first) {
+    for (const line of await proofsOf(options.trace, first.trace, first.hosts)) bench.say(line);
   }
   return results;
 }
 
-async function main(): Promise<void> {
-  const options = readOptions(process.argv.slice(2));
-  const engine = Policy.parse(parse(await readFile(enginePolicyFile, 'utf8')));
+async function heldDays(options: Options): Promise<string[]> {
   const held = await planetlabDays(options.trace);
   const days = options.days.length > 0 ? options.days : held;
   const missing = days.filter((day) => !held.includes(day));
@@ -89,13 +103,23 @@ async function main(): Promise<void> {
     const has = held.join(', ') || 'none';
     throw new Error(`--days: ${missing.join(', ')} not in ${options.trace}; it holds ${has}`);
   }
-  const results: Result[] = [];
-  for (const day of days) results.push(...(await runDay(options, day, engine)));
-  if (options.plot !== undefined) await writeFile(options.plot, plot(results));
-  say(JSON.stringify({ track: options.track, trace: options.trace, results }));
+  return days;
 }
 
-main().catch((error: unknown) => {
-  process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);
-  process.exitCode = 1;
-});
+/** @throws Error that names the wrong option or file */
+export async function runBench(args: readonly string[], bench: Bench): Promise<void> {
+  const options = readOptions(args);
+  const isPhysical = options.track === 'C' || options.track === 'D';
+  const month = isPhysical ? await bitbrainsMonth(options.trace) : null;
+  const results: Result[] = [];
+  if (isPhysical) {
+    const days = month === null ? await heldDays(options) : options.days;
+    const recorded = month === null ? (name: string) => daysOf(options, name) : null;
+    results.push(...(await runPhysical(options, { days, recorded }, bench, makers)));
+  } else {
+    for (const day of await heldDays(options)) results.push(...(await runDay(options, day, bench)));
+  }
+  for (const line of comparison(results)) bench.say(line);
+  if (options.plot !== undefined) await writeFile(options.plot, plot(results));
+  bench.say(JSON.stringify({ track: options.track, trace: options.trace, results }));
+}

@@ -1,0 +1,168 @@
+/**
+ * The engine in a physical world: one cluster after another says what its daemons would say, the
+ * same `observe`, `decide` and `record` run as in production, and every intent passes the gate it
+ * is given before the world does it. A gate may refuse, never change or add one.
+ */
+import { decide } from '../../backend/decide/decide.ts';
+import { emptyHistory, type History, observe, record } from '../../backend/decide/history.ts';
+import type { Intent } from '../../backend/decide/plan.ts';
+import type { Policy } from '../../backend/decide/policy.ts';
+import type { ClusterRecord, NodeRecord } from '../../backend/state/fleet.ts';
+import { unseenNode } from '../../backend/state/reduce.ts';
+import { type PhysicalWorld, hostPower } from './physical-world.ts';
+import { guestAt, nodeAt } from './records.ts';
+import { sampleAt } from './trace.ts';
+
+/** One cluster of a replay: its hosts stand side by side in the world. */
+export type ReplayCluster = {
+  record: ClusterRecord;
+  first: number;
+  nodes: NodeRecord[];
+  history: History;
+};
+
+export type Gate = {
+  /** Once a round, before any intent of it. */
+  look(world: PhysicalWorld): void;
+  /** Why an intent may not be carried out now, or null. What it passes counts as begun. */
+  refusalOf(intent: Intent, cluster: ReplayCluster, world: PhysicalWorld): Promise<string | null>;
+};
+
+export type PhysicalPolicy = { name: string; round(world: PhysicalWorld): Promise<void> };
+
+export type EngineOptions = {
+  policy: Policy;
+  gate: Gate;
+  clusterSize: number;
+  /** Hosts of a cluster vote, so that a majority of them must stay awake. */
+  hasQuorum: boolean;
+};
+
+const megabyte = 2 ** 20;
+const nameOf = (host: number): string => `h${String(host).padStart(4, '0')}`;
+/** The place behind a name of a host or guest: `h0012` and `g12` are both 12. */
+export const placeOf = (name: string): number => Number(name.slice(1));
+
+function clustersOf(world: PhysicalWorld, { clusterSize, hasQuorum }: EngineOptions) {
+  const { modelOf } = world.hosts;
+  const reference = modelOf.toSorted((a, b) => b.coreMips - a.coreMips)[0]!;
+  const clusters: ReplayCluster[] = [];
+  for (let first = 0; first < modelOf.length; first += clusterSize) {
+    const id = `c${first / clusterSize}`;
+    const models = modelOf.slice(first, first + clusterSize);
+    const names = models.map((_, place) => nameOf(first + place));
+    const nodes = models.map((model, place): NodeRecord => {
+      const described = nodeAt(model, reference, {
+        members: hasQuorum ? names : null,
+        memoryBytes: model.ramMb * megabyte,
+      });
+      return { ...unseenNode(id, names[place]!), intervalMs: 10_000, ...described };
+    });
+    const record: ClusterRecord = {
+      id,
+      simulated: true,
+      timeScale: 1,
+      hold: false,
+      autonomy: {},
+      policyHash: null,
+      policyYaml: null,
+    };
+    clusters.push({ record, first, nodes, history: emptyHistory() });
+  }
+  return clusters;
+}
+
+const activeKindOf = { 0: null, 1: null, 2: 'node.wake', 3: 'node.shutdown' } as const;
+
+/** What the daemons of a cluster's hosts would have said by now. */
+function tell(world: PhysicalWorld, { first, nodes }: ReplayCluster, names: readonly string[]) {
+  const { trace, hosts } = world;
+  const sample = Math.floor(world.seconds / trace.stepSeconds);
+  const isOn = (place: number) => world.power[first + place] === hostPower.on;
+  const online = nodes.filter((_, place) => isOn(place)).map(({ node }) => node);
+  nodes.forEach((node, place) => {
+    const host = first + place;
+    const { coreMips, mips } = hosts.modelOf[host]!;
+    let asked = 0;
+    node.guests = world.guestsOf[host]!.map((guest) => {
+      const wanted = sampleAt(trace, guest, sample) * trace.mips[guest]!;
+      asked += wanted;
+      return guestAt(names[guest]!, {
+        cpuCount: trace.cores[guest]!,
+        cpuRatio: wanted / (coreMips * trace.cores[guest]!),
+        memoryBytes: trace.ramMb[guest]! * megabyte,
+        memoryUsedBytes: world.ramNeeded[guest]! * megabyte,
+      });
+    });
+    const isAwake = isOn(place);
+    node.desired = isAwake || world.power[host] === hostPower.booting ? 'awake' : 'asleep';
+    node.online = isAwake;
+    node.activeKind = activeKindOf[world.power[host] as 0 | 1 | 2 | 3];
+    node.sampleAtMs = isAwake ? world.seconds * 1000 : null;
+    node.membersOnline = node.facts?.quorum ? online : null;
+    node.values = {
+      ...node.values!,
+      cpuRatio: asked / mips,
+      memoryUsedBytes: world.ramUsed(host) * megabyte,
+    };
+  });
+}
+
+function rememberMoves(
+  world: PhysicalWorld,
+  { record: { id }, first, nodes, history }: ReplayCluster,
+) {
+  const inside = world.copies.filter(({ from }) => from >= first && from < first + nodes.length);
+  history.movesInFlight.set(
+    id,
+    inside.map(({ guest, from, to, beganAt }) => ({
+      guest: `g${guest}`,
+      fromNode: nameOf(from),
+      toNode: nameOf(to),
+      atMs: beganAt * 1000,
+    })),
+  );
+}
+
+/** Carries an intent out. @returns why the world could not, or null */
+function perform(world: PhysicalWorld, { action, target }: Intent): string | null {
+  if (action.kind === 'guest.migrate') {
+    return world.move(placeOf(target.id), placeOf(action.args.targetNode));
+  }
+  if (action.kind === 'node.wake') return world.wake(placeOf(target.id));
+  if (action.kind === 'node.shutdown') return world.sleep(placeOf(target.id));
+  return `a trace knows no ${action.kind}`;
+}
+
+export function physicalEngine(options: EngineOptions, name = 'kernreaktor'): PhysicalPolicy {
+  let clusters: ReplayCluster[] | null = null;
+  let names: string[] = [];
+  const { policy, gate } = options;
+  return {
+    name,
+    async round(world) {
+      if (clusters === null) {
+        clusters = clustersOf(world, options);
+        names = world.trace.guestNames.map((_, guest) => `g${guest}`);
+      }
+      gate.look(world);
+      const nowMs = world.seconds * 1000;
+      for (const cluster of clusters) {
+        const { record: known, nodes, history } = cluster;
+        tell(world, cluster, names);
+        rememberMoves(world, cluster);
+        observe(history, nodes, policy, nowMs);
+        const plan = decide({ cluster: known, nodes }, policy, history, nowMs);
+        record(history, plan, nowMs);
+        for (const intent of plan.intents) {
+          if ((await gate.refusalOf(intent, cluster, world)) !== null) continue;
+          if (perform(world, intent) !== null || intent.target.kind !== 'guest') continue;
+          history.lastMovedAtMs.set(`${known.id}/${intent.target.id}`, nowMs);
+        }
+      }
+    },
+  };
+}
+
+/** A gate that refuses nothing: the world's own limits are all there is. */
+export const openGate: Gate = { look: () => undefined, refusalOf: () => Promise.resolve(null) };
