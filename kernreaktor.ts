@@ -10,6 +10,7 @@ import { join } from 'node:path';
 import { Command, Option } from 'commander';
 import { mosquittoFilesOf, writeMosquittoFiles } from './backend/broker-acl.ts';
 import { type Backend, startBackend } from './backend/main.ts';
+import { restoreFrom, type RestoreOptions } from './backend/backup/restore-command.ts';
 import { addClientCommands } from './backend/cli/commands.ts';
 import { checkConfigFile, configSchema } from './backend/config-file.ts';
 import { configPath, defaultHttpPort, readSettings, type Settings } from './backend/config.ts';
@@ -190,6 +191,10 @@ function checkConfig(file: string | undefined): void {
   process.exitCode = 1;
 }
 
+async function restoreBackup(file: string, options: RestoreOptions): Promise<void> {
+  out(await restoreFrom(file, options, { settings: readSettings(), parts: partsOf('warn') }));
+}
+
 function programOf(): Command {
   const program = new Command('kernreaktor')
     .description('observes clusters of hosts, balances them, and explains every decision')
@@ -220,6 +225,13 @@ function programOf(): Command {
   const config = program.command('config').description('kernreaktor.yaml');
   config.command('check').argument('[file]').action(checkConfig);
   config.command('schema').action(() => out(JSON.stringify(configSchema(), null, 2)));
+  program
+    .command('restore')
+    .description('put a backup back, on the machine of the server, while it is stopped')
+    .argument('<file>')
+    .option('--identity <file>', 'the key that opens it; else the one in KR_DATA_DIR')
+    .option('--replace', 'replace what store and folder hold now')
+    .action(restoreBackup);
   program
     .command('doctor')
     .description('what is missing, and the lines that mend it')

@@ -6,6 +6,7 @@ import { readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { z } from 'zod';
 import { parseHouseAnswer } from './act/house.ts';
+import { isRecipient } from './backup/seal.ts';
 import { details } from './observe/detail.ts';
 import {
   type Environment,
@@ -82,6 +83,11 @@ export const Settings = z.object({
   KR_METRICS_RETENTION_DAYS: z.coerce.number().int().min(1).max(3_650).default(7),
   KR_METRICS_DISK_MB: z.coerce.number().int().min(64).default(20_480),
   KR_METRICS_SPOOL_MB: z.coerce.number().int().min(0).max(65_536).default(256),
+  KR_BACKUP_DIR: z.string().min(1).optional(),
+  KR_BACKUP_EVERY_MINUTES: z.coerce.number().int().min(0).max(10_080).default(15),
+  KR_BACKUP_RECIPIENTS: list.pipe(
+    z.array(z.string().refine(isRecipient, 'use public keys age1..., separated by commas')),
+  ),
 });
 
 export type Settings = z.infer<typeof Settings>;

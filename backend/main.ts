@@ -3,7 +3,8 @@
  * in reverse. Nothing here decides; who reads this knows what talks to what.
  */
 import { join } from 'node:path';
-import { defaultHttpPort, type Settings } from './config.ts';
+import { type Backups, createBackups } from './backup/backups.ts';
+import { configPath, defaultHttpPort, type Settings } from './config.ts';
 import { type Backtests, createBacktests } from './backtest/backtests.ts';
 import { startPlayer } from './backtest/runner.ts';
 import type { HttpDeps } from './http/deps.ts';
@@ -14,7 +15,16 @@ import { clusterFacts } from './store/sql/facts-history.ts';
 import { ensureCluster, ensureNodes, setProtected } from './store/sql/clusters.ts';
 import type { DaemonDirectory } from './store/sql/daemons.ts';
 import type { Enrolments } from './store/sql/enrolments.ts';
-import { type BackendParts, createUndo, openStores, type Stores, type Undo } from './stores.ts';
+import { readSnapshot } from './store/sql/database.ts';
+import {
+  type BackendParts,
+  createUndo,
+  databaseOptions,
+  openStores,
+  type Stores,
+  type Undo,
+} from './stores.ts';
+import { version } from './version.ts';
 
 export type Backend = {
   urls: {
@@ -67,6 +77,18 @@ type Composition = {
   undo: Undo;
 };
 
+const backupsOf = ({ settings, parts, stores }: Composition): Backups =>
+  createBackups({
+    ...parts,
+    places: { dataDir: settings.KR_DATA_DIR, configPath: configPath(settings) },
+    folder: settings.KR_BACKUP_DIR ?? join(settings.KR_DATA_DIR, 'backups'),
+    everyMs: settings.KR_BACKUP_EVERY_MINUTES * 60_000,
+    recipients: settings.KR_BACKUP_RECIPIENTS,
+    serverId: stores.signer.serverId,
+    version,
+    readSnapshot: (read) => readSnapshot(databaseOptions(settings, parts), read),
+  });
+
 function backtestsOf({ parts, stores, stages, undo }: Composition): Backtests {
   const { database, metrics } = stores;
   const backtests = createBacktests({
@@ -90,6 +112,7 @@ function backtestsOf({ parts, stores, stages, undo }: Composition): Backtests {
 
 const createHttp = (
   composition: Composition,
+  backups: Backups,
   onSetupDone: () => Promise<void>,
 ): Promise<HttpServer> => {
   const { settings, parts, stores, stages } = composition;
@@ -97,6 +120,7 @@ const createHttp = (
     ...parts,
     ...stages,
     config: httpConfig(settings, stages.tls),
+    backups,
     backtests: backtestsOf(composition),
     database: stores.database,
     metrics: stores.metrics,
@@ -117,7 +141,8 @@ async function listen(composition: Composition) {
   const { settings, stages, undo } = composition;
   const { ingest, commands, pipeline, carrier } = stages;
   let announce = (): Promise<void> => Promise.resolve();
-  const http = await createHttp(composition, () => announce());
+  const backups = backupsOf(composition);
+  const http = await createHttp(composition, backups, () => announce());
   ingest.start();
   undo.add('ingest', () => ingest.stop());
   await commands.start();
@@ -128,6 +153,8 @@ async function listen(composition: Composition) {
   undo.add('pipeline', () => pipeline.stop());
   const listening = await http.listen();
   undo.add('http', () => http.close());
+  backups.start();
+  undo.add('backups', () => backups.stop());
   announce = () => {
     const setupToken = http.setupToken();
     return writeRuntime(settings.KR_DATA_DIR, {

@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import type { Clock, Log, NewId, Random } from '../broker/contract/ports.ts';
 import { directoryWriter } from '../broker/file-directory.ts';
 import { keepId, openSigner } from './act/signer.ts';
+import { refuseHalfRestored } from './backup/restore.ts';
 import { checkConfigFile } from './config-file.ts';
 import { importConfig } from './config-import.ts';
 import { ConfigError, configPath, type Settings } from './config.ts';
@@ -17,7 +18,7 @@ import { openInfluxStore } from './store/metrics/influx.ts';
 import type { MetricsStore } from './store/ports.ts';
 import { sha256 } from './store/sql/credentials.ts';
 import { createDirectory, type DaemonDirectory } from './store/sql/daemons.ts';
-import { type Database, openDatabase } from './store/sql/database.ts';
+import { type Database, type DatabaseOptions, openDatabase } from './store/sql/database.ts';
 
 export type BackendParts = { clock: Clock; random: Random; newId: NewId; log: Log };
 export type Undo = ReturnType<typeof createUndo>;
@@ -106,18 +107,24 @@ const openMetrics = (
   return openInfluxStore({ url, token, org, bucket, clock, log, retentionDays, spool });
 };
 
+export const databaseOptions = (
+  settings: Settings,
+  { clock, log }: Pick<BackendParts, 'clock' | 'log'>,
+): DatabaseOptions => ({
+  url: settings.KR_SQL_URL,
+  file: join(settings.KR_DATA_DIR, 'kernreaktor.sqlite'),
+  nowMs: () => clock.wallMs(),
+  clock,
+  log,
+});
+
 export async function openStores(settings: Settings, parts: BackendParts, undo: Undo) {
   const folder = settings.KR_DATA_DIR;
   const { clock, log, random, newId } = parts;
   undo.add('lock', lockFolder(folder));
   mkdirSync(join(folder, 'keys'), { recursive: true, mode: 0o700 });
-  const database = await openDatabase({
-    url: settings.KR_SQL_URL,
-    file: join(folder, 'kernreaktor.sqlite'),
-    nowMs: () => clock.wallMs(),
-    clock,
-    log,
-  });
+  refuseHalfRestored(folder);
+  const database = await openDatabase(databaseOptions(settings, parts));
   undo.add('database', () => database.close());
   const power = await importFile(settings, database, parts);
   const metrics = await openMetrics(settings, folder, parts);

@@ -2,6 +2,7 @@
  * The public API as client commands use it, over the local socket or the network. What the server
  * refuses keeps its code, field and way out.
  */
+import type { Readable } from 'node:stream';
 import { Agent, type Dispatcher, request } from 'undici';
 import { z } from 'zod';
 import type { ServerAddress } from './config.ts';
@@ -36,6 +37,8 @@ export type Call = {
 export type ClientApi = {
   /** @throws ApiRefused */
   ask<T>(schema: z.ZodType<T>, call: Call): Promise<T>;
+  /** The body of a GET, as it comes. @throws ApiRefused */
+  download(path: string): Promise<Readable>;
   close(): Promise<void>;
 };
 
@@ -53,25 +56,26 @@ export function createClientApi({ url, token, socketPath }: ServerAddress): Clie
     ...timeouts,
     ...(socketPath !== null && { connect: { socketPath } }),
   });
+  const send = async ({ method, path, body, headers }: Call): Promise<Dispatcher.ResponseData> => {
+    const answer = await request(`${url}${path}`, {
+      dispatcher,
+      method,
+      headers: {
+        ...(body !== undefined && { 'content-type': 'application/json' }),
+        ...headers,
+        ...(token !== null && { authorization: `Bearer ${token}` }),
+      },
+      ...(body !== undefined && { body: JSON.stringify(body) }),
+    }).catch((error: unknown) => {
+      const detail = `the server does not answer: ${(error as Error).message}`;
+      throw new ApiRefused({ code: 'KR_UNREACHABLE', detail });
+    });
+    if (answer.statusCode < 300) return answer;
+    throw new ApiRefused(Problem.parse(parsedOr(await answer.body.text())));
+  };
   return {
-    async ask(schema, { method, path, body, headers }) {
-      const answer = await request(`${url}${path}`, {
-        dispatcher,
-        method,
-        headers: {
-          ...(body !== undefined && { 'content-type': 'application/json' }),
-          ...headers,
-          ...(token !== null && { authorization: `Bearer ${token}` }),
-        },
-        ...(body !== undefined && { body: JSON.stringify(body) }),
-      }).catch((error: unknown) => {
-        const detail = `the server does not answer: ${(error as Error).message}`;
-        throw new ApiRefused({ code: 'KR_UNREACHABLE', detail });
-      });
-      const told = parsedOr(await answer.body.text());
-      if (answer.statusCode >= 300) throw new ApiRefused(Problem.parse(told));
-      return schema.parse(told);
-    },
+    ask: async (schema, call) => schema.parse(parsedOr(await (await send(call)).body.text())),
+    download: async (path) => (await send({ method: 'GET', path })).body,
     close: () => dispatcher.close(),
   };
 }

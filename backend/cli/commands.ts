@@ -18,6 +18,7 @@ import { showCommands, showGuests, showNodes, showStatus, showWhy } from './look
 import { personAt } from './person.ts';
 import { type Person, proveWake, ProveWakeRefused } from './prove-wake.ts';
 import { top } from './top.ts';
+import { addUpkeep } from './upkeep.ts';
 
 type Parts = {
   clock: Clock;
@@ -237,4 +238,5 @@ export function addClientCommands(program: Command, partsOf: () => Parts): void 
   addPolicies(program, run);
   addAccounts(program, run);
   addNodes(program, run);
+  addUpkeep(program, run, (text) => void partsOf().output.write(`${text}\n`));
 }

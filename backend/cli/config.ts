@@ -15,6 +15,12 @@ const Client = z.object({
   KR_API_TOKEN: z.string().min(1).optional(),
 });
 
+/** Where the server of this machine keeps its data. */
+export function readDataDir(environment: Environment = process.env): string {
+  const { values } = gatherSettings(['KR_DATA_DIR'], environment, readText);
+  return resolve(values['KR_DATA_DIR'] ?? './data');
+}
+
 export type ServerAddress = { url: string; token: string | null; socketPath: string | null };
 
 const readText = (path: string): string => readFileSync(path, 'utf8');

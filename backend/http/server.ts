@@ -9,6 +9,7 @@ import websocket from '@fastify/websocket';
 import fastify, { type FastifyRequest, type RouteOptions } from 'fastify';
 import { validatorCompiler } from 'fastify-type-provider-zod';
 import { createAccounts } from '../store/sql/accounts.ts';
+import { version } from '../version.ts';
 import { createSessions, createTokens } from '../store/sql/sessions.ts';
 import type { App } from './app.ts';
 import { createAuthentication } from './authentication.ts';
@@ -22,6 +23,7 @@ import { sortedKeys } from './paging.ts';
 import { createPasswords } from './passwords.ts';
 import { installProblems, type RouteList } from './problems.ts';
 import { createQueries } from './queries.ts';
+import { backupRoutes } from './routes/backups.ts';
 import { backtestRoutes } from './routes/backtests.ts';
 import { clusterRoutes } from './routes/clusters.ts';
 import { commandRoutes } from './routes/commands.ts';
@@ -43,7 +45,6 @@ import { wakeProofRoutes } from './routes/wake-proofs.ts';
 import { newSecret } from './secrets.ts';
 import { createStream, type Stream } from './stream.ts';
 
-const version = '0.1.0';
 const bodyBytesMax = 64 * 1024;
 /** SIGTERM must be over within 5 s; what has not answered by then is cut. */
 const drainMs = 4_000;
@@ -119,6 +120,7 @@ function installRoutes(app: App, context: Context, stream: Stream): void {
   tokenRoutes(app, context);
   enrolmentRoutes(app, context);
   daemonRoutes(app, context);
+  backupRoutes(app, context);
   streamRoutes(app, context, stream);
   operationRoutes(app, context);
   openApiRoute(app);

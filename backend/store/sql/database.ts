@@ -5,7 +5,7 @@
  *
  * The work of a transaction may run several times, so it must touch nothing but the store.
  */
-import { Kysely, type Transaction, type UpdateResult } from 'kysely';
+import { Kysely, sql, type Transaction, type UpdateResult } from 'kysely';
 import type { Clock, Log } from '../../../broker/contract/ports.ts';
 import { type Backing, type Dialect, guarded, isUniqueViolation } from './dialect.ts';
 import { ConflictError } from './errors.ts';
@@ -52,15 +52,49 @@ function transactionOf(db: Kysely<Schema>, { judge }: Backing, log: Log): Databa
   };
 }
 
-export async function openDatabase(options: DatabaseOptions): Promise<Database> {
-  const { file, nowMs, log } = options;
-  const backing =
-    options.url === undefined
-      ? sqliteBacking(file, nowMs)
-      : mariadbBacking(options.url, options.clock);
+const backingOf = (options: DatabaseOptions): Backing =>
+  options.url === undefined
+    ? sqliteBacking(options.file, options.nowMs)
+    : mariadbBacking(options.url, options.clock);
+
+/**
+ * Reads everything as one moment saw it, on a connection of its own, while others go on writing.
+ * `read` writes nothing.
+ */
+export async function readSnapshot<T>(
+  options: DatabaseOptions,
+  read: (snapshot: Kysely<Schema>) => Promise<T>,
+): Promise<T> {
+  const backing = backingOf(options);
   const db = new Kysely<Schema>({ dialect: guarded(backing) });
   try {
-    await migrate(db, log);
+    return await db.connection().execute(async (snapshot) => {
+      if (backing.dialect.name === 'mariadb') {
+        // A reader that waits for its disk holds no locks that anybody waits for.
+        await sql`set session idle_transaction_timeout = 0`.execute(snapshot);
+        await sql`set session transaction isolation level repeatable read`.execute(snapshot);
+        await sql`start transaction with consistent snapshot, read only`.execute(snapshot);
+      } else {
+        await sql`begin deferred`.execute(snapshot);
+      }
+      try {
+        return await read(snapshot);
+      } finally {
+        await sql`rollback`.execute(snapshot);
+      }
+    });
+  } finally {
+    await db.destroy();
+  }
+}
+
+/** `last`: the migration to stop at, for tables as a backup knew them; default the newest. */
+export async function openDatabase(options: DatabaseOptions, last?: string): Promise<Database> {
+  const { log } = options;
+  const backing = backingOf(options);
+  const db = new Kysely<Schema>({ dialect: guarded(backing) });
+  try {
+    await migrate(db, log, last);
   } catch (error) {
     await db.destroy();
     throw error;

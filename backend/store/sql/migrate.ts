@@ -33,10 +33,17 @@ async function refuseNewerStore(db: Kysely<Schema>): Promise<void> {
   );
 }
 
-export async function migrate(db: Kysely<Schema>, log: Log): Promise<void> {
+/** Whether these, in this order, are where a store of this version may begin. */
+export const knowsMigrations = (names: readonly string[]): boolean =>
+  names.every((name, at) => Object.keys(migrations)[at] === name);
+
+/** `last` stops at a migration of the past: the tables of a backup are made as it knew them. */
+export async function migrate(db: Kysely<Schema>, log: Log, last?: string): Promise<void> {
   const migrator = new Migrator({ db, provider: { getMigrations: async () => migrations } });
   await refuseNewerStore(db);
-  const { error, results = [] } = await migrator.migrateToLatest();
+  const { error, results = [] } = await (last === undefined
+    ? migrator.migrateToLatest()
+    : migrator.migrateTo(last));
   if (error !== undefined) throw error;
   for (const { migrationName } of results) log.info({ migrationName }, 'store migrated');
 }

@@ -154,6 +154,12 @@ const samples: Record<string, Sample> = {
     url: '/api/v1/clusters/home/daemons/nobody',
     status: 404,
   },
+  'GET /api/v1/backups': { status: 200 },
+  'POST /api/v1/backups': { status: 201 },
+  'GET /api/v1/backups/:name': {
+    url: '/api/v1/backups/kernreaktor-20270115T080000Z.age',
+    status: 200,
+  },
   'GET /healthz': { status: 200 },
   'GET /readyz': { status: 200 },
   'GET /metrics': { status: 200 },

@@ -5,6 +5,7 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { Readable } from 'node:stream';
 import { guestMetrics, nodeMetrics } from '../../../broker/contract/metrics.ts';
 import { nodeKey } from '../../../broker/contract/ids.ts';
 import type { GuestSample, NodeValues } from '../../../broker/contract/telemetry.ts';
@@ -268,6 +269,8 @@ const backtestsTwin: Backtests = {
 export type Harness = Awaited<ReturnType<typeof startHarness>>;
 export type Who = 'none' | 'viewer' | 'operator' | 'admin' | 'foreign' | 'foreignAdmin';
 
+const backup = { name: 'kernreaktor-20270115T080000Z.age', atMs: 1_800_000_000_000, bytes: 6 };
+
 export async function startHarness(config: Partial<HttpConfig> = {}) {
   const dataDir = await mkdtemp(join(tmpdir(), 'kr-http-'));
   const clock = virtualClock();
@@ -350,6 +353,12 @@ export async function startHarness(config: Partial<HttpConfig> = {}) {
         const guest = query.guest === undefined ? {} : { guest: query.guest };
         return query.metrics.map((metric) => ({ metric, node, ...guest, points: [point] }));
       },
+    },
+    backups: {
+      list: async () => [backup],
+      make: async () => backup,
+      read: async (name) => (name === backup.name ? Readable.from(['sealed']) : undefined),
+      last: () => null,
     },
     backtests: backtestsTwin,
     observation: createObservation({

@@ -1,0 +1,73 @@
+/**
+ * The files of an installation that no other place can give back: keys, certificates, who we are,
+ * and kernreaktor.yaml. A daemon's journal is never among them: one that has forgotten the last
+ * hour would let a command begin twice, while a missing one only asks a person.
+ */
+import { mkdir, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import type { Content } from './archive.ts';
+
+const folders = ['keys', 'tls'] as const;
+const single = 'installation-id';
+/** Under this name in every backup, wherever KR_CONFIG keeps it. */
+export const configName = 'kernreaktor.yaml';
+
+export type Places = { dataDir: string; configPath: string };
+
+const isMissing = (error: unknown): boolean =>
+  error instanceof Error && 'code' in error && error.code === 'ENOENT';
+
+async function fileLine(path: string, at: string): Promise<Content | null> {
+  try {
+    const [bytes, { mode }] = await Promise.all([readFile(at), stat(at)]);
+    return { kind: 'file', path, mode: mode & 0o777, base64: bytes.toString('base64') };
+  } catch (error) {
+    if (isMissing(error)) return null;
+    throw error;
+  }
+}
+
+export async function* installationFiles({ dataDir, configPath }: Places): AsyncGenerator<Content> {
+  const paths: [path: string, at: string][] = [
+    [single, join(dataDir, single)],
+    [configName, configPath],
+  ];
+  for (const folder of folders) {
+    const names = await readdir(join(dataDir, folder)).catch((error: unknown) => {
+      if (isMissing(error)) return [];
+      throw error;
+    });
+    // What ends in .new is half of a file whose writer was killed.
+    for (const name of names.filter((one) => !one.endsWith('.new')).sort()) {
+      paths.push([`${folder}/${name}`, join(dataDir, folder, name)]);
+    }
+  }
+  for (const [path, at] of paths) {
+    const line = await fileLine(path, at);
+    if (line) yield line;
+  }
+}
+
+export const placeOf = (path: string, { dataDir, configPath }: Places): string =>
+  path === configName ? configPath : join(dataDir, path);
+
+/** Whole or not there, and durable. */
+export async function writeWhole(path: string, bytes: Uint8Array, mode: number): Promise<void> {
+  await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+  const temporary = `${path}.new`;
+  await rm(temporary, { force: true });
+  const file = await open(temporary, 'wx', mode);
+  try {
+    await file.writeFile(bytes);
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+  await rename(temporary, path);
+  const folder = await open(dirname(path), 'r');
+  try {
+    await folder.sync();
+  } finally {
+    await folder.close();
+  }
+}

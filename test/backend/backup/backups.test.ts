@@ -1,0 +1,123 @@
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { readArchive } from '../../../backend/backup/archive.ts';
+import { type Backups, createBackups } from '../../../backend/backup/backups.ts';
+import { newIdentity, readIdentities, recipientOf } from '../../../backend/backup/seal.ts';
+import { type Database, openDatabase, readSnapshot } from '../../../backend/store/sql/database.ts';
+import { type VirtualClock, virtualClock } from '../../support/clock.ts';
+import { memoryLog } from '../../support/log.ts';
+
+const minuteMs = 60_000;
+let dataDir: string;
+let clock: VirtualClock;
+let database: Database;
+
+beforeEach(async () => {
+  dataDir = await mkdtemp(join(tmpdir(), 'kr-backups-'));
+  clock = virtualClock();
+  database = await openDatabase(store());
+});
+afterEach(async () => {
+  await database.close();
+  await rm(dataDir, { recursive: true });
+});
+
+const store = () => ({
+  file: join(dataDir, 'kr.sqlite'),
+  nowMs: () => clock.wallMs(),
+  log: memoryLog(),
+});
+
+const backups = (more: Partial<Parameters<typeof createBackups>[0]> = {}): Backups =>
+  createBackups({
+    places: { dataDir, configPath: join(dataDir, 'kernreaktor.yaml') },
+    folder: join(dataDir, 'backups'),
+    everyMs: 15 * minuteMs,
+    recipients: [],
+    serverId: '01890000-0000-7000-8000-000000000001',
+    version: '0.1.0',
+    readSnapshot: (read) => readSnapshot(store(), read),
+    clock,
+    log: memoryLog(),
+    ...more,
+  });
+
+const nothing = { head: () => undefined, content: () => undefined };
+
+describe('backups', () => {
+  it('are made a minute after the start and every quarter of an hour, until it is stopped', async () => {
+    const scheduled = backups();
+    scheduled.start();
+    await clock.advance(minuteMs);
+    expect(await scheduled.list()).toHaveLength(1);
+    await clock.advance(60 * minuteMs);
+    expect(await scheduled.list()).toHaveLength(5);
+    await scheduled.stop();
+    await clock.advance(60 * minuteMs);
+    expect(await scheduled.list()).toHaveLength(5);
+  });
+
+  it('are thinned out to one a day once they are older than a day', async () => {
+    const scheduled = backups({ everyMs: 6 * 60 * minuteMs });
+    scheduled.start();
+    await clock.advance(minuteMs + 5 * 24 * 60 * minuteMs);
+    await scheduled.stop();
+    const ages = (await scheduled.list()).map(({ atMs }) => clock.wallMs() - atMs);
+    expect(ages.filter((ageMs) => ageMs < 24 * 60 * minuteMs)).toHaveLength(4);
+    // The newest of each day before, and of one more where a day is not over yet.
+    expect([4, 5]).toContain(ages.length - 4);
+  });
+
+  it('open with the key kept beside the server, and leave nothing half made', async () => {
+    const made = await backups().make();
+    const identity = join(dataDir, 'keys', 'backup-identity.txt');
+    const path = join(dataDir, 'backups', made.name);
+    await readArchive(path, await readIdentities(identity), nothing);
+    expect(await readdir(join(dataDir, 'backups'))).toEqual([made.name]);
+    expect((await readFile(identity, 'utf8')).split('\n')[0]).toMatch(/^# .*age1/);
+  });
+
+  it('open with the keys of the named recipients alone where such are named', async () => {
+    const theirs = await newIdentity();
+    const made = await backups({ recipients: [await recipientOf(theirs)] }).make();
+    const path = join(dataDir, 'backups', made.name);
+    await readArchive(path, [theirs], nothing);
+    await expect(readArchive(path, [await newIdentity()], nothing)).rejects.toThrow(
+      'does not open',
+    );
+  });
+
+  it('say what failed, keep what there is, and are tried again', async () => {
+    let isBroken = true;
+    const scheduled = backups({
+      readSnapshot: (read) =>
+        isBroken ? Promise.reject(new Error('no store')) : readSnapshot(store(), read),
+    });
+    scheduled.start();
+    await clock.advance(minuteMs);
+    expect(scheduled.last()?.problem).toBe('no store');
+    isBroken = false;
+    await clock.advance(15 * minuteMs);
+    expect(scheduled.last()?.problem).toBeNull();
+    expect(await scheduled.list()).toHaveLength(1);
+    await scheduled.stop();
+  });
+
+  it('never contain a journal of a daemon', async () => {
+    await mkdir(join(dataDir, 'daemon'));
+    await writeFile(join(dataDir, 'daemon', 'journal'), 'what was done');
+    const made = await backups().make();
+    const paths: string[] = [];
+    await readArchive(
+      join(dataDir, 'backups', made.name),
+      await readIdentities(join(dataDir, 'keys', 'backup-identity.txt')),
+      {
+        head: () => undefined,
+        content: (line) => void (line.kind === 'file' && paths.push(line.path)),
+      },
+    );
+    expect(paths).toEqual(['keys/backup-identity.txt']);
+  });
+});
