@@ -32,6 +32,7 @@ import {
   version,
 } from './daemon/process/main.ts';
 import { startDemo } from './simulator/homelab.ts';
+import { profileSchema } from './simulator/load/profile.ts';
 import { addSimulateCommand } from './simulator/main.ts';
 
 const summaryEveryMs = 10_000;
@@ -242,7 +243,11 @@ function programOf(): Command {
   program
     .command('docs')
     .description('write the generated pages of docs/')
-    .action(() => writeFile(join(import.meta.dirname, 'docs', 'asyncapi.yaml'), asyncapiYaml()));
+    .action(async () => {
+      const docs = join(import.meta.dirname, 'docs');
+      await writeFile(join(docs, 'asyncapi.yaml'), asyncapiYaml());
+      await writeFile(join(docs, 'load-profile.schema.json'), profileSchema());
+    });
   addClientCommands(program, () => ({
     ...partsOf('warn'),
     input: process.stdin,

@@ -43,6 +43,8 @@ export type DaemonClientOptions = {
   caPem?: string;
   /** Or the CA with this SHA-256 (64 hex), taken from the chain the server shows. */
   fingerprintSha256?: string;
+  /** For a broker that asks who connects by certificate. */
+  clientCertificate?: { certPem: string; keyPem: string };
   /** Subscribed with QoS 1, in one packet, before `onConnect` is called. */
   subscriptions: readonly string[];
   /** Asked before every attempt: each connection is a new session and needs a will that says so. */
@@ -69,6 +71,13 @@ export type DaemonClient = {
 export type BreakableClient = DaemonClient & {
   /** Cuts the socket as a power failure would: no goodbye, so the broker speaks the will. */
   drop(): void;
+  /**
+   * Reads nothing more from the socket, and with 'both' writes nothing either, while it stays open:
+   * a slow reader, and a peer that is gone without a word. Holds for this connection only.
+   */
+  stall(what: 'reads' | 'both'): void;
+  /** What was held back passes now. */
+  unstall(): void;
 };
 
 type Link = {
@@ -84,7 +93,7 @@ type Link = {
 };
 
 function clientOptions(link: Link): IClientOptions {
-  const { clientId, username, password } = link.options;
+  const { clientId, username, password, clientCertificate } = link.options;
   const will = link.options.will();
   return {
     protocolVersion: 4,
@@ -107,6 +116,7 @@ function clientOptions(link: Link): IClientOptions {
       rejectUnauthorized: true,
       allowPartialTrustChain: true,
     }),
+    ...(clientCertificate && { cert: clientCertificate.certPem, key: clientCertificate.keyPem }),
   };
 }
 
@@ -237,6 +247,16 @@ export function openDaemonClient(options: DaemonClientOptions): BreakableClient 
     isConnected: () => link.ready,
     end: () => end(link),
     drop: () => void link.client?.stream.destroy(),
+    stall(what) {
+      link.client?.stream.pause();
+      if (what === 'both') link.client?.stream.cork();
+    },
+    unstall() {
+      const stream = link.client?.stream;
+      // Corked once for each stall.
+      for (let depth = stream?.writableCorked ?? 0; depth > 0; depth -= 1) stream?.uncork();
+      stream?.resume();
+    },
   };
 }
 

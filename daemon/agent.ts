@@ -116,6 +116,7 @@ export async function startAgent(config: AgentConfig, deps: DaemonDeps): Promise
   return {
     isConnected: () => link.isConnected(),
     counters: () => link.counters(),
+    setPace: (intervalMs) => link.setPace(intervalMs),
     stop: () => within(clock, stopMaxMs, stop()),
   };
 }

@@ -43,7 +43,7 @@ export type DaemonDeps = {
   credential?: Credential;
   /** null: what outgrows the ring is dropped, nothing is written to disk. */
   outboxBytesMax?: number | null;
-  link?: Partial<Pick<LinkSettings, 'ring' | 'replayEveryMs'>>;
+  link?: Partial<Pick<LinkSettings, 'ring' | 'replayEveryMs' | 'phaseMs'>>;
   openClient?: LinkDeps['openClient'];
   usage?: LinkDeps['usage'];
   /** Ends a start that still waits for its enrolment. */
@@ -53,6 +53,8 @@ export type DaemonDeps = {
 export type RunningDaemon = {
   isConnected(): boolean;
   counters(): Readonly<LinkCounters>;
+  /** Samples at this interval until the server asks for another. */
+  setPace(intervalMs: number): void;
   /** Ends within 2 s; what the server has not confirmed is kept on disk. */
   stop(): Promise<void>;
 };
@@ -137,6 +139,7 @@ export async function startDaemon(config: DaemonConfig, deps: DaemonDeps): Promi
   return {
     isConnected: () => link.isConnected(),
     counters: () => link.counters(),
+    setPace: (intervalMs) => link.setPace(intervalMs),
     stop: () => within(clock, stopMaxMs, stop()),
   };
 }

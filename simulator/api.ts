@@ -147,8 +147,11 @@ export function createApi(server: Server) {
       (await get(listOf(GuestAnswer), `/api/v1/guests?${inCluster(cluster)}`)).items,
     nodes: async (cluster: string): Promise<NodeAnswer[]> =>
       (await get(listOf(NodeAnswer), `/api/v1/nodes?${inCluster(cluster)}`)).items,
-    missing: (sinceMs: number): Promise<{ samples: number; missing: number }> =>
-      get(Missing, `/api/v1/telemetry/missing?sinceMs=${Math.floor(sinceMs)}`),
+    /** Of clusters whose id begins so. */
+    missing: (sinceMs: number, clusterPrefix: string): Promise<z.infer<typeof Missing>> => {
+      const query = `sinceMs=${Math.floor(sinceMs)}&clusterPrefix=${clusterPrefix}`;
+      return get(Missing, `/api/v1/telemetry/missing?${query}`);
+    },
     metricsText: (): Promise<string> =>
       send(dispatcher, server, { method: 'GET', path: '/metrics' }),
     close: (): Promise<void> => dispatcher.close(),

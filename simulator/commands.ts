@@ -30,10 +30,15 @@ export type CommandRun = {
   isStopped: () => boolean;
 };
 
+/** What it takes to ask and to wait for the end. */
+export type Asking = Pick<CommandRun, 'api' | 'clock' | 'newId' | 'log'>;
+
 export type CommandOutcome = {
   followed: Followed[];
-  /** Asked for and refused at the door, so no command came to be; others were sent instead. */
+  /** Asked for and refused at the door, so no command came to be. */
   refused: number;
+  /** Drawn, and not asked for, since no guest fitted. */
+  skipped: number;
 };
 
 const pollMs = 400;
@@ -50,7 +55,7 @@ const pause = (clock: Clock, delayMs: number): Promise<void> =>
   new Promise((resolve) => void clock.after(delayMs, () => resolve()));
 
 /** Repeats while the server cannot be reached; a refusal is thrown at once. */
-async function persist<T>(run: CommandRun, ask: () => Promise<T>): Promise<T> {
+export async function persist<T>(run: Asking, ask: () => Promise<T>): Promise<T> {
   const deadlineMs = run.clock.monotonicMs() + reachMaxMs;
   for (;;) {
     try {
@@ -72,7 +77,7 @@ function offerToStarted({ history }: CommandAnswer): number | null {
   return offered === null || running === null ? null : running - offered;
 }
 
-async function follow(run: CommandRun, id: string): Promise<CommandAnswer> {
+async function follow(run: Asking, id: string): Promise<CommandAnswer> {
   const startMs = run.clock.monotonicMs();
   let doubtSinceMs: number | null = null;
   for (;;) {
@@ -92,26 +97,35 @@ type Ledger = CommandOutcome & { left: number };
 type Lane = { run: CommandRun; ledger: Ledger; cluster: string; nodes: readonly string[] };
 type Asked = { kind: CommandKind; node: string; guest?: string; args?: object };
 
-/** Sends one command and stays with it; true when it SUCCEEDED. */
-async function order({ run, ledger, cluster }: Lane, asked: Asked): Promise<boolean> {
-  if (ledger.left <= 0 || run.isStopped()) return false;
-  ledger.left -= 1;
-  const wish: Wish = { cluster, args: {}, ...asked };
+/** Sends one command and stays with it to its end; null when it was refused at the door. */
+export async function carryOut(
+  run: Asking,
+  wish: Wish & { kind: CommandKind },
+): Promise<Followed | null> {
   const key = run.newId();
   try {
     const { id } = await persist(run, () => run.api.submit(wish, key));
     const answer = await follow(run, id);
     const { state, stateReason: reason } = answer;
-    const offerToStartedMs = offerToStarted(answer);
-    ledger.followed.push({ id, kind: asked.kind, state, reason, offerToStartedMs });
-    return state === 'SUCCEEDED';
+    return { id, kind: wish.kind, state, reason, offerToStartedMs: offerToStarted(answer) };
   } catch (error) {
     if (!(error instanceof ApiError) || error.code !== 'KR_REFUSED') throw error;
+    run.log.warn({ error, wish }, 'a command was refused');
+    return null;
+  }
+}
+
+/** True when it SUCCEEDED. */
+async function order({ run, ledger, cluster }: Lane, asked: Asked): Promise<boolean> {
+  if (ledger.left <= 0 || run.isStopped()) return false;
+  ledger.left -= 1;
+  const followed = await carryOut(run, { cluster, args: {}, ...asked });
+  if (followed) ledger.followed.push(followed);
+  else {
     ledger.refused += 1;
     ledger.left += 1;
-    run.log.warn({ error, cluster, ...asked }, 'a command was refused');
-    return false;
   }
+  return followed?.state === 'SUCCEEDED';
 }
 
 /** Waits until the server has seen what the next command needs; false when there is none left. */
@@ -206,11 +220,11 @@ async function drive(lane: Lane): Promise<void> {
 }
 
 export async function runCommands(run: CommandRun): Promise<CommandOutcome> {
-  const ledger: Ledger = { followed: [], refused: 0, left: run.count };
+  const ledger: Ledger = { followed: [], refused: 0, skipped: 0, left: run.count };
   const lanes = run.clusters
     .filter(({ nodes }) => nodes.length > 1)
     .slice(0, lanesMax)
     .map(({ id, nodes }) => drive({ run, ledger, cluster: id, nodes }));
   await Promise.all(lanes);
-  return { followed: ledger.followed, refused: ledger.refused };
+  return { followed: ledger.followed, refused: ledger.refused, skipped: 0 };
 }

@@ -14,6 +14,8 @@ const Environment = z.object({
   KR_MQTT_URL: z
     .url({ protocol: /^(mqtts?|wss?)$/, error: 'KR_MQTT_URL: use mqtt://host:port' })
     .optional(),
+  KR_MQTT_PASSWORD: z.string().min(1).optional(),
+  KR_MQTT_PASSWORD_FILE: z.string().min(1).optional(),
 });
 
 export const Runtime = z.object({
@@ -76,4 +78,21 @@ export function readConfig(env: NodeJS.ProcessEnv = process.env): Server {
     mqttUrl: KR_MQTT_URL ?? fail('KR_MQTT_URL: needed with KR_URL; use mqtts://host:8883'),
     pid: () => null,
   };
+}
+
+export const isLoopback = (url: string): boolean =>
+  /^(localhost|127(\.\d{1,3}){3}|\[::1\])$/.test(new URL(url).hostname);
+
+/** The server under load and its broker, as far as they are not on this machine. */
+export const elsewhere = ({ api, mqttUrl }: Pick<Server, 'api' | 'mqttUrl'>): string[] => [
+  ...(api.socketPath === null && !isLoopback(api.url) ? [api.url] : []),
+  ...(isLoopback(mqttUrl) ? [] : [mqttUrl]),
+];
+
+/** Never an argument: those are seen by every user of the machine. */
+export function readBrokerPassword(env: NodeJS.ProcessEnv = process.env): string | null {
+  const parsed = Environment.safeParse(env);
+  const { KR_MQTT_PASSWORD, KR_MQTT_PASSWORD_FILE } = parsed.success ? parsed.data : {};
+  if (KR_MQTT_PASSWORD_FILE === undefined) return KR_MQTT_PASSWORD ?? null;
+  return readFileSync(KR_MQTT_PASSWORD_FILE, 'utf8').trim();
 }

@@ -5,22 +5,29 @@
 import type { LinkCounters } from '../daemon/link/agent.ts';
 import type { CommandOutcome } from './commands.ts';
 import { compare } from './ground-truth.ts';
-import { between, bucketsOf, countOf, exactQuantile, quantileOf } from './histogram.ts';
+import { between, countOf, exactQuantile, quantileOf } from './histogram.ts';
+import type { Tally } from './line.ts';
 import type { LiveWorld } from './live-world.ts';
-import type { SimulationOptions } from './options.ts';
+import { accountsOf } from './load/accounts.ts';
+import type { FaultCounts } from './load/faults.ts';
+import { kneeOf, type Tried } from './load/knee.ts';
+import type { LoadPlan } from './load/plan.ts';
+import type { Reading } from './load/reading.ts';
+import { type Row, secondsOf, type StageFigures } from './load/rows.ts';
+import { firstNodesOf } from './load/stages.ts';
 import { byKind, invalidReasons, judge, type Report } from './report.ts';
 import { cpuBetween, type Usage } from './usage.ts';
 import { settleEnergy } from './world/power.ts';
-
-/** Seconds from the intended sampling time to being part of the server's state. */
-const latencyMetric = 'kr_ingest_publish_to_state_seconds';
 
 export type Measured = {
   durationMs: number;
   connected: number;
   connectMs: number;
-  metricsBefore: string;
-  metricsAfter: string;
+  /** Before anybody connected, before and after the stages, and when all was still. */
+  readingAtStart: Reading | null;
+  readingBefore: Reading | null;
+  readingAfter: Reading | null;
+  readingAtEnd: Reading | null;
   usageBefore: { own: Usage | null; backend: Usage | null };
   usageAfter: { own: Usage | null; backend: Usage | null };
   lagP99Ms: number;
@@ -29,13 +36,17 @@ export type Measured = {
   counters: LinkCounters;
   /** Taken, and never covered by a receipt. */
   unconfirmed: number;
+  tally: Readonly<Tally>;
+  faults: Readonly<FaultCounts>;
+  stages: StageFigures[];
+  /** The steps of the search for the knee. */
+  tried: Tried[] | null;
+  rows: readonly Row[];
 };
 
-function latencyFigures({ metricsBefore, metricsAfter }: Measured): Report['publishToStateMs'] {
-  const buckets = between(
-    bucketsOf(metricsBefore, latencyMetric),
-    bucketsOf(metricsAfter, latencyMetric),
-  );
+function latencyFigures({ readingBefore, readingAfter }: Measured): Report['publishToStateMs'] {
+  if (!readingAfter) return { count: 0, p50: null, p99: null, max: null };
+  const buckets = between(readingBefore?.latency ?? new Map(), readingAfter.latency);
   const ms = (quantile: number): number | null => {
     const seconds = quantileOf(buckets, quantile);
     return seconds === null ? null : Math.round(seconds * 1e5) / 100;
@@ -45,12 +56,13 @@ function latencyFigures({ metricsBefore, metricsAfter }: Measured): Report['publ
 
 function commandFigures(live: LiveWorld, outcome: CommandOutcome | null): Report['commands'] {
   if (outcome === null) return null;
-  const { followed, refused } = outcome;
+  const { followed, refused, skipped } = outcome;
   const { violations, notTerminal, indeterminate } = compare(followed, live.world.log);
   const times = followed.flatMap(({ offerToStartedMs }) => offerToStartedMs ?? []);
   return {
     count: followed.length,
     refused,
+    skipped,
     notTerminal,
     indeterminate,
     wrongEffects: violations,
@@ -90,8 +102,26 @@ function cpuFigures({ usageBefore, usageAfter, durationMs, lagP99Ms }: Measured)
   };
 }
 
-export function reportOf(options: SimulationOptions, live: LiveWorld, measured: Measured): Report {
-  const { stored, outcome, counters } = measured;
+/** A shard sees the server's counters of all shards: only `merge` can draw up accounts then. */
+function accountFigures({ shard }: LoadPlan, measured: Measured): Report['accounts'] {
+  const { readingAtStart, readingAtEnd, tally, stored } = measured;
+  if (shard) return null;
+  return accountsOf({
+    before: readingAtStart,
+    after: readingAtEnd,
+    sent: tally.handed,
+    stored: stored?.samples ?? null,
+    breaks: tally.breaks,
+  });
+}
+
+function faultFigures({ tally, faults }: Measured): Report['faults'] {
+  const { duplicated, malformed } = tally;
+  return { ...faults, brokenLinks: tally.breaks, duplicates: duplicated, malformed };
+}
+
+export function reportOf(plan: LoadPlan, live: LiveWorld, measured: Measured): Report {
+  const { stored, outcome, counters, tried } = measured;
   const { generator, backend } = cpuFigures(measured);
   const invalidBecause = invalidReasons(generator);
   const lost =
@@ -100,15 +130,18 @@ export function reportOf(options: SimulationOptions, live: LiveWorld, measured: 
       : // Holes are found by query; a missing end shows as unconfirmed, or as too few in all.
         stored.missing + Math.max(measured.unconfirmed, counters.samples - stored.samples, 0);
   const report = {
-    scenario: options.scenario,
-    seed: options.seed,
-    nodes: options.nodes,
-    guestsPerNode: options.guests,
-    intervalMs: Math.round(options.interval * 1000),
-    timeScale: options.timeScale,
+    name: plan.name,
+    scenario: plan.scenario,
+    seed: plan.seed,
+    shard: plan.shard,
+    nodes: plan.nodesMax,
+    guestsPerNode: plan.guests.max,
+    intervalMs: plan.stages[0]?.interval ?? 0,
+    timeScale: plan.timeScale,
     durationMs: Math.round(measured.durationMs),
     isValid: invalidBecause.length === 0,
     invalidBecause,
+    firstNodes: firstNodesOf(plan.stages),
     connectedNodes: measured.connected,
     connectMs: Math.round(measured.connectMs),
     samples: {
@@ -120,6 +153,7 @@ export function reportOf(options: SimulationOptions, live: LiveWorld, measured: 
       stored: stored?.samples ?? null,
       lost,
     },
+    accounts: accountFigures(plan, measured),
     publishToStateMs: latencyFigures(measured),
     rejectedMessages: counters.rejectedMessages,
     generator,
@@ -127,6 +161,31 @@ export function reportOf(options: SimulationOptions, live: LiveWorld, measured: 
     energyKilowattHours: energyOf(live),
     effects: live.world.log.filter(({ effect }) => effect === 'start').length,
     commands: commandFigures(live, outcome),
+    faults: faultFigures(measured),
+    stages: measured.stages,
+    knee: tried && { steps: tried, found: kneeOf(tried) },
   };
-  return { ...report, brokenPromises: judge(report, options.slo) };
+  const books = shardBooks(plan, measured);
+  const promised = plan.knee ? [] : plan.slo;
+  const seconds = secondsOf(measured.rows);
+  return { ...report, ...(books && { books }), brokenPromises: judge(report, promised), seconds };
+}
+
+/** What `merge` needs of a shard besides. */
+function shardBooks({ shard }: LoadPlan, measured: Measured): Report['books'] {
+  if (!shard) return undefined;
+  const { readingAtStart, readingBefore, readingAfter, readingAtEnd, tally } = measured;
+  const look = (reading: Reading | null) =>
+    reading && {
+      ...reading,
+      latency: [...reading.latency].map(([le, count]) => [le, count] as [number, number]),
+    };
+  return {
+    atStart: look(readingAtStart),
+    before: look(readingBefore),
+    after: look(readingAfter),
+    atEnd: look(readingAtEnd),
+    sent: tally.handed,
+    breaks: tally.breaks,
+  };
 }

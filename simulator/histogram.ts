@@ -35,6 +35,18 @@ export function valueOf(metricsText: string, name: string): number | null {
   return sum;
 }
 
+/** One figure of many under one name, by the value of one label. */
+export function labelledOf(metricsText: string, name: string, label: string): Map<string, number> {
+  const values = new Map<string, number>();
+  for (const row of metricsText.split('\n')) {
+    if (!row.startsWith(`${name}{`)) continue;
+    const [, , labels = '', value = ''] = line.exec(row) ?? [];
+    const key = new RegExp(`(?:^|,)${label}="([^"]+)"`).exec(labels)?.[1];
+    if (key !== undefined) values.set(key, (values.get(key) ?? 0) + Number(value));
+  }
+  return values;
+}
+
 /** A counter that went down belongs to a process that was restarted: it counts from 0 again. */
 export function between(before: Buckets, after: Buckets): Buckets {
   const restarted = (after.get(Infinity) ?? 0) < (before.get(Infinity) ?? 0);

@@ -12,7 +12,7 @@ import { createFleet } from './fleet.ts';
 import { liveWorld } from './live-world.ts';
 import { executorMaker } from './parts.ts';
 import { openDemoRack } from './proxmox/demo.ts';
-import { enrolAll } from './simulate.ts';
+import { enrolAll } from './target.ts';
 import { buildHomelab } from './world/homelab.ts';
 
 export type DemoOptions = {

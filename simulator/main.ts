@@ -1,20 +1,31 @@
 /**
  * The `simulate` command: reads options and surroundings, runs the simulation, prints progress, a
- * table, and as its last line one JSON object with the figures. Exit code 0 when every promise of
- * `--slo` held, 99 when one did not, 2 for a wrong option, 1 when the run itself failed.
+ * table, and as its last line one JSON object with the figures. Exit code 0 when every promise
+ * held, 99 when one did not, 2 for a wrong option or profile, 1 when the run itself failed.
  */
-import { createWriteStream, openSync, type WriteStream } from 'node:fs';
+import {
+  createWriteStream,
+  openSync,
+  readFileSync,
+  type WriteStream,
+  writeFileSync,
+} from 'node:fs';
 import type { Writable } from 'node:stream';
 import type { Command } from 'commander';
 import { openDaemonClient } from '../broker/client.ts';
 import type { Clock, Log, NewId, Random } from '../broker/contract/ports.ts';
 import { ApiError } from './api.ts';
-import { readConfig, type Server, SimulatorConfigError } from './config.ts';
+import { elsewhere, readConfig, type Server, SimulatorConfigError } from './config.ts';
+import type { OpenBreakable } from './line.ts';
+import { type LoadPlan, planOf, ProfileError } from './load/plan.ts';
+import { RecordingError } from './load/recordings.ts';
+import { csvOfSeconds } from './load/rows.ts';
 import { parseOptions, type SimulationOptions } from './options.ts';
 import { executorMaker } from './parts.ts';
 import { renderReport, type Report } from './report.ts';
 import { scenarios } from './scenarios/index.ts';
 import { runSimulation } from './simulate.ts';
+import { serverTarget, type Target } from './target.ts';
 
 export const exitCodes = { fine: 0, failed: 1, badOption: 2, brokenPromise: 99 } as const;
 
@@ -57,12 +68,57 @@ function openEffectLog(options: SimulationOptions): WriteStream | undefined {
 const close = (stream: WriteStream): Promise<void> =>
   new Promise((resolve) => void stream.end(resolve));
 
+/** A load test of somebody else's machine is an attack, unless its owner says otherwise. */
+function insistOnLoopback(options: SimulationOptions, targets: readonly string[]): void {
+  if (targets.length === 0 || options.iMayLoadThis) return;
+  const names = targets.map((url) => new URL(url).host).join(' and ');
+  throw new SimulatorConfigError(
+    `${names} is not this machine: add --i-may-load-this when you may load it`,
+  );
+}
+
+function readPem(path: string, flag: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch (cause) {
+    throw new SimulatorConfigError(`${flag}: ${path} cannot be read`, { cause });
+  }
+}
+
+/** How every connection to the broker is made, besides by name and password. */
+function clientOpener({ brokerCa, brokerCert, brokerKey }: SimulationOptions): OpenBreakable {
+  const caPem = brokerCa === undefined ? undefined : readPem(brokerCa, '--broker-ca');
+  const clientCertificate =
+    brokerCert === undefined || brokerKey === undefined
+      ? undefined
+      : {
+          certPem: readPem(brokerCert, '--broker-cert'),
+          keyPem: readPem(brokerKey, '--broker-key'),
+        };
+  return (options) =>
+    openDaemonClient({
+      ...options,
+      ...(caPem !== undefined && { caPem }),
+      ...(clientCertificate && { clientCertificate }),
+    });
+}
+
+function targetOf(options: SimulationOptions, plan: LoadPlan, parts: SimulatorParts): Target {
+  const found = (parts.server ?? readConfig)();
+  const server = { ...found, mqttUrl: options.broker ?? found.mqttUrl };
+  insistOnLoopback(options, elsewhere(server));
+  return serverTarget({ server, plan, clock: parts.clock, log: parts.log });
+}
+
 async function run(options: SimulationOptions, parts: SimulatorParts): Promise<Report> {
   const { clock, newId, log, version, pid, signal } = parts;
+  const plan = await planOf(options);
+  const openClient = clientOpener(options);
+  const target = targetOf(options, plan, parts);
   const effects = openEffectLog(options);
   try {
-    return await runSimulation(options, {
-      server: (parts.server ?? readConfig)(),
+    return await runSimulation(plan, {
+      target,
       clock,
       newId,
       log,
@@ -70,7 +126,9 @@ async function run(options: SimulationOptions, parts: SimulatorParts): Promise<R
       pid,
       signal,
       makeExecutor: executorMaker(parts),
-      openClient: openDaemonClient,
+      openClient,
+      caSha256: options.brokerFingerprint ?? null,
+      journalDir: options.journalDir,
       onProgress: progressPrinter(parts),
       onEffect: (record) => void effects?.write(`${JSON.stringify(record)}\n`),
     });
@@ -81,7 +139,14 @@ async function run(options: SimulationOptions, parts: SimulatorParts): Promise<R
 
 /** What goes wrong outside of us is told in one line; our own bugs keep their stack. */
 const isExpected = (error: unknown): error is Error =>
-  error instanceof ApiError || error instanceof SimulatorConfigError;
+  error instanceof ApiError ||
+  error instanceof SimulatorConfigError ||
+  error instanceof RecordingError;
+
+function writeFiles({ out, csv }: SimulationOptions, report: Report): void {
+  if (out !== undefined) writeFileSync(out, `${JSON.stringify(report)}\n`);
+  if (csv !== undefined) writeFileSync(csv, csvOfSeconds(report.seconds ?? []));
+}
 
 export async function simulateCommand(
   raw: Record<string, unknown>,
@@ -93,16 +158,20 @@ export async function simulateCommand(
     errors.write(`${parsed.problems.join('\n')}\n`);
     return setExitCode(exitCodes.badOption);
   }
+  const { options } = parsed;
   try {
-    const report = await run(parsed.options, parts);
-    if (!parsed.options.json) out.write(`${out.isTTY ? '\n' : ''}${renderReport(report)}\n`);
-    out.write(`${JSON.stringify(report)}\n`);
+    const report = await run(options, parts);
+    writeFiles(options, report);
+    const { seconds: _seconds, ...printed } = report;
+    if (!options.json) out.write(`${out.isTTY ? '\n' : ''}${renderReport(report)}\n`);
+    out.write(`${JSON.stringify(printed)}\n`);
     const isBroken = report.brokenPromises.length > 0;
     setExitCode(isBroken ? exitCodes.brokenPromise : exitCodes.fine);
   } catch (error) {
-    if (!isExpected(error)) throw error;
+    const isBadProfile = error instanceof ProfileError;
+    if (!isBadProfile && !isExpected(error)) throw error;
     errors.write(`${error.message}\n`);
-    setExitCode(exitCodes.failed);
+    setExitCode(isBadProfile ? exitCodes.badOption : exitCodes.failed);
   }
 }
 
@@ -111,6 +180,7 @@ export function addSimulateCommand(program: Command, parts: () => SimulatorParts
   program
     .command('simulate')
     .description('load a running server with simulated nodes and report what it did')
+    .option('--profile <file>', 'stages, load, commands, faults and promises as YAML')
     .option('--nodes <count>', 'simulated nodes (16)')
     .option('--nodes-per-cluster <count>', 'nodes of one cluster (16)')
     .option('--guests <count>', 'guests on each node (20)')
@@ -118,12 +188,24 @@ export function addSimulateCommand(program: Command, parts: () => SimulatorParts
     .option('--seed <number>', 'same seed, same world (42)')
     .option('--scenario <name>', [...scenarios.keys()].join(', '))
     .option('--minutes <minutes>', 'how long it runs (5)')
+    .option('--connect-rate <count>', 'new connections in a second (as many as the broker takes)')
+    .option('--aligned', 'all nodes sample in the same instant')
+    .option('--find-knee', 'raise the load until a promise breaks, and say where')
     .option('--slo <promises>', "exit with 99 unless they hold, for example 'lost==0,p99<250ms'")
     .option('--commands <count>', 'commands of every kind to send through the API (0)')
     .option('--cluster-prefix <id>', 'clusters are called <id>-001 and so on (sim)')
     .option('--time-scale <factor>', 'how much faster the simulated world runs (1)')
     .option('--auto', 'let the engine migrate guests of these clusters by itself')
+    .option('--broker <url>', 'where daemons connect: mqtt, mqtts, ws or wss')
+    .option('--broker-ca <file>', 'PEM of the CA that the broker must come from')
+    .option('--broker-fingerprint <sha256>', 'or the SHA-256 of that CA')
+    .option('--broker-cert <file>', 'PEM of a client certificate')
+    .option('--broker-key <file>', 'PEM of its key')
+    .option('--i-may-load-this', 'load a server or broker that is not on this machine')
+    .option('--shard <k/n>', 'be the k-th of n simulators; put together by simulate merge')
     .option('--json', 'print only the JSON object with the figures')
+    .option('--out <file>', 'write that object with a row for each second')
+    .option('--csv <file>', 'write a row for each second')
     .option('--journal-dir <folder>', 'keep the journals of the daemons as real files there')
     .option('--effect-log <file>', 'append what really happened in the world, one JSON a line')
     .action((raw: Record<string, unknown>) => simulateCommand(raw, parts()));

@@ -2,9 +2,16 @@
  * What a run came to: one object of figures, a table for people, and the verdict. A run in which
  * the generator itself was the bottleneck is invalid: its latencies are those of the generator.
  */
-import { exactQuantile } from './histogram.ts';
+import type { RejectionCode } from '../broker/contract/codec.ts';
 import type { Followed } from './commands.ts';
-import { brokenPromises, type Figures, type Promised } from './slo.ts';
+import { exactQuantile } from './histogram.ts';
+import type { Accounts } from './load/accounts.ts';
+import type { FaultCounts } from './load/faults.ts';
+import type { kneeOf, Tried } from './load/knee.ts';
+import type { Reading } from './load/reading.ts';
+import type { Second, StageFigures } from './load/rows.ts';
+import type { Shard } from './load/stages.ts';
+import { brokenPromises, type Figures, nothingKnown, parseSlo, type Promised } from './slo.ts';
 
 export type KindFigures = {
   kind: string;
@@ -14,9 +21,16 @@ export type KindFigures = {
   offerToStartedP99Ms: number | null;
 };
 
+/** A reading as JSON has it: Infinity, the last bound, is null there. */
+export type KeptReading = Omit<Reading, 'latency'> & { latency: [number | null, number][] };
+
 export type Report = {
+  /** Of the profile, or of the scenario. */
+  name: string;
   scenario: string;
   seed: number;
+  shard: Shard | null;
+  /** As many as can be connected at once. */
   nodes: number;
   guestsPerNode: number;
   intervalMs: number;
@@ -25,6 +39,8 @@ export type Report = {
   /** False when the generator could not keep up; the figures then mean nothing. */
   isValid: boolean;
   invalidBecause: string[];
+  /** How many were to connect before the first stage, how many did, and in which time. */
+  firstNodes: number;
   connectedNodes: number;
   connectMs: number;
   samples: {
@@ -36,6 +52,8 @@ export type Report = {
     stored: number | null;
     lost: number | null;
   };
+  /** null: the server was restarted, or could not tell. */
+  accounts: Accounts | null;
   publishToStateMs: { count: number; p50: number | null; p99: number | null; max: number | null };
   rejectedMessages: number;
   generator: { cpuSeconds: number; cpuRatio: number; rssPeakBytes: number; lagP99Ms: number };
@@ -45,6 +63,7 @@ export type Report = {
   commands: null | {
     count: number;
     refused: number;
+    skipped: number;
     notTerminal: number;
     indeterminate: number;
     wrongEffects: string[];
@@ -52,8 +71,28 @@ export type Report = {
     offerToStartedP99Ms: number | null;
     kinds: KindFigures[];
   };
+  faults: FaultCounts & {
+    brokenLinks: number;
+    duplicates: number;
+    malformed: Partial<Record<RejectionCode, number>>;
+  };
+  stages: StageFigures[];
+  knee: null | { steps: Tried[]; found: ReturnType<typeof kneeOf> };
+  books?:
+    | {
+        atStart: KeptReading | null;
+        before: KeptReading | null;
+        after: KeptReading | null;
+        atEnd: KeptReading | null;
+        sent: number;
+        breaks: number;
+      }
+    | undefined;
   brokenPromises: string[];
+  /** One for each second; kept in files, and left out of what is printed. */
+  seconds?: Second[];
 };
+type Judged = Omit<Report, 'brokenPromises' | 'seconds'>;
 
 /** More than this of one core, or this late, and the generator measured itself. */
 const generatorCpuMax = 0.9;
@@ -95,30 +134,65 @@ export function byKind(followed: readonly Followed[]): KindFigures[] {
 const mebibytes = (bytes: number | null): number | null =>
   bytes === null ? null : Math.round(bytes / 2 ** 20);
 
-export const figuresOf = (report: Omit<Report, 'brokenPromises'>): Figures => ({
+const droppedOf = ({ accounts, samples }: Judged): number | null =>
+  accounts && accounts.dropped.link + accounts.dropped.ingest + samples.dropped;
+
+export const figuresOf = (report: Judged): Figures => ({
   lost: report.samples.lost,
   p50: report.publishToStateMs.p50,
   p99: report.publishToStateMs.p99,
   max: report.publishToStateMs.max,
-  connect: report.connectedNodes < report.nodes ? null : report.connectMs,
+  connect: report.connectedNodes < report.firstNodes ? null : report.connectMs,
   commandP50: report.commands?.offerToStartedP50Ms ?? null,
   commandP99: report.commands?.offerToStartedP99Ms ?? null,
   notTerminal: report.commands?.notTerminal ?? null,
   wrongEffects: report.commands?.wrongEffects.length ?? null,
   rejected: report.rejectedMessages,
+  refused: report.accounts?.rejected ?? null,
+  duplicates: report.accounts?.duplicates ?? null,
+  dropped: droppedOf(report),
+  unaccounted: report.accounts?.unaccounted ?? null,
   backendRss: mebibytes(report.backend.rssPeakBytes),
   backendCpu: report.backend.cpuRatio,
   generatorCpu: report.generator.cpuRatio,
 });
 
 /** Promises of an invalid run are all broken: nobody knows what they would have been. */
-export function judge(
-  report: Omit<Report, 'brokenPromises'>,
-  promises: readonly Promised[],
-): string[] {
-  const broken = brokenPromises(promises, figuresOf(report));
+export function judge(report: Judged, promises: readonly Promised[]): string[] {
+  const broken = [...imbalance(report), ...brokenPromises(promises, figuresOf(report))];
   if (promises.length === 0 || report.isValid) return broken;
   return [...report.invalidBecause.map((why) => `the run is invalid: ${why}`), ...broken];
+}
+
+const parsedKnee = parseSlo('p99<1s');
+/** Without a promise of one's own: a second behind is too late. */
+const kneePromises = parsedKnee.ok ? parsedKnee.promises : [];
+
+/** What everybody is promised, asked for or not: no message goes astray unseen. */
+const imbalance = ({ accounts }: Judged): string[] =>
+  accounts === null || accounts.unaccounted === 0
+    ? []
+    : [
+        `the accounts do not balance: ${accounts.unaccounted} telemetry messages are unaccounted for`,
+      ];
+
+/** Of a step in the search for the knee: the load was really there, and the promises hold. */
+export function holdsStage(figures: StageFigures, promises: readonly Promised[]): boolean {
+  const { nodes, intervalMs, publishToStateMs, sentPerSecond } = figures;
+  const planned = (nodes * 1_000) / intervalMs;
+  if (sentPerSecond === null || sentPerSecond < 0.95 * planned) return false;
+  if (figures.dropped !== 0 || publishToStateMs.count === 0) return false;
+  const known: Partial<Figures> = {
+    p50: publishToStateMs.p50,
+    p99: publishToStateMs.p99,
+    backendCpu: figures.backendCpuRatio,
+    generatorCpu: figures.generatorCpuRatio,
+    refused: figures.rejected,
+    dropped: figures.dropped,
+  };
+  const own = promises.filter(({ figure }) => figure in known);
+  const limits = own.length > 0 ? own : kneePromises;
+  return brokenPromises(limits, { ...nothingKnown, ...known }).length === 0;
 }
 
 const text = (value: number | null, unit = ''): string =>
@@ -130,7 +204,10 @@ function commandRows({ commands }: Report): [string, string][] {
   if (commands === null) return [];
   const { notTerminal, indeterminate, wrongEffects, refused } = commands;
   return [
-    ['commands', `${commands.count}, ${refused} refused at the door`],
+    [
+      'commands',
+      `${commands.count}, ${refused} refused at the door, ${commands.skipped} without a guest that fits`,
+    ],
     ['  not ended', `${notTerminal}, of them ${indeterminate} INDETERMINATE`],
     ['  wrong effects', String(wrongEffects.length)],
     [
@@ -148,13 +225,50 @@ function commandRows({ commands }: Report): [string, string][] {
   ];
 }
 
+function accountRows({ accounts }: Report): [string, string][] {
+  if (accounts === null) return [['accounts', 'unknown']];
+  const { sent, stored, duplicates, rejected, rejectedBy, dropped, unaccounted } = accounts;
+  const codes = Object.entries(rejectedBy).map(([code, count]) => `${count} ${code}`);
+  return [
+    [
+      'messages',
+      `${sent} sent = ${stored} stored + ${duplicates} repeated + ${rejected} rejected + ` +
+        `${dropped.link} lost with a link + ${dropped.ingest} dropped by the server` +
+        (unaccounted === 0 ? '' : ` + ${unaccounted} UNACCOUNTED`),
+    ],
+    ...(codes.length === 0 ? [] : [['  rejected', codes.join(', ')] as [string, string]]),
+  ];
+}
+
+const stageRows = ({ stages, knee }: Report): [string, string][] =>
+  stages.length < 2
+    ? []
+    : stages.map((stage, index) => [
+        `  stage ${stage.stage}`,
+        `${stage.nodes} nodes at ${stage.intervalMs} ms: ${text(stage.sentPerSecond, '/s')}, ` +
+          `p99 ${text(stage.publishToStateMs.p99, ' ms')}, ` +
+          `backend ${percent(stage.backendCpuRatio)}` +
+          (knee === null ? '' : `, ${knee.steps[index]?.holds ? 'holds' : 'breaks'}`),
+      ]);
+
+function kneeRows({ knee }: Report): [string, string][] {
+  if (knee === null) return [];
+  const { found } = knee;
+  return found === null
+    ? [['knee', 'not even the lowest load held']]
+    : [['knee', `${found.perSecond}/s: ${found.nodes} nodes at ${found.intervalMs} ms`]];
+}
+
 export function renderReport(report: Report): string {
   const { samples, publishToStateMs: latency, generator, backend } = report;
   const rows: [string, string][] = [
-    ['scenario', `${report.scenario}, seed ${report.seed}, ${report.durationMs / 1000} s`],
+    [
+      'load',
+      `${report.name}, scenario ${report.scenario}, seed ${report.seed}, ${report.durationMs / 1000} s`,
+    ],
     [
       'connected',
-      `${report.connectedNodes} of ${report.nodes} in ${text(report.connectMs, ' ms')}`,
+      `${report.connectedNodes} of ${report.firstNodes} in ${text(report.connectMs, ' ms')}`,
     ],
     ['samples', `${samples.taken} taken, ${samples.sent} sent, ${samples.replayed} replayed`],
     ['lost', `${text(samples.lost)} (stored ${text(samples.stored)}, dropped ${samples.dropped})`],
@@ -162,6 +276,9 @@ export function renderReport(report: Report): string {
       'publish to state',
       `p50 ${text(latency.p50, ' ms')}, p99 ${text(latency.p99, ' ms')}, max ${text(latency.max, ' ms')} of ${latency.count}`,
     ],
+    ...accountRows(report),
+    ...stageRows(report),
+    ...kneeRows(report),
     ['rejected messages', String(report.rejectedMessages)],
     [
       'backend',

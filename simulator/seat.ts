@@ -16,7 +16,7 @@ import type { LinkCounters } from '../daemon/link/agent.ts';
 import { type ExecutorParts, type RunningDaemon, startDaemon } from '../daemon/main.ts';
 import { memoryWaker } from '../daemon/waker/memory.ts';
 import { mount, type Mounted } from './disk.ts';
-import { breakableLine, type Line, type OpenBreakable } from './line.ts';
+import { breakableLine, type Line, type OpenBreakable, type Tally } from './line.ts';
 import type { LiveWorld } from './live-world.ts';
 import { seededRandom, seedOfName } from './prng.ts';
 import type { Place } from './scenarios/scenario.ts';
@@ -36,6 +36,19 @@ export type MakeExecutor = (
   seat: { cluster: string; node: string; files: FilePort; log: Log },
 ) => Promise<ExecutorPort>;
 
+/** What a load test does to the traffic of a fleet; absent, it is that of real daemons. */
+export type FleetTraffic = {
+  qos: 0 | 1;
+  /** All sample in the same instant. */
+  isAligned: boolean;
+  malformedRatio: number;
+  duplicateRatio: number;
+  /** By how much a node's clock is ahead, ms. */
+  skewMsOf: (place: Place) => number;
+  /** New connections in a second; null: as many as the broker takes. */
+  connectRate: number | null;
+};
+
 export type FleetDeps = {
   live: LiveWorld;
   mqttUrl: string;
@@ -47,17 +60,26 @@ export type FleetDeps = {
   openClient: OpenBreakable;
   /** Instead of the twin, for places that have another driver. */
   hypervisorOf?: (place: Place) => Hypervisor | undefined;
+  load?: FleetTraffic;
+  /** The CA that the broker's certificate must come from; SHA-256, 64 hex. */
+  caSha256?: string | null;
   version: string;
   clock: Clock;
   newId: NewId;
   log: Log;
 };
 
-/** What a seat needs besides: false once no more samples shall be taken. */
-export type SeatDeps = FleetDeps & { isSampling: () => boolean };
+/** What a seat needs besides. */
+export type SeatDeps = Omit<FleetDeps, 'intervalMs'> & {
+  /** False once no more samples shall be taken. */
+  isSampling: () => boolean;
+  /** Ms between two samples, as of now. */
+  intervalMs: () => number;
+  tally: Tally;
+};
 
 /** One start of a daemon. */
-type Life = { daemon: RunningDaemon; line: Line; disk: Mounted; incarnation: number };
+type Life = { daemon: RunningDaemon; line: Line; disk: Mounted; incarnation: () => number };
 
 export type Seat = {
   readonly place: Place;
@@ -65,6 +87,9 @@ export type Seat = {
   begin(onConnect: () => void): Promise<void>;
   end(how: 'gently' | 'abruptly'): Promise<void>;
   drop(): void;
+  stall(what: 'reads' | 'both'): void;
+  unstall(): void;
+  setPace(intervalMs: number): void;
   isRunning(): boolean;
   isConnected(): boolean;
   hasConnected(): boolean;
@@ -106,16 +131,16 @@ const quiet = (log: Log): Log => ({
 /** The fleet keeps the pace it was asked for, whatever the server would like. */
 const atPace = (
   executor: ExecutorPort,
-  { intervalMs, onIncarnation }: { intervalMs: number; onIncarnation: (count: number) => void },
+  pace: { intervalMs: () => number; onIncarnation: (count: number) => void },
 ): ExecutorPort => ({
   async introduce(node) {
     const introduction = await executor.introduce(node);
-    onIncarnation(introduction.incarnation);
+    pace.onIncarnation(introduction.incarnation);
     return introduction;
   },
   async deliver(message) {
     const sync = await executor.deliver(message);
-    return sync && { ...sync, intervalMs };
+    return sync && { ...sync, intervalMs: pace.intervalMs() };
   },
   onOutgoing: (listener) => executor.onOutgoing(listener),
   connected: (node, online) => executor.connected(node, online),
@@ -134,24 +159,46 @@ function unconfirmedOf({ daemon, line, incarnation }: Life): number {
   const { samples } = daemon.counters();
   const payload = line.receipt();
   const decoded = payload && ReceiptMessage.safeParse(JSON.parse(Buffer.from(payload).toString()));
-  if (!decoded?.success || decoded.data.body.incarnation !== incarnation) return samples;
+  if (!decoded?.success || decoded.data.body.incarnation !== incarnation()) return samples;
   return Math.max(0, samples - decoded.data.body.storedSeq);
 }
 
 type Start = { credential: FleetCredential; disk: FilePort; starts: number };
 
+/** Its monotonic time is everybody's; only what it stamps is wrong. */
+const skewed = (clock: Clock, byMs: number): Clock =>
+  byMs === 0 ? clock : { ...clock, wallMs: () => clock.wallMs() + byMs };
+
+/** The next instant that is a whole number of intervals since 1970. */
+const alignedPhase =
+  (clock: Clock) =>
+  (intervalMs: number): number =>
+    intervalMs - (clock.wallMs() % intervalMs);
+
+const plainTraffic: FleetTraffic = {
+  qos: 0,
+  isAligned: false,
+  malformedRatio: 0,
+  duplicateRatio: 0,
+  skewMsOf: () => 0,
+  connectRate: null,
+};
+
 async function startLife(deps: SeatDeps, start: Start, onConnect: () => void): Promise<Life> {
-  const { live, clock, newId, intervalMs, mqttUrl, version } = deps;
+  const { live, newId, intervalMs, mqttUrl, version, tally, caSha256 = null } = deps;
   const { cluster, node, daemon, secret, serverId, serverKeys } = start.credential;
+  const { load = plainTraffic } = deps;
+  const clock = skewed(deps.clock, load.skewMsOf({ cluster, node }));
   const random = seededRandom(
     seedOfName(live.world.seed, `${cluster}/${node}/${start.starts}/${clock.wallMs()}`),
   );
   const world = live.cluster(cluster);
   const hypervisor =
-    deps.hypervisorOf?.({ cluster, node }) ?? memoryHypervisor({ world, nodes: [node], clock });
+    deps.hypervisorOf?.({ cluster, node }) ??
+    memoryHypervisor({ world, nodes: [node], clock: deps.clock });
   let incarnation = 0;
   const disk = mount(start.disk);
-  const line = breakableLine(deps.openClient, onConnect);
+  const line = breakableLine(deps.openClient, onConnect, { ...load, tally, random });
   const log = quiet(deps.log);
   const bytesMax = Math.max(ringBytesMin, Math.floor(ringsBytesMax / deps.credentials.length));
   const running = await startDaemon(
@@ -161,7 +208,7 @@ async function startLife(deps: SeatDeps, start: Start, onConnect: () => void): P
       node,
       enrolment: null,
       dataDir: '',
-      intervalMs,
+      intervalMs: intervalMs(),
       logLevel: 'silent',
       script: null,
     },
@@ -181,7 +228,7 @@ async function startLife(deps: SeatDeps, start: Start, onConnect: () => void): P
         serverId,
         serverKeys,
         simulated: true,
-        caSha256: null,
+        caSha256,
       },
       createExecutor: async (parts) =>
         atPace(await deps.makeExecutor(parts, { cluster, node, files: disk.files, log }), {
@@ -189,11 +236,14 @@ async function startLife(deps: SeatDeps, start: Start, onConnect: () => void): P
           onIncarnation: (count) => void (incarnation = count),
         }),
       outboxBytesMax: null,
-      link: { ring: { ageMaxMs: ringMs, bytesMax } },
+      link: {
+        ring: { ageMaxMs: ringMs, bytesMax },
+        ...(load.isAligned && { phaseMs: alignedPhase(deps.clock) }),
+      },
       openClient: (options) => line.open(options),
     },
   );
-  return { daemon: running, line, disk, incarnation };
+  return { daemon: running, line, disk, incarnation: () => incarnation };
 }
 
 export function createSeat(deps: SeatDeps, credential: FleetCredential): Seat {
@@ -202,6 +252,7 @@ export function createSeat(deps: SeatDeps, credential: FleetCredential): Seat {
   const disk = deps.diskOf(place);
   const past = noCounters();
   let life: Life | undefined;
+  let ending: RunningDaemon | undefined;
   let starts = 0;
   let hasConnected = false;
   let queue: Promise<void> = Promise.resolve();
@@ -241,18 +292,26 @@ export function createSeat(deps: SeatDeps, credential: FleetCredential): Seat {
         if (!life) return;
         if (how === 'abruptly') pullThePlug();
         const { daemon } = life;
+        // What its end takes out of the ring was sent, and is found by query or missing there.
+        const { dropped } = daemon.counters();
         life = undefined;
+        ending = daemon;
         await daemon.stop();
-        addTo(past, daemon.counters());
+        ending = undefined;
+        addTo(past, { ...daemon.counters(), dropped });
       });
     },
     drop: () => life?.line.drop(),
+    stall: (what) => life?.line.stall(what),
+    unstall: () => life?.line.unstall(),
+    setPace: (intervalMs) => life?.daemon.setPace(intervalMs),
     isRunning: () => life !== undefined,
     isConnected: () => life?.daemon.isConnected() ?? false,
     hasConnected: () => hasConnected,
     unconfirmed: () => (life === undefined ? 0 : unconfirmedOf(life)),
     addCounters(sum) {
       addTo(sum, past);
+      if (ending) addTo(sum, ending.counters());
       if (life) addTo(sum, life.daemon.counters());
     },
   };

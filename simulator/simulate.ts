@@ -1,29 +1,36 @@
 /**
- * One run: a world, a fleet of real daemons against a real server, a scenario, and the figures.
- * The generator is an open loop: daemons sample at their own times whatever the server does, and
- * latency counts from those times. Nothing here reaches into the server but its public faces.
+ * One run: a world, a fleet of real daemons against a real server, the stages of a plan, and the
+ * figures. The generator is an open loop: daemons sample at their own times whatever the server
+ * does, and latency counts from those times. Nothing here reaches into the server but its public
+ * faces.
  */
 import type { Clock, Log, NewId } from '../broker/contract/ports.ts';
 import { type FilePort, memoryFiles, nodeFiles } from '../daemon/command/files.ts';
-import { type Api, ApiError, createApi } from './api.ts';
+import { ApiError } from './api.ts';
 import { type CommandOutcome, runCommands } from './commands.ts';
-import type { Server } from './config.ts';
 import { createFleet, type Fleet } from './fleet.ts';
 import { type Measured, reportOf } from './figures.ts';
 import type { OpenBreakable } from './line.ts';
 import { type LiveWorld, liveWorld } from './live-world.ts';
-import type { SimulationOptions } from './options.ts';
-import type { Report } from './report.ts';
-import { scenarios } from './scenarios/index.ts';
-import type { Place, ScenarioEvent } from './scenarios/scenario.ts';
-import type { FleetCredential, MakeExecutor } from './seat.ts';
+import { runCommandRate } from './load/command-rate.ts';
+import { createDriver, type Driver, pause } from './load/drive.ts';
+import { playFaults } from './load/faults.ts';
+import { type KneeSearch, nextLoad, stageOfLoad, type Tried } from './load/knee.ts';
+import type { LoadPlan } from './load/plan.ts';
+import type { Stage } from './load/profile.ts';
+import { type StageFigures, stageOf } from './load/rows.ts';
+import { firstNodesOf } from './load/stages.ts';
+import { seededRandom, seedOf, seedOfName } from './prng.ts';
+import { holdsStage, type Report } from './report.ts';
+import type { Place } from './scenarios/scenario.ts';
+import type { FleetTraffic, MakeExecutor } from './seat.ts';
+import type { Held, Target } from './target.ts';
 import { usageOf, watchPace } from './usage.ts';
 import { buildFleetWorld } from './world/build.ts';
-import { type EffectRecord, findGuest, findNode, type World } from './world/model.ts';
-import { crash, powerOn } from './world/node-effects.ts';
+import type { EffectRecord } from './world/model.ts';
 
 export type SimulationDeps = {
-  server: Server;
+  target: Target;
   clock: Clock;
   newId: NewId;
   log: Log;
@@ -31,6 +38,10 @@ export type SimulationDeps = {
   version: string;
   makeExecutor: MakeExecutor;
   openClient: OpenBreakable;
+  /** The CA that the broker's certificate must come from. */
+  caSha256: string | null;
+  /** Keeps the journals of the daemons there instead of in memory. */
+  journalDir: string | undefined;
   /** This process. */
   pid: number;
   onProgress: (line: string) => void;
@@ -47,44 +58,9 @@ const lookEveryMs = 500;
 /** From a daemon's sample to the server's answer, generously. */
 const foldMaxMs = 1_000;
 
-export const pause = (clock: Clock, delayMs: number): Promise<void> =>
-  new Promise((resolve) => void clock.after(delayMs, () => resolve()));
-
-/** Enrols every node of the world; the answer holds what each daemon signs in with. */
-export async function enrolAll(api: Api, world: World): Promise<FleetCredential[]> {
-  const all: FleetCredential[] = [];
-  for (const { id, nodes } of world.clusters.values()) {
-    const { credentials, serverId, serverKeys } = await api.enrol(
-      id,
-      nodes.map(({ spec }) => spec.node),
-    );
-    all.push(...credentials.map((one) => ({ ...one, cluster: id, serverId, serverKeys })));
-  }
-  return all;
-}
-
-/** Carries out what a scenario wants: in the world, or on the daemons' network. */
-export function apply(live: LiveWorld, fleet: Fleet, event: ScenarioEvent): void {
-  if (event.kind === 'drop') return fleet.drop(event.places);
-  if (event.kind === 'restart') return fleet.restart(event.places);
-  live.change((world) => {
-    if (event.kind === 'load') {
-      const guest = findGuest(world, event.cluster, event.guest);
-      if (guest) guest.forcedRatio = event.ratio;
-      return;
-    }
-    const node = findNode(world, event.cluster, event.node);
-    if (!node) return;
-    if (event.kind === 'crash') crash(world, node);
-    else if (event.kind === 'power-on') powerOn(world, node, 'node.boot', null);
-    else node.bootFailures = event.count;
-  });
-}
-
 type Run = {
-  options: SimulationOptions;
+  plan: LoadPlan;
   deps: SimulationDeps;
-  api: Api;
   live: LiveWorld;
   fleet: Fleet;
 };
@@ -104,110 +80,142 @@ async function waitFor(
   return true;
 }
 
-async function playScenario(run: Run, durationMs: number): Promise<void> {
-  const { options, deps, live, fleet } = run;
-  const scenario = scenarios.get(options.scenario);
-  const startMs = deps.clock.monotonicMs();
-  for (let second = 0; second * 1000 < durationMs && !deps.signal.aborted; second += 1) {
-    const waitMs = startMs + second * 1000 - deps.clock.monotonicMs();
-    if (waitMs > 0) await pause(deps.clock, waitMs);
-    const events = live.change((world) => scenario?.events(world, second * 1000) ?? []);
-    for (const event of events) apply(live, fleet, event);
-    const { samples, replayed } = fleet.counters();
-    deps.onProgress(
-      `${second} of ${durationMs / 1000} s: ${fleet.connected()} of ${fleet.running()} daemons ` +
-        `connected, ${samples} samples, ${replayed} replayed, ${live.world.log.length} effect lines`,
-    );
-  }
-  const restMs = startMs + durationMs - deps.clock.monotonicMs();
-  if (restMs > 0 && !deps.signal.aborted) await pause(deps.clock, restMs);
-}
-
-async function sendCommands(run: Run): Promise<CommandOutcome | null> {
-  const { options, deps, api, live } = run;
-  if (options.commands === 0) return null;
+async function sendCommands(run: Run, isOver: () => boolean): Promise<CommandOutcome | null> {
+  const { plan, deps, live, fleet } = run;
+  const { api } = deps.target;
+  if (!api || (plan.commandCount === 0 && !plan.commands)) return null;
   const clusters = [...live.world.clusters.values()].map(({ id, nodes }) => ({
     id,
     nodes: nodes.map(({ spec }) => spec.node),
   }));
   const { clock, newId, log, signal } = deps;
+  const asking = { api, clock, newId, log };
+  if (plan.commands) {
+    const { perMinute, mix } = plan.commands;
+    const random = seededRandom(seedOfName(plan.seed, 'commands'));
+    const inUse = () =>
+      clusters.slice(0, Math.max(1, Math.ceil(fleet.wanted() / plan.nodesPerCluster)));
+    return runCommandRate({
+      ...asking,
+      perMinute,
+      mix,
+      clusters: inUse,
+      random,
+      isStopped: isOver,
+    });
+  }
   return runCommands({
-    api,
+    ...asking,
     clusters,
-    count: options.commands,
-    clock,
-    newId,
-    log,
-    sampledWithinMs: options.interval * 1000 + foldMaxMs,
+    count: plan.commandCount,
+    sampledWithinMs: (plan.stages[0]?.interval ?? 0) + foldMaxMs,
     isStopped: () => signal.aborted,
   });
 }
 
 const usages = ({ deps }: Run) => ({
   own: usageOf(deps.pid),
-  backend: usageOf(deps.server.pid()),
+  backend: usageOf(deps.target.pid()),
 });
 
 /** What the store holds, once it holds everything or nothing more comes; null: nobody can tell. */
-async function storedSamples(
-  run: Run,
-  sinceMs: number,
-  taken: number,
-): Promise<Measured['stored']> {
-  let stored: Measured['stored'] = null;
-  let isUnknown = false;
+async function storedSamples(run: Run, sinceMs: number, taken: number): Promise<Held | null> {
+  let stored: Held | null = null;
   await waitFor(run, storedMaxMs, async () => {
     try {
-      stored = await run.api.missing(sinceMs);
-      return stored.missing === 0 && stored.samples >= taken;
+      stored = await run.deps.target.stored(sinceMs);
+      return stored === null || (stored.missing === 0 && stored.samples >= taken);
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
-      isUnknown = error.code !== 'KR_UNREACHABLE';
-      return isUnknown;
+      return false;
     }
   });
-  if (isUnknown) run.deps.log.warn({}, 'the server does not say which samples are missing');
   return stored;
 }
 
-/** A server that is away for a moment has no metrics; an empty page counts as none. */
-const metricsOf = ({ api, deps }: Run): Promise<string> =>
-  api.metricsText().catch((error: unknown) => {
-    deps.log.warn({ error }, 'the metrics of the server could not be read');
-    return '';
-  });
+/** Steps of growing load until one breaks a promise, then closer; answers what was tried. */
+async function findKnee(run: Run, driver: Driver, search: KneeSearch) {
+  const { plan, deps } = run;
+  const [{ nodes, interval: intervalMs }] = plan.stages as [Stage];
+  const tried: Tried[] = [];
+  const steps: StageFigures[] = [];
+  for (let index = 0; !deps.signal.aborted; index += 1) {
+    const load = nextLoad({ nodes, intervalMs }, tried, search);
+    if (!load) break;
+    const stage = stageOfLoad(load, search);
+    await driver.stage(index, stage);
+    await driver.settle();
+    const figures = stageOf(driver.rows, index, stage);
+    const holds = holdsStage(figures, plan.slo);
+    tried.push({ load, holds });
+    steps.push(figures);
+    deps.onProgress(
+      `${load.nodes} nodes at ${load.intervalMs} ms: ${figures.sentPerSecond ?? 0}/s, ` +
+        `p99 ${figures.publishToStateMs.p99 ?? 'unknown'} ms, ${holds ? 'holds' : 'breaks'}`,
+    );
+  }
+  return { steps, tried };
+}
+
+async function goThrough(run: Run, driver: Driver): Promise<Pick<Measured, 'stages' | 'tried'>> {
+  const { plan, deps } = run;
+  if (plan.knee) {
+    const search = { ...plan.knee, intervalMinMs: plan.intervalMinMs };
+    const { steps, tried } = await findKnee(run, driver, search);
+    return { stages: steps, tried };
+  }
+  for (const [index, stage] of plan.stages.entries()) {
+    if (!deps.signal.aborted) await driver.stage(index, stage);
+  }
+  await driver.settle();
+  const stages = plan.stages.map((stage, index) => stageOf(driver.rows, index, stage));
+  return { stages, tried: null };
+}
 
 async function measure(run: Run): Promise<Measured> {
-  const { options, deps, fleet } = run;
-  const startWallMs = deps.clock.wallMs();
-  deps.onProgress(`starting ${options.nodes} daemons`);
+  const { plan, deps, live, fleet } = run;
+  const { clock, target, signal, onProgress, pid } = deps;
+  const startWallMs = clock.wallMs();
+  const first = firstNodesOf(plan.stages);
+  fleet.resize(first);
+  const readingAtStart = await target.read();
+  onProgress(`starting ${first} daemons`);
   const { connected, connectMs } = await fleet.start(connectMaxMs);
-  deps.onProgress(`${connected} of ${options.nodes} connected in ${Math.round(connectMs)} ms`);
-  const [metricsBefore, usageBefore] = [await metricsOf(run), usages(run)];
+  onProgress(`${connected} of ${first} connected in ${Math.round(connectMs)} ms`);
   const pace = watchPace();
-  const startMs = deps.clock.monotonicMs();
-  const [outcome] = await Promise.all([
-    sendCommands(run),
-    playScenario(run, Math.round(options.minutes * 60_000)),
-  ]);
-  const durationMs = deps.clock.monotonicMs() - startMs;
+  const faultRandom = seededRandom(seedOfName(plan.seed, 'faults'));
+  const faults = playFaults(plan.faults, fleet, faultRandom);
+  const { scenario } = plan;
+  const parts = { clock, live, fleet, target, faults, pace, scenario, pid, signal, onProgress };
+  const driver = createDriver(parts);
+  const [readingBefore, usageBefore] = [await target.read(), usages(run)];
+  const startMs = clock.monotonicMs();
+  let isOver = false;
+  const commands = sendCommands(run, () => isOver || signal.aborted);
+  const { stages, tried } = await goThrough(run, driver).finally(() => (isOver = true));
+  const outcome = await commands;
+  const durationMs = clock.monotonicMs() - startMs;
   const lagP99Ms = pace.lagP99Ms();
   pace.stop();
-  const [metricsAfter, usageAfter] = [await metricsOf(run), usages(run)];
-  deps.onProgress('waiting until the server has confirmed every sample');
+  faults.stop();
+  const [readingAfter, usageAfter] = [await target.read(), usages(run)];
+  onProgress('waiting until the server has confirmed every sample');
   const counters = fleet.counters();
   fleet.endSampling();
   await waitFor(run, settleMaxMs, () => fleet.unconfirmed() === 0);
   const unconfirmed = fleet.unconfirmed();
   await fleet.stop();
   const { samples, sent, replayed } = fleet.counters();
-  const stored = await storedSamples(run, startWallMs, samples);
+  const skewMs = plan.faults.clockSkew?.by ?? 0;
+  const stored = await storedSamples(run, startWallMs - skewMs, samples);
   return {
     durationMs,
     connected,
     connectMs,
-    metricsBefore,
-    metricsAfter,
+    readingAtStart,
+    readingBefore,
+    readingAfter,
+    readingAtEnd: await target.read(),
     usageBefore,
     usageAfter,
     lagP99Ms,
@@ -216,56 +224,73 @@ async function measure(run: Run): Promise<Measured> {
     unconfirmed,
     // Skipped and dropped after the end of sampling say nothing.
     counters: { ...counters, samples, sent, replayed },
+    tally: fleet.tally(),
+    faults: faults.counts(),
+    stages,
+    tried,
+    rows: driver.rows,
   };
 }
 
-/** Tells the server how much its engine may do here and how fast time goes. */
-async function setUpClusters({ options, api, live }: Omit<Run, 'fleet'>): Promise<void> {
-  const change = {
-    ...(options.timeScale === 1 ? {} : { timeScale: options.timeScale }),
-    ...(options.auto ? { autonomy: { 'guest.migrate': 'auto' } } : {}),
-  };
-  if (Object.keys(change).length === 0) return;
-  for (const cluster of live.world.clusters.keys()) await api.changeCluster(cluster, change);
+/** Half of the chosen nodes are ahead, half behind; the same for one seed. */
+function skewOf({ seed, faults: { clockSkew } }: LoadPlan, { cluster, node }: Place): number {
+  if (!clockSkew) return 0;
+  const draw = seededRandom(seedOf(seedOfName(seed, `${cluster}/${node}`), 77));
+  if (draw.ratio() >= clockSkew.ratio) return 0;
+  return draw.ratio() < 0.5 ? -clockSkew.by : clockSkew.by;
 }
+
+const trafficOf = (plan: LoadPlan): FleetTraffic => ({
+  qos: plan.qos,
+  isAligned: plan.aligned,
+  malformedRatio: plan.faults.malformed ?? 0,
+  duplicateRatio: plan.faults.duplicates ?? 0,
+  skewMsOf: (place) => skewOf(plan, place),
+  connectRate: plan.connectRate ?? null,
+});
 
 /** @throws ApiError when the server refuses or is not there. */
-export async function runSimulation(
-  options: SimulationOptions,
-  deps: SimulationDeps,
-): Promise<Report> {
-  const { clock, server } = deps;
+export async function runSimulation(plan: LoadPlan, deps: SimulationDeps): Promise<Report> {
+  const { clock, target } = deps;
   const world = buildFleetWorld({
-    ...options,
-    guestsPerNode: options.guests,
+    ...plan,
+    nodes: plan.nodesMax,
+    guestsPerNode: plan.guests,
     startMs: clock.wallMs(),
   });
   const live = liveWorld(world, clock);
   if (deps.onEffect) live.onEffect(deps.onEffect);
-  const api = createApi(server);
   const disks: FilePort[] = [];
   const diskOf = ({ cluster, node }: Place): FilePort => {
-    const { journalDir } = options;
+    const { journalDir } = deps;
     const disk =
       journalDir === undefined ? memoryFiles() : nodeFiles(`${journalDir}/${cluster}/${node}`);
     disks.push(disk);
     return disk;
   };
   try {
-    const credentials = await enrolAll(api, world);
-    await setUpClusters({ options, deps, api, live });
-    const intervalMs = Math.round(options.interval * 1000);
-    const { mqttUrl } = server;
-    const fleet = createFleet({ ...deps, live, mqttUrl, intervalMs, credentials, diskOf });
-    const run: Run = { options, deps, api, live, fleet };
+    const credentials = await target.enrol(world);
+    const fleet = createFleet(
+      {
+        ...deps,
+        live,
+        mqttUrl: target.mqttUrl,
+        intervalMs: plan.stages[0]?.interval ?? 0,
+        credentials,
+        diskOf,
+        load: trafficOf(plan),
+      },
+      target.makeSeat,
+    );
+    const run: Run = { plan, deps, live, fleet };
     try {
-      return reportOf(options, live, await measure(run));
+      return reportOf(plan, live, await measure(run));
     } finally {
       await fleet.stop();
     }
   } finally {
     live.stop();
     for (const disk of disks) await disk.close();
-    await api.close();
+    await target.close();
   }
 }

@@ -15,6 +15,10 @@ export const figureUnits = {
   notTerminal: 'count',
   wrongEffects: 'count',
   rejected: 'count',
+  refused: 'count',
+  duplicates: 'count',
+  dropped: 'count',
+  unaccounted: 'count',
   backendRss: 'MiB',
   backendCpu: 'ratio',
   generatorCpu: 'ratio',
@@ -22,6 +26,10 @@ export const figureUnits = {
 
 export type FigureName = keyof typeof figureUnits;
 export type Figures = Record<FigureName, number | null>;
+
+export const nothingKnown = Object.fromEntries(
+  Object.keys(figureUnits).map((name) => [name, null]),
+) as Figures;
 
 const operators = {
   '<': (a: number, b: number) => a < b,

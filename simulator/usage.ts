@@ -8,7 +8,12 @@ import { monitorEventLoopDelay } from 'node:perf_hooks';
 /** The kernel's USER_HZ, which is 100 on every architecture we support. */
 const ticksPerSecond = 100;
 
-export type Usage = { pid: number; cpuSeconds: number; rssPeakBytes: number };
+export type Usage = {
+  pid: number;
+  cpuSeconds: number;
+  rssBytes: number;
+  rssPeakBytes: number;
+};
 
 /** null when there is no such process, or it may not be read. */
 export function usageOf(pid: number | null): Usage | null {
@@ -19,8 +24,10 @@ export function usageOf(pid: number | null): Usage | null {
     const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
     const ticks = Number(fields[11]) + Number(fields[12]);
     const status = readFileSync(`/proc/${pid}/status`, 'utf8');
-    const peakKib = Number(/^VmHWM:\s+(\d+)/m.exec(status)?.[1] ?? 0);
-    return { pid, cpuSeconds: ticks / ticksPerSecond, rssPeakBytes: peakKib * 1024 };
+    const bytes = (name: string): number =>
+      Number(new RegExp(`^${name}:\\s+(\\d+)`, 'm').exec(status)?.[1] ?? 0) * 1024;
+    const cpuSeconds = ticks / ticksPerSecond;
+    return { pid, cpuSeconds, rssBytes: bytes('VmRSS'), rssPeakBytes: bytes('VmHWM') };
   } catch {
     return null;
   }
@@ -33,12 +40,30 @@ export const cpuBetween = (before: Usage | null, after: Usage | null): number | 
     : null;
 
 /** Watches how late this process's own event loop is. */
-export function watchPace(): { lagP99Ms(): number; stop(): void } {
-  const delays = monitorEventLoopDelay({ resolution: 10 });
-  delays.enable();
+export function watchPace(): {
+  lagP99Ms(): number;
+  /** Since it was last asked. */
+  recentP99Ms(): number;
+  stop(): void;
+} {
+  const resolutionMs = 10;
+  const all = monitorEventLoopDelay({ resolution: resolutionMs });
+  const recent = monitorEventLoopDelay({ resolution: resolutionMs });
+  all.enable();
+  recent.enable();
+  // The histogram counts the resolution itself as delay.
+  const p99Ms = (delays: typeof all): number =>
+    delays.count === 0 ? 0 : Math.max(0, delays.percentile(99) / 1e6 - resolutionMs);
   return {
-    // The histogram counts the resolution itself as delay.
-    lagP99Ms: () => Math.max(0, delays.percentile(99) / 1e6 - 10),
-    stop: () => void delays.disable(),
+    lagP99Ms: () => p99Ms(all),
+    recentP99Ms() {
+      const lagMs = p99Ms(recent);
+      recent.reset();
+      return lagMs;
+    },
+    stop() {
+      all.disable();
+      recent.disable();
+    },
   };
 }

@@ -191,6 +191,7 @@ describe('the edges', () => {
     'prom-client': /^backend\/observe\//,
     '@peculiar/x509': /^broker\/tls\.ts$/,
     ws: /^broker\//,
+    'csv-parse': /^simulator\/load\/recordings\.ts$/,
     croner: /^backend\/decide\/windows\.ts$/,
     'node:child_process': /^(daemon\/command|daemon\/hypervisor|simulator)\//,
   };

@@ -66,4 +66,5 @@ export const settingsOf = (
   intervalMs: config.intervalMs,
   ring: link?.ring ?? { ageMaxMs: ringMs, bytesMax: ringBytesMax },
   replayEveryMs: link?.replayEveryMs ?? replayEveryMs,
+  ...(link?.phaseMs && { phaseMs: link.phaseMs }),
 });

@@ -4,8 +4,9 @@
  * neighbour's guests fit when they must move.
  */
 import { uuidv7 } from '../../broker/contract/ids.ts';
+import type { Random } from '../../broker/contract/ports.ts';
 import { between, pick, seededRandom, seedOfName } from '../prng.ts';
-import { loadShapes } from './load.ts';
+import { type Load, loadShapes, type LoadShape } from './load.ts';
 import {
   type GuestSpec,
   keyOf,
@@ -120,16 +121,51 @@ export type FleetSpec = {
   timeScale: number;
   nodes: number;
   nodesPerCluster: number;
-  guestsPerNode: number;
+  /** A number, or how many a node has at least and at most. */
+  guestsPerNode: number | { min: number; max: number };
   clusterPrefix: string;
+  load?: FleetLoad;
 };
+
+/** How busy the guests are; what is left out is drawn for each. */
+export type FleetLoad = {
+  shape?: LoadShape;
+  base?: number;
+  swing?: number;
+  /** Guests take them in turn. */
+  recordings?: readonly { stepMs: number; ratios: ArrayLike<number> }[];
+};
+
+const rangeOf = ({ guestsPerNode: asked }: FleetSpec): { min: number; max: number } =>
+  typeof asked === 'number' ? { min: asked, max: asked } : asked;
+
+/** Everything is drawn, whatever is asked for, so that the rest of a world does not depend on it. */
+function fleetLoad(fleet: FleetSpec, random: Random, number: number): Load {
+  const drawn: Load = {
+    shape: pick(random, loadShapes),
+    seed: Math.floor(random.ratio() * 2 ** 31),
+    base: 0.03 + 0.07 * random.ratio(),
+    swing: 0.25 * random.ratio(),
+  };
+  const { shape, base, swing, recordings = [] } = fleet.load ?? {};
+  const recording = recordings[number % recordings.length];
+  return {
+    shape: shape ?? drawn.shape,
+    seed: drawn.seed,
+    base: base ?? drawn.base,
+    swing: swing ?? drawn.swing,
+    ...(recording && { recording: { ...recording, startMs: fleet.startMs } }),
+  };
+}
 
 const guestNames = ['web', 'db', 'cache', 'build', 'mail', 'files', 'queue', 'search'] as const;
 
 function fleetGuests(fleet: FleetSpec, node: NodeSpec, index: number): GuestSpec[] {
   const random = seededRandom(seedOfName(fleet.seed, `${node.cluster}/${node.node}/guests`));
-  return Array.from({ length: fleet.guestsPerNode }, (_, place) => {
-    const id = String(100 + (index % fleet.nodesPerCluster) * fleet.guestsPerNode + place);
+  const { min, max } = rangeOf(fleet);
+  const count = min === max ? max : between(random, min, max);
+  return Array.from({ length: count }, (_, place) => {
+    const id = String(100 + (index % fleet.nodesPerCluster) * max + place);
     const name = `${pick(random, guestNames)}-${id}`;
     return {
       cluster: node.cluster,
@@ -140,15 +176,10 @@ function fleetGuests(fleet: FleetSpec, node: NodeSpec, index: number): GuestSpec
       cpuCount: pick(random, [1, 2, 2, 4]),
       memoryBytes: between(random, 1, 4) * gibibyte,
       diskBytes: between(random, 8, 64) * gibibyte,
-      load: {
-        shape: pick(random, loadShapes),
-        seed: Math.floor(random.ratio() * 2 ** 31),
-        base: 0.03 + 0.07 * random.ratio(),
-        swing: 0.25 * random.ratio(),
-      },
+      load: fleetLoad(fleet, random, index * max + place),
       tags: [pick(random, ['prod', 'test', 'home'])],
       // The first of each node is at rest, so that there is always something to start.
-      running: place > 0 || fleet.guestsPerNode === 1,
+      running: place > 0 || count === 1,
     };
   });
 }
@@ -159,6 +190,7 @@ function fleetNode(fleet: FleetSpec, index: number): NodeSpec {
   const cluster = `${fleet.clusterPrefix}-${String(group).padStart(3, '0')}`;
   const node = `n${String(index + 1).padStart(4, '0')}`;
   const random = seededRandom(seedOfName(fleet.seed, `${cluster}/${node}`));
+  const { max: guestsMax } = rangeOf(fleet);
   const kind = pick(random, classes);
   const subnet = `10.${100 + ((group >> 8) & 63)}.${group & 255}`;
   return {
@@ -166,10 +198,10 @@ function fleetNode(fleet: FleetSpec, index: number): NodeSpec {
     node,
     rack: `${cluster}-r${Math.floor(place / 8) + 1}`,
     cpuModel: kind.cpuModel,
-    cpuCount: Math.max(kind.cores, Math.ceil(fleet.guestsPerNode * 0.75)),
+    cpuCount: Math.max(kind.cores, Math.ceil(guestsMax * 0.75)),
     singleThreadFactor: kind.factor,
     // 2.5 GiB a guest on average, twice that in all, in steps of 32 GiB.
-    memoryBytes: Math.max(1, Math.ceil((fleet.guestsPerNode * 5) / 32)) * 32 * gibibyte,
+    memoryBytes: Math.max(1, Math.ceil((guestsMax * 5) / 32)) * 32 * gibibyte,
     diskBytes: 2 ** 41,
     wattsIdle: kind.idle,
     wattsLoaded: kind.loaded,

@@ -8,6 +8,9 @@ import { noiseAt, ratioOf } from '../prng.ts';
 export const loadShapes = ['constant', 'diurnal', 'spike', 'weekly', 'walk'] as const;
 export type LoadShape = (typeof loadShapes)[number];
 
+/** What was recorded of one guest: a share of its cpus, 0..1, for each step from `startMs` on. */
+export type Recording = { startMs: number; stepMs: number; ratios: ArrayLike<number> };
+
 export type Load = {
   shape: LoadShape;
   seed: number;
@@ -15,6 +18,8 @@ export type Load = {
   base: number;
   /** Added at the peak of the shape. */
   swing: number;
+  /** Takes the place of the shape. */
+  recording?: Recording;
 };
 
 const hourMs = 3_600_000;
@@ -56,7 +61,18 @@ const shapes: Record<LoadShape, (load: Load, atMs: number) => number> = {
   walk,
 };
 
+/** Linear between the steps; after its end it begins anew. */
+function recordedRatio({ startMs, stepMs, ratios }: Recording, atMs: number): number {
+  const count = ratios.length;
+  const place = (((atMs - startMs) / stepMs) % count) + (atMs < startMs ? count : 0);
+  const before = Math.floor(place) % count;
+  const from = ratios[before] ?? 0;
+  const to = ratios[(before + 1) % count] ?? from;
+  return from + (to - from) * (place - Math.floor(place));
+}
+
 export function wantedRatio(load: Load, atMs: number): number {
+  if (load.recording) return Math.min(1, Math.max(0, recordedRatio(load.recording, atMs)));
   const jitter = 0.9 + 0.2 * noiseAt(load.seed + 2, atMs / jitterMs);
   return Math.min(
     1,

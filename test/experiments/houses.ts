@@ -14,7 +14,7 @@ import { localServer } from '../../simulator/config.ts';
 import { createFleet } from '../../simulator/fleet.ts';
 import { type LiveWorld, liveWorld } from '../../simulator/live-world.ts';
 import { executorMaker } from '../../simulator/parts.ts';
-import { enrolAll } from '../../simulator/simulate.ts';
+import { enrolAll } from '../../simulator/target.ts';
 import { buildWorld, gibibyte, macOf } from '../../simulator/world/build.ts';
 import type { GuestSpec, NodeSpec, World } from '../../simulator/world/model.ts';
 import { crash, powerOn } from '../../simulator/world/node-effects.ts';

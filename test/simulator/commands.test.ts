@@ -200,6 +200,10 @@ describe('sending commands of every kind', () => {
   it('asks for nothing in a cluster of one, where nobody could wake the node', async () => {
     const server = obedientServer();
     const run = { ...server.run(10), clusters: [{ id: 'sim-001', nodes: ['n0001'] }] };
-    expect(await finish(server.clock, runCommands(run))).toEqual({ followed: [], refused: 0 });
+    expect(await finish(server.clock, runCommands(run))).toEqual({
+      followed: [],
+      refused: 0,
+      skipped: 0,
+    });
   });
 });

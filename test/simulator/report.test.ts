@@ -14,9 +14,11 @@ const promises = (text: string): Promised[] => {
   return parsed.promises;
 };
 
-const report: Omit<Report, 'brokenPromises'> = {
+const report: Omit<Report, 'brokenPromises' | 'seconds'> = {
+  name: 'steady',
   scenario: 'steady',
   seed: 42,
+  shard: null,
   nodes: 16,
   guestsPerNode: 20,
   intervalMs: 5000,
@@ -24,6 +26,7 @@ const report: Omit<Report, 'brokenPromises'> = {
   durationMs: 60_000,
   isValid: true,
   invalidBecause: [],
+  firstNodes: 16,
   connectedNodes: 16,
   connectMs: 300,
   samples: {
@@ -35,6 +38,15 @@ const report: Omit<Report, 'brokenPromises'> = {
     stored: 192,
     lost: 0,
   },
+  accounts: {
+    sent: 192,
+    stored: 192,
+    duplicates: 0,
+    rejected: 0,
+    rejectedBy: {},
+    dropped: { link: 0, ingest: 0 },
+    unaccounted: 0,
+  },
   publishToStateMs: { count: 192, p50: 30, p99: 60, max: 90 },
   rejectedMessages: 0,
   generator: { cpuSeconds: 3, cpuRatio: 0.05, rssPeakBytes: 2 ** 28, lagP99Ms: 3 },
@@ -42,6 +54,16 @@ const report: Omit<Report, 'brokenPromises'> = {
   energyKilowattHours: 0.02,
   effects: 0,
   commands: null,
+  faults: {
+    droppedLinks: 0,
+    halfOpen: 0,
+    slowReaders: 0,
+    brokenLinks: 0,
+    duplicates: 0,
+    malformed: {},
+  },
+  stages: [],
+  knee: null,
 };
 
 describe('the report', () => {
@@ -106,6 +128,7 @@ describe('the report', () => {
     const commands: Report['commands'] = {
       count: 2,
       refused: 1,
+      skipped: 0,
       notTerminal: 0,
       indeterminate: 0,
       wrongEffects: ['guest.stop c is REJECTED and began 1 times in the world'],
