@@ -27,7 +27,7 @@ it('ends hanging tools with all their children, and works on beside a slow disk 
   expect(figures['fsync']).toMatchObject({ commands: 8 });
 }, 240_000);
 
-it('grants and begins nothing from a second after HOLD, in each of its layers (R21)', async () => {
+it('grants and begins nothing once HOLD stands, in each of its layers (R21)', async () => {
   const figures = await r21.run(quietScope(r21.short));
   expect(figures.violations).toEqual([]);
   expect(figures['file']).toMatchObject({ begunAfter: 0, afterRestart: 0 });

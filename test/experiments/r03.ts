@@ -38,7 +38,7 @@ async function restart(stack: Stack): Promise<number> {
       const answer = await stack.api.send('GET', '/api/v1/commands?limit=1').catch(() => null);
       return answer?.status === 200;
     },
-    { what: 'an answer after the restart' },
+    { withinMs: 180_000, what: 'an answer after the restart' },
   );
   return performance.now() - startMs;
 }
