@@ -8,6 +8,8 @@ export type Kept = {
   grant: { epoch: number } | null;
   outcome: object | null;
   unconfirmed: unknown[];
+  /** The highest epoch on this disk when its start was written. */
+  highestEpoch: number;
 };
 export type View = {
   frames: string[];
@@ -22,7 +24,7 @@ type Entry =
   | { type: 'header'; journalId: string }
   | { type: 'opened'; incarnation: number }
   | { type: 'epoch'; epoch: number }
-  | { type: 'command'; command: Kept & { commandId: string } };
+  | { type: 'command'; command: Omit<Kept, 'highestEpoch'> & { commandId: string } };
 
 const magic = 'kernreaktor-journal 1\n';
 /** Length and checksum, each 8 digits and a space. */
@@ -41,7 +43,12 @@ function take(view: View, entry: Entry): void {
   if (entry.type === 'header') view.journalId = entry.journalId;
   if (entry.type === 'opened') view.incarnation = Math.max(view.incarnation, entry.incarnation);
   if (entry.type === 'epoch') view.maxEpoch = Math.max(view.maxEpoch, entry.epoch);
-  if (entry.type === 'command') view.commands.set(entry.command.commandId, entry.command);
+  if (entry.type !== 'command') return;
+  const { commandId } = entry.command;
+  const known = view.commands.get(commandId);
+  const hasStarted = known !== undefined && known.phase !== 'received';
+  const highestEpoch = hasStarted ? known.highestEpoch : view.maxEpoch;
+  view.commands.set(commandId, { ...entry.command, highestEpoch });
 }
 
 function entriesOf(line: string): Entry[] | null {

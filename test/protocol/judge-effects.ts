@@ -40,15 +40,19 @@ function judgeOnce({ court, world }: EffectWatch, effect: Began): void {
 
 /** I2: a grant was committed before, and the start is under the epoch of one of its grants. */
 function judgeGranted(watch: EffectWatch, effect: Began, kept: Kept | undefined): void {
-  const { court, ledger } = watch;
+  const { court, ledger, nowMs } = watch;
   const grants = (ledger.lines.get(effect.commandId) ?? []).filter(
     ({ state }) => state === 'GRANTED',
   );
   if (grants.length === 0) court.accuse('I2', `never granted: ${nameOf(effect)}`);
   const epoch = kept?.grant?.epoch;
-  if (!grants.some((line) => line.epoch === epoch)) {
-    court.accuse('I2', `started under epoch ${epoch}: ${nameOf(effect)}`);
+  const last = grants.findLast((line) => line.epoch === epoch);
+  if (!last) return court.accuse('I2', `started under epoch ${epoch}: ${nameOf(effect)}`);
+  if (kept && kept.highestEpoch > last.epoch) {
+    court.accuse('I2', `epoch ${epoch} was over, ${kept.highestEpoch} is here: ${nameOf(effect)}`);
   }
+  const ageMs = Math.round(nowMs() - last.atMs);
+  if (ageMs > graceMs) court.accuse('I2', `its grant is ${ageMs} ms old: ${nameOf(effect)}`);
 }
 
 /** I3: what is cancelled, expired or rejected never starts. */
