@@ -51,5 +51,9 @@ const circumstances: ReadonlySet<string> = new Set([
   'KR_WAKE_UNPROVEN',
   'KR_WAKE_TABLE',
   'KR_OWN_HOUSE',
+  // A backup, scrub or login, a member that came or went, a host that has just booted: all pass.
+  'KR_BUSY',
+  'KR_MEMBERSHIP_UNSTABLE',
+  'KR_UP_TOO_SHORT',
 ]);
 export const isContradiction = ({ code }: Denial): boolean => !circumstances.has(code);

@@ -30,7 +30,14 @@ describe('autonomy', () => {
     for (const code of ['KR_NO_ROOM', 'KR_QUORUM', 'KR_GUESTS_RUNNING', 'KR_PING_PONG']) {
       expect(isContradiction(denial(code))).toBe(true);
     }
-    for (const code of ['KR_WINDOW', 'KR_PAUSED', 'KR_LIMITER', 'KR_HOLD']) {
+    for (const code of [
+      'KR_WINDOW',
+      'KR_PAUSED',
+      'KR_LIMITER',
+      'KR_HOLD',
+      'KR_BUSY',
+      'KR_UP_TOO_SHORT',
+    ]) {
       expect(isContradiction(denial(code))).toBe(false);
     }
   });
