@@ -195,7 +195,7 @@ export class Effects {
       heldBy,
       over: over.signal,
       park: async () => (this.#parkers.has(commandId) ? park(parking, grant) : null),
-      unpark: () => unpark(parking, grant),
+      unpark: (since) => unpark(parking, grant, since),
       onHandle: (handle) => this.#bench.post(node, commandId, { type: 'handle', handle }),
       goodbye: () => this.#bench.goodbye(node),
     };

@@ -1,8 +1,10 @@
 /**
  * Guests tagged `kr_park` sleep with their node: they are shut down cleanly before a power-off and
  * started again when the host is back, or when the power-off did not happen. Invariant: who was
- * parked is durable before the first of them is touched, and stays so until it is seen to run, so
- * that no crash forgets one; nothing is started that runs already. It never cuts a guest's power.
+ * parked is durable before the first of them is touched, and stays so until it is seen to run and
+ * to stay up, so that no crash forgets one; nothing is started that runs already. Whether a guest is
+ * off is read from the list of guests: a driver that has just started knows of no task of ours, and
+ * so denies nothing about one. It never cuts a guest's power.
  */
 import type { Action, GrantContent } from '../../broker/contract/command.ts';
 import type { GuestFacts } from '../../broker/contract/facts.ts';
@@ -10,7 +12,15 @@ import type { GuestSample } from '../../broker/contract/telemetry.ts';
 import type { Performed, Work } from '../hypervisor/port.ts';
 import type { Journal } from './journal.ts';
 import type { ParkedRecord } from './journal-format.ts';
-import { limited, messageOf, wait, watch, type WorkDeps } from './work-steps.ts';
+import {
+  limited,
+  messageOf,
+  observeMaxMs,
+  wait,
+  watch,
+  within,
+  type WorkDeps,
+} from './work-steps.ts';
 
 export const parkTag = 'kr_park';
 
@@ -36,6 +46,11 @@ const shutdownMs = 180_000;
 const startMs = 120_000;
 const attemptsMax = 3;
 const againMs = 20_000;
+const lookEveryMs = 5_000;
+/** So long a guest that was told to shut down may take after nobody waits for it any more. */
+const settleMs = 300_000;
+/** A host that has just booted mounts its configuration late, and nobody knows its guests before. */
+const patienceMs = 600_000;
 
 const guestWork = (grant: GrantContent, guest: string, action: Action): Work => ({
   commandId: grant.commandId,
@@ -96,36 +111,66 @@ export async function park(deps: ParkDeps, grant: GrantContent): Promise<string 
   }
 }
 
-/** Starts it unless it runs; what is wrong after some attempts, or null. */
-async function wakeGuest(deps: ParkDeps, grant: GrantContent, guest: string) {
-  const work = guestWork(grant, guest, { kind: 'guest.start', args: {} });
-  let problem: string | null = null;
-  for (let attempt = 0; attempt < attemptsMax; attempt += 1) {
-    if (attempt > 0) await wait(deps.clock, againMs / grant.timeScale);
-    const untilMs = deps.clock.monotonicMs() + startMs;
-    // Started by its host at boot, by a person, or by us before a crash: then there is nothing to do.
-    const seen = await watch(deps, work, untilMs);
-    if (seen.postcondition === true) return null;
-    if (seen.postcondition === null) {
-      problem = seen.detail;
-      continue;
-    }
-    problem = await bring(deps, work, startMs);
-    if (problem === null) return null;
-  }
-  return problem;
+/** One list of the guests serves all that are asked about at the same time. */
+function createLook({ hypervisor, clock }: ParkDeps, node: string) {
+  let asking: Promise<readonly GuestSample[] | null> | null = null;
+  const ask = async () => {
+    const sampled = (async () => hypervisor.sample(node))().catch(() => undefined);
+    return (await within(clock, observeMaxMs, sampled))?.guests ?? null;
+  };
+  /** null: nobody can tell. */
+  return async (guest: string): Promise<GuestSample['state'] | null> => {
+    asking ??= ask().finally(() => {
+      asking = null;
+    });
+    return (await asking)?.find(({ id }) => id === guest)?.state ?? null;
+  };
 }
 
-/** What is left for a person to do; nothing when all run again. */
-export async function unpark(deps: ParkDeps, grant: GrantContent): Promise<string[]> {
-  const { journal, log } = deps;
+type Sleeper = { guest: string; look: ReturnType<typeof createLook>; settledAtMs: number };
+
+/** Starts it unless it runs, and stays; what is wrong after some attempts, or null. */
+async function wakeGuest(deps: ParkDeps, grant: GrantContent, sleeper: Sleeper) {
+  const { guest, look, settledAtMs } = sleeper;
+  const { clock } = deps;
+  const work = guestWork(grant, guest, { kind: 'guest.start', args: {} });
+  const untilMs = settledAtMs + patienceMs / grant.timeScale;
+  let problem: string | null = null;
+  for (let attempts = 0; ;) {
+    const state = await look(guest);
+    const nowMs = clock.monotonicMs();
+    // Started by its host at boot, by a person, or by us before a crash: then there is nothing to do.
+    if (state === 'running' && nowMs >= settledAtMs) return null;
+    const isLastLook = attempts === attemptsMax || nowMs >= untilMs;
+    if (isLastLook && state !== 'running') return problem ?? `it is ${state ?? 'not to be seen'}`;
+    if (state === 'stopped') {
+      attempts += 1;
+      problem = await bring(deps, work, startMs);
+      if (problem === null) return null;
+    }
+    await wait(clock, (state === 'stopped' ? againMs : lookEveryMs) / grant.timeScale);
+  }
+}
+
+/**
+ * What is left for a person to do; nothing when all run again. A guest that did not shut down in
+ * time may still do so: unless its host has booted since, it must be seen to stay up.
+ */
+export async function unpark(
+  deps: ParkDeps,
+  grant: GrantContent,
+  { hasBooted }: { hasBooted: boolean },
+): Promise<string[]> {
+  const { journal, log, clock } = deps;
   const { commandId } = grant;
   const record = journal.state.parked.get(commandId);
   if (!record) return [];
+  const look = createLook(deps, grant.node);
+  const settledAtMs = clock.monotonicMs() + (hasBooted ? 0 : settleMs / grant.timeScale);
   const problems: string[] = [];
   await Promise.all(
     record.guests.map(async (guest) => {
-      const problem = await wakeGuest(deps, grant, guest);
+      const problem = await wakeGuest(deps, grant, { guest, look, settledAtMs });
       if (problem === null) return;
       log.error({ commandId, guest, problem }, 'a parked guest could not be started again');
       problems.push(`parked guest ${guest} could not be started again: ${problem}`);

@@ -24,7 +24,7 @@ export type WorkHooks = {
   /** Why the node must stay on, null once nothing runs there. */
   park: () => Promise<string | null>;
   /** Undoes `park`; what is left of that for a person. */
-  unpark: () => Promise<string[]>;
+  unpark: (since: { hasBooted: boolean }) => Promise<string[]>;
 };
 
 const goodbyeMaxMs = 2_000;
@@ -133,7 +133,9 @@ export async function perform(
 
 /** A host that is seen off cannot start its guests; every other end leaves it on. */
 async function awakeAgain(outcome: Outcome, hooks: WorkHooks): Promise<Outcome> {
-  return outcome.postcondition === true ? outcome : withLeft(outcome, await hooks.unpark());
+  return outcome.postcondition === true
+    ? outcome
+    : withLeft(outcome, await hooks.unpark({ hasBooted: false }));
 }
 
 /** What a person must do stands in the detail, too, which is all that older servers read. */
@@ -198,7 +200,7 @@ export async function resume(deps: WorkDeps, begun: Begun, hooks: WorkHooks): Pr
     const undone = await undo(deps, { grant, handle, work }, hooks);
     const detail = 'the host has booted again since';
     const booted: Outcome = { ...unknown, postcondition: true, detail };
-    return withLeft(booted, [...undone, ...(await hooks.unpark())]);
+    return withLeft(booted, [...undone, ...(await hooks.unpark({ hasBooted: true }))]);
   }
   const begin = async (signal: AbortSignal): Promise<Performed> => {
     const name = handle ?? (await findName(deps, { work, trace: begun.trace, signal }, hooks));

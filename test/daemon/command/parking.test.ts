@@ -24,7 +24,15 @@ const boot = (count: number): string =>
 
 /** A host with guests: it is on or off, and what its tools do is counted. */
 function houseOf(rig: Rig, guests: Record<string, Guest>) {
-  const house = { guests, isOn: true, boots: 1, log: [] as string[], refuses: new Set<string>() };
+  const house = {
+    guests,
+    isOn: true,
+    boots: 1,
+    log: [] as string[],
+    refuses: new Set<string>(),
+    /** Those whose task this process of the driver has seen: of others it denies nothing. */
+    ended: new Set<string>(),
+  };
   const { world } = rig;
   const facts = NodeFacts.parse({ ...world.description.facts, runningGuests: null });
   const describeNow = () => {
@@ -51,6 +59,7 @@ function houseOf(rig: Rig, guests: Record<string, Guest>) {
     }
     const guest = house.guests[target.id];
     const wanted = action.kind === 'guest.start' ? 'running' : 'stopped';
+    house.ended.add(target.id);
     if (!guest || house.refuses.has(`${action.kind} ${target.id}`) || guest.state === wanted) {
       house.log.push(`refused ${action.kind} ${target.id}`);
       return { ...done, exitCode: 1, detail: 'no' };
@@ -62,7 +71,8 @@ function houseOf(rig: Rig, guests: Record<string, Guest>) {
   world.observe = async ({ action, target }) => {
     if (target.kind === 'node') return { postcondition: !house.isOn, detail: 'looked' };
     const wanted = action.kind === 'guest.start' ? 'running' : 'stopped';
-    return { postcondition: house.guests[target.id]?.state === wanted, detail: 'looked' };
+    const isSo = house.guests[target.id]?.state === wanted;
+    return { postcondition: isSo || (house.ended.has(target.id) ? false : null), detail: 'looked' };
   };
   return {
     ...house,
@@ -72,6 +82,7 @@ function houseOf(rig: Rig, guests: Record<string, Guest>) {
     async boot(bytesLeft = Number.POSITIVE_INFINITY) {
       house.isOn = true;
       house.boots += 1;
+      house.ended.clear();
       describeNow();
       rig.crash();
       rig.disk.loseAfter(bytesLeft);
@@ -152,6 +163,40 @@ describe('parking', () => {
     expect(JSON.stringify(endOf(rig, commandId))).toContain('guest 101 did not shut down');
   });
 
+  it('starts a guest that shuts down when nobody waits for it any more', async () => {
+    const rig = createRig();
+    const world = houseOf(rig, { 100: parked(), 101: parked() });
+    world.house.refuses.add('guest.stop 101');
+    await rig.connect();
+    const { commandId } = await rig.run(off);
+    await pass(rig, 200_000);
+    expect(endOf(rig, commandId)).toBeUndefined();
+    const late = world.house.guests[101];
+    if (late) late.state = 'stopped';
+    await pass(rig);
+    expect(world.house.guests[101]?.state).toBe('running');
+    expect(world.count('guest.start 101')).toBe(1);
+    expect(world.count('off')).toBe(0);
+    expect(endOf(rig, commandId)).toMatchObject({ postcondition: false });
+  });
+
+  it('waits for a host that cannot name its guests yet after the boot', async () => {
+    const rig = createRig();
+    const world = houseOf(rig, { 100: parked() });
+    await rig.connect();
+    const { commandId } = await rig.run(off);
+    await pass(rig, 10_000);
+    const { sample } = rig.world;
+    rig.world.sample = async () => ({ ...(await sample()), guests: null });
+    await world.boot();
+    await pass(rig, 200_000);
+    expect(world.count('guest.start 100')).toBe(0);
+    rig.world.sample = sample;
+    await pass(rig, 100_000);
+    expect(world.count('guest.start 100')).toBe(1);
+    expect(endOf(rig, commandId)).toMatchObject({ postcondition: true });
+  });
+
   it('says which guest could not be started again', async () => {
     const rig = createRig();
     const world = houseOf(rig, { 100: parked() });
@@ -212,6 +257,7 @@ describe('parking', () => {
       if (rig.disk.isDead()) {
         deaths += 1;
         rig.crash();
+        world.house.ended.clear();
         if (isNewBoot || !world.house.isOn) await world.boot();
         else await rig.connect();
         await pass(rig, 16_000);
