@@ -8,6 +8,10 @@ const lowerId = /^[a-z0-9][a-z0-9-]{0,62}$/;
 const lowerIdHint = 'use 1 to 63 lower-case letters, digits or hyphens, not starting with a hyphen';
 const reservedClusters: ReadonlySet<string> = new Set(['server', 'daemons', 'sys']);
 
+/** The same as the schemas say, for where every message of a fleet is looked at. */
+export const isNodeId = (id: string): boolean => lowerId.test(id);
+export const isClusterId = (id: string): boolean => isNodeId(id) && !reservedClusters.has(id);
+
 export const ClusterId = z
   .string()
   .regex(lowerId, lowerIdHint)

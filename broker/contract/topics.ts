@@ -2,7 +2,7 @@
  * `kr/v1/<cluster>/<node>/<name>`: exact topics, no wildcard for anyone outside. The one topic
  * without a node is the server's retained self-description.
  */
-import { ClusterId, NodeId } from './ids.ts';
+import { isClusterId, isNodeId } from './ids.ts';
 
 export const serverTopic = 'kr/v1/server';
 
@@ -38,6 +38,6 @@ export function parseTopic(topic: string): NodeTopic | undefined {
   const [prefix, version, cluster = '', node = '', name = '', ...rest] = topic.split('/');
   if (prefix !== 'kr' || version !== 'v1' || rest.length > 0) return undefined;
   if (!names.has(name)) return undefined;
-  if (!ClusterId.safeParse(cluster).success || !NodeId.safeParse(node).success) return undefined;
+  if (!isClusterId(cluster) || !isNodeId(node)) return undefined;
   return { cluster, node, name: name as TopicName };
 }
