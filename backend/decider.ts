@@ -20,6 +20,8 @@ export type DeciderDeps = {
   fleet: Fleet;
   commands: Pick<Commands, 'submit' | 'rehearse' | 'lease'>;
   onDecision(decision: Decision): void;
+  onOscillation(cluster: string): void;
+  onRefusal(cluster: string, rule: string): void;
   clock: Clock;
   newId: NewId;
 };
@@ -30,19 +32,28 @@ export type Decider = {
   round(cluster: ClusterRecord, nowMs: number): Promise<void>;
 };
 
+function append(lists: Map<string, Move[]>, cluster: string, move: Move): void {
+  const list = lists.get(cluster);
+  if (list) list.push(move);
+  else lists.set(cluster, [move]);
+}
+
 /** SQL stamps are wall time, the engine's are monotonic; both are this server's own. */
 function recall(history: History, migrations: readonly Migration[], clock: Clock): void {
   const offsetMs = clock.monotonicMs() - clock.wallMs();
   const inFlight = new Map<string, Move[]>();
+  const moves = new Map<string, Move[]>();
   history.lastMovedAtMs.clear();
-  for (const { cluster, guest, fromNode, toNode, plannedAtMs, isOpen } of migrations) {
-    const atMs = plannedAtMs + offsetMs;
+  for (const migration of migrations) {
+    const { cluster, guest, fromNode, toNode, isOpen, byPerson, hasFailed } = migration;
+    const atMs = migration.plannedAtMs + offsetMs;
     history.lastMovedAtMs.set(`${cluster}/${guest}`, atMs);
-    if (!isOpen) continue;
-    const moves = inFlight.get(cluster) ?? [];
-    inFlight.set(cluster, [...moves, { guest, fromNode, toNode, atMs }]);
+    const move: Move = { guest, fromNode, toNode, atMs, byPerson, failed: hasFailed };
+    if (isOpen || migration.hasStarted) append(moves, cluster, move);
+    if (isOpen) append(inFlight, cluster, move);
   }
   history.movesInFlight = inFlight;
+  history.moves = moves;
 }
 
 function createPolicyReader(): (cluster: ClusterRecord) => Policy {

@@ -105,6 +105,7 @@ function backtestsOf({ parts, stores, stages, undo }: Composition): Backtests {
         }),
       ),
     player: startPlayer,
+    pricePerKwh: stores.power.pricePerKilowattHour,
   });
   undo.add('backtests', () => backtests.stop());
   return backtests;

@@ -11,6 +11,7 @@ import { type History, observe, record } from './decide/history.ts';
 import type { Situation } from './decide/model.ts';
 import type { Plan } from './decide/plan.ts';
 import { Policy } from './decide/policy.ts';
+import { noteRefusal } from './decide/refusals.ts';
 import type { ClusterRecord, Fleet } from './state/fleet.ts';
 import type { Decisions } from './store/sql/schema.ts';
 
@@ -28,6 +29,10 @@ export type RoundDeps = {
   /** Closes it and keeps the decision, in one transaction. */
   closeAudit(decision: Decision, openedSeq: number | null): Promise<void>;
   onDecision(decision: Decision): void;
+  /** The engine has just stopped itself in a cluster. */
+  onOscillation(cluster: string): void;
+  /** A refusal that was not there in the round before. */
+  onRefusal(cluster: string, rule: string): void;
   clock: Clock;
   newId: NewId;
 };
@@ -41,6 +46,10 @@ function outcomeOf(results: readonly Dispatched[]): Decision['outcome'] {
   if (results.some((result) => result.outcome === 'shown')) return 'recommended';
   return results.length > 0 ? 'dropped' : 'nothing';
 }
+
+/** Denied by the guards, or overtaken by the world: the next round tries something else. */
+const isRefused = (result: Dispatched): boolean =>
+  result.outcome === 'dropped' || (result.outcome === 'submitted' && result.state === 'REJECTED');
 
 /** What the rule saw, so that the same inputs can be recognised and replayed. */
 const inputsOf = ({ nodes, policy, nowMs }: Situation): string =>
@@ -70,8 +79,28 @@ const repeatMs: Record<Decision['outcome'], number> = {
 
 type Kept = { signature: string; outcome: Decision['outcome']; atMs: number };
 
+/** Tells of what a report says for the first time. */
+function createNews(deps: Pick<RoundDeps, 'onOscillation' | 'onRefusal'>) {
+  const oscillating = new Set<string>();
+  const refused = new Map<string, ReadonlySet<string>>();
+  return ({ cluster, report }: Plan): void => {
+    if (!report.oscillating) oscillating.delete(cluster);
+    else if (!oscillating.has(cluster)) {
+      oscillating.add(cluster);
+      deps.onOscillation(cluster);
+    }
+    const before = refused.get(cluster);
+    const now = new Map(
+      report.nonActions.map(({ rule, subject }) => [`${rule} ${subject.id}`, rule]),
+    );
+    for (const [key, rule] of now) if (!before?.has(key)) deps.onRefusal(cluster, rule);
+    refused.set(cluster, new Set(now.keys()));
+  };
+}
+
 export function createRound(deps: RoundDeps) {
   const lastKept = new Map<string, Kept>();
+  const tellNews = createNews(deps);
 
   return async function round(cluster: ClusterRecord, nowMs: number): Promise<void> {
     const nodes = [...(deps.fleet.nodesByCluster.get(cluster.id)?.values() ?? [])];
@@ -80,6 +109,7 @@ export function createRound(deps: RoundDeps) {
     const situation: Situation = { cluster, nodes, policy, history: deps.history, nowMs };
     const plan = decide({ cluster, nodes }, policy, deps.history, nowMs);
     record(deps.history, plan, nowMs);
+    tellNews(plan);
     const found = signature(plan);
     const last = lastKept.get(cluster.id);
     const isRepeat = last?.signature === found && nowMs - last.atMs < repeatMs[last.outcome];
@@ -88,6 +118,9 @@ export function createRound(deps: RoundDeps) {
     const id = deps.newId();
     const openedSeq = plan.intents.length > 0 ? await deps.openAudit(plan, id) : null;
     const results = await deps.dispatch(plan, id);
+    for (const result of results) {
+      if (isRefused(result)) noteRefusal(deps.history, result.intent, nowMs);
+    }
     const decision: Decision = {
       id,
       cluster: cluster.id,

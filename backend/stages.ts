@@ -184,6 +184,11 @@ export async function createStages(settings: Settings, deps: StageDeps) {
     database,
     fleet,
     commands,
+    onOscillation: (cluster) => {
+      observation.oscillation(cluster);
+      parts.log.error({ cluster }, 'the engine moved guests to and fro and has stopped itself');
+    },
+    onRefusal: (cluster, rule) => observation.refusal(cluster, rule),
     onDecision: (decision) => {
       observation.decision(decision.cluster, decision.outcome);
       events.decision(decision);

@@ -45,6 +45,8 @@ export type BacktestDeps = {
   /** What was true of a cluster's nodes and guests at a moment, and every change until another. */
   facts(cluster: string, span: { fromMs: number; toMs: number }): Promise<FactsChange[]>;
   player(setup: Setup): Player;
+  /** Where an order names none. */
+  pricePerKwh: number | null;
   clock: Clock;
   newId: NewId;
   log: Log;
@@ -139,7 +141,7 @@ async function run(
       fromMs,
       toMs,
       protectedNodes: nodes.filter((node) => node.protected).map(({ node }) => node),
-      pricePerKwh,
+      pricePerKwh: pricePerKwh ?? deps.pricePerKwh,
     });
     onPlayer(player);
     await play(deps, { backtest, order, player });

@@ -7,6 +7,7 @@ import { MetricsQueryError } from '../store/metrics/errors.ts';
 import type { MetricsStore, Series } from '../store/ports.ts';
 import type { Source } from './outcome.ts';
 import {
+  estimateColumn,
   guestColumns,
   nodeColumns,
   peakColumn,
@@ -83,7 +84,7 @@ async function ask(
   stretch: Stretch,
 ): Promise<(readonly [Series, string])[]> {
   const of = { cluster, entity, ...stretch };
-  const columns = entity === 'node' ? [...nodeColumns, wattsColumn] : guestColumns;
+  const columns = entity === 'node' ? [...nodeColumns, wattsColumn, estimateColumn] : guestColumns;
   const means = await metrics.range({ ...of, metrics: columns, aggregate: 'mean' });
   const peaks = await metrics.range({ ...of, metrics: ['cpuRatio'], aggregate: 'max' });
   return [

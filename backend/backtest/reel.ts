@@ -11,7 +11,7 @@ export type Reel = {
   fromMs: number;
   stepMs: number;
   steps: number;
-  /** cpuRatio, cpuRatioMax, cpuCount, memoryUsedBytes, memoryTotalBytes, powerWatts. */
+  /** cpuRatio, cpuRatioMax, cpuCount, memoryUsedBytes, memoryTotalBytes, and watts. */
   nodes: Rows;
   /** cpuRatio, cpuRatioMax, cpuCount, memoryUsedBytes, memoryTotalBytes. */
   guests: Rows;
@@ -24,6 +24,8 @@ export const guestColumns = nodeColumns;
 /** Of a step the highest as well as the mean: energy follows the mean, overload the highest. */
 export const peakColumn = 'cpuRatioMax';
 export const wattsColumn = 'powerWatts';
+/** By the model of its class, where no meter is. */
+export const estimateColumn = 'powerEstimatedWatts';
 
 /** What was true of a node or guest from a moment on, as `facts_history` keeps it. */
 export type FactsChange = {

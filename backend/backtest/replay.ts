@@ -8,7 +8,14 @@ import { emptyHistory, type Move, observe, record } from '../decide/history.ts';
 import type { Policy } from '../decide/policy.ts';
 import type { ClusterRecord } from '../state/fleet.ts';
 import { book, emptyRun, type Outcome, type Resolution, type Source, Tally } from './outcome.ts';
-import { type FactsChange, peakColumn, type Reel, type Rows, wattsColumn } from './reel.ts';
+import {
+  estimateColumn,
+  type FactsChange,
+  peakColumn,
+  type Reel,
+  type Rows,
+  wattsColumn,
+} from './reel.ts';
 import { wattsAsleep, wattsAt } from './watts.ts';
 import { World } from './world.ts';
 
@@ -45,6 +52,7 @@ export class Replay {
   private readonly resolution: Resolution[] = [];
   private readonly seen = new Map<number, Seen>();
   private readonly known: Set<string>;
+  private readonly moves: Move[] = [];
   private metered = 0;
   private isMetered = true;
   private factsRead = 0;
@@ -129,7 +137,12 @@ export class Replay {
       values.memoryTotalBytes =
         known(at(reel.nodes, 'memoryTotalBytes', row * reel.steps + step)) ??
         values.memoryTotalBytes;
-      node.fit.add(cpuRatio, at(reel.nodes, wattsColumn, row * reel.steps + step));
+      const cell = row * reel.steps + step;
+      const metered = at(reel.nodes, wattsColumn, cell);
+      node.fit.add(
+        cpuRatio,
+        Number.isNaN(metered) ? at(reel.nodes, estimateColumn, cell) : metered,
+      );
     });
   }
 
@@ -243,6 +256,8 @@ export class Replay {
     const { cluster, history, world } = this;
     const { policy } = this.setup;
     const nodes = world.tell(nowMs, stepMs);
+    while (this.moves[0] && nowMs - this.moves[0].atMs > dayMs) this.moves.shift();
+    history.moves.set(cluster.id, this.moves);
     history.movesInFlight.set(cluster.id, this.movesInFlight());
     observe(history, nodes, policy, nowMs);
     const plan = decide({ cluster, nodes }, policy, history, nowMs);
@@ -252,6 +267,12 @@ export class Replay {
       if (!world.apply(intent, nowMs)) continue;
       this.tally.act(intent, nowMs);
       if (intent.action.kind !== 'guest.migrate') continue;
+      this.moves.push({
+        guest: intent.target.id,
+        fromNode: intent.executor,
+        toNode: intent.action.args.targetNode,
+        atMs: nowMs,
+      });
       history.lastMovedAtMs.set(`${cluster.id}/${intent.target.id}`, nowMs);
     }
   }
@@ -267,7 +288,7 @@ export class Replay {
     return [
       'everything the policy wants is done: autonomy, guards and failures are left out',
       `a sleeping node draws ${wattsAsleep} W`,
-      ...(measured === '' ? [] : [`watts by load are fitted to the meter of ${measured}`]),
+      ...(measured === '' ? [] : [`watts by load are fitted to what was told of ${measured}`]),
       ...(assumed === '' ? [] : [`watts are guessed for ${assumed}: tell wattsIdle, wattsLoaded`]),
       ...(this.forced === 0
         ? []

@@ -108,7 +108,7 @@ function told(view: View): string {
   const { replayed, saved, savedKwh } = outcome;
   const money =
     saved === null
-      ? 'no price known; give --price'
+      ? 'give --price, or power.pricePerKilowattHour in kernreaktor.yaml'
       : `${round(saved.amount, 2)} at ${saved.pricePerKwh} a kWh`;
   const verb = savedKwh >= 0 ? 'less' : 'more';
   const lines = [

@@ -8,12 +8,15 @@ import { mayStand } from './constraints.ts';
 import { fits, type Model, nodeRole, plan, type Situation, slack } from './model.ts';
 import type { Intent, NonAction } from './plan.ts';
 import { scaledMs } from './policy.ts';
+import { refusalOf } from './refusals.ts';
 
 const rule = 'save.drain';
 /** Seconds of disturbance that weigh as much as a fully expected node. */
 const fullNodeSeconds = 500;
 /** What it is worth, as a share of a node, that a target receives a copy of this plan already. */
 const sharedCopyBonus = 0.06;
+/** Moves of a guest's day that saving leaves to relief. */
+const keptMoves = 1;
 /** Refusals of one round that are worth a line. */
 const refusalsMax = 16;
 
@@ -105,7 +108,9 @@ function drain(model: Model, source: number, look: Look, emptied: Uint8Array): D
   const steps: Step[] = [];
   const arrivingBefore: number[] = [];
   for (const guest of guests) {
-    const to = model.barrier[guest] === null ? tightest(model, guest, look, emptied) : null;
+    const isFree =
+      model.barrier[guest] === null && model.recent.movesLeft(model.guests[guest]!.id) > keptMoves;
+    const to = isFree ? tightest(model, guest, look, emptied) : null;
     if (to === null) {
       for (const step of steps.toReversed()) {
         plan(model, step.guest, source);
@@ -161,6 +166,24 @@ function intentOf(model: Model, source: number, step: Step, situation: Situation
   };
 }
 
+/** An empty node that may not sleep: emptying another would save nothing. */
+const idleInVain = (model: Model, situation: Situation): number | null => {
+  const place = model.nodes.findIndex(
+    ({ node }, at) =>
+      model.role[at] === nodeRole.awake &&
+      model.guestsOf[at]!.length === 0 &&
+      refusalOf(situation, 'node', node) !== null,
+  );
+  return place < 0 ? null : place;
+};
+
+const vain = (node: string): NonAction => ({
+  subject: { kind: 'cluster', id: 'all' },
+  rule,
+  reason: `no node is emptied while ${node} is empty and its sleep is refused`,
+  flip: `${node} may sleep`,
+});
+
 export type Saving = { intents: Intent[]; nonActions: NonAction[]; draining: string[] };
 
 /** One look at what can be emptied; `emptied` marks the nodes that nothing may move to. */
@@ -200,6 +223,11 @@ export function consolidate(model: Model, look: Look, looksForMore: boolean): Sa
     } else if (!empty(round, source)) round.emptied[source] = 0;
   }
   if (!looksForMore) return saving;
+  const idle = idleInVain(model, look.situation);
+  if (idle !== null) {
+    saving.nonActions.push(vain(model.nodes[idle]!.node));
+    return saving;
+  }
   const isWide = spareRatio(model) >= save.spareRatio;
   for (const source of candidates(model, look)) {
     if (saving.draining.length >= save.drains && !isWide) break;

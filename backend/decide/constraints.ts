@@ -1,11 +1,39 @@
 /**
- * Who may stand beside whom: guests tagged `kr_anti_affinity_<group>` never share a node, guests
- * tagged `kr_affinity_<group>` stay on one. ProxLB's `plb_*` spellings mean the same. A constraint
- * that is already broken is not repaired here; no plan of ours ever breaks one.
+ * Who may stand where and beside whom, by tags, descriptions and what moved lately:
+ *
+ *   kr_ignore           is never moved                    (first that applies wins, in this order)
+ *   kr_pin_<node>       only on the nodes that such tags name; one that names none binds it here
+ *   kr_anti_affinity_g  never shares a node with its group
+ *   kr_affinity_g       stays on one node with its group
+ *
+ * ProxLB's `plb_*` spellings mean the same and are read where a guest has no `kr_` tag of that
+ * kind. A constraint that is already broken is not repaired here; no plan of ours ever breaks one.
  */
+import type { GuestSample } from '../../broker/contract/telemetry.ts';
+import { barredFrom } from './guest-rules.ts';
 import type { Model } from './model.ts';
 
-const groupTag = /^(?:kr|plb)_(anti_affinity|affinity)_(.+)$/;
+const groupTag = /^(kr|plb)_(anti_affinity|affinity)_(.+)$/;
+const pinTag = /^(kr|plb)_pin(?:_(.+))?$/;
+const ignoreTag = /^(kr|plb)_ignore/;
+
+/** Tags of one kind: ours where there is any, else ProxLB's. */
+function preferred<T extends { by: string }>(found: readonly T[]): T[] {
+  const own = found.filter(({ by }) => by === 'kr');
+  return own.length > 0 ? own : [...found];
+}
+
+export const isIgnored = ({ tags }: GuestSample): boolean =>
+  tags.some((tag) => ignoreTag.test(tag));
+
+/** Nodes that a guest is pinned to, null without a pin. */
+export function pinsOf({ tags }: GuestSample): ReadonlySet<string> | null {
+  const found = tags.flatMap((tag) => {
+    const [, by, node = ''] = pinTag.exec(tag) ?? [];
+    return by === undefined ? [] : [{ by, node }];
+  });
+  return found.length === 0 ? null : new Set(preferred(found).map(({ node }) => node));
+}
 
 /** Members of each group, and the groups of each guest; guests without tags cost nothing. */
 export type Groups = Map<number, { isApart: boolean; members: number[] }[]>;
@@ -14,9 +42,14 @@ export function groupsOf(model: Pick<Model, 'guests'>): Groups {
   const byTag = new Map<string, { isApart: boolean; members: number[] }>();
   const groups: Groups = new Map();
   model.guests.forEach(({ tags }, guest) => {
-    for (const tag of tags) {
-      const [, kind, name] = groupTag.exec(tag) ?? [];
-      if (kind === undefined) continue;
+    if (tags.length === 0) return;
+    const found = tags.flatMap((tag) => {
+      const [, by, kind, name] = groupTag.exec(tag) ?? [];
+      return by === undefined ? [] : [{ by, kind, name }];
+    });
+    for (const { kind, name } of ['affinity', 'anti_affinity'].flatMap((one) =>
+      preferred(found.filter((tag) => tag.kind === one)),
+    )) {
       const key = `${kind} ${name}`;
       const group = byTag.get(key) ?? { isApart: kind === 'anti_affinity', members: [] };
       byTag.set(key, group);
@@ -27,8 +60,19 @@ export function groupsOf(model: Pick<Model, 'guests'>): Groups {
   return groups;
 }
 
+/** What binds a guest to a node or keeps it from one, groups aside. */
+function mayRun(model: Model, guest: number, place: number): boolean {
+  const from = model.nodes[model.nodeOf[guest]!]!;
+  const to = model.nodes[place]!;
+  if (model.pins.get(guest)?.has(to.node) === false) return false;
+  const leftAgoMs = model.recent.leftAgoMs(model.guests[guest]!.id, to.node);
+  if (leftAgoMs !== null && leftAgoMs < model.returnAfterMs) return false;
+  const rule = model.rules[guest];
+  return rule === undefined || rule === null || barredFrom(rule, from, to) === null;
+}
+
 /**
- * Whether a guest may stand on a node as far as its groups go.
+ * Whether a guest may stand on a node as far as tags, its description and its past go.
  * @param isWholeNode true when all guests of its node leave together, so that a group may follow
  */
 export function mayStand(
@@ -37,6 +81,7 @@ export function mayStand(
   place: number,
   isWholeNode: boolean,
 ): boolean {
+  if (!mayRun(model, guest, place)) return false;
   const groups = model.groups.get(guest);
   if (groups === undefined) return true;
   const from = model.nodeOf[guest]!;

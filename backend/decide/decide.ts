@@ -72,6 +72,7 @@ export function decide(state: ClusterState, policy: Policy, history: History, no
     report: {
       summary,
       nonActions,
+      ...(look.traffic.oscillating.length > 0 && { oscillating: [...look.traffic.oscillating] }),
       ...(hasLookedToSave && { hasLookedToSave }),
       ...(saved && { draining: saved.draining }),
     },

@@ -9,8 +9,18 @@ import { nodeState } from '../state/node-state.ts';
 import { firstForecast, type Forecast, see } from './forecast.ts';
 import type { Plan } from './plan.ts';
 import type { Policy } from './policy.ts';
+import { forgetRefusals, noteWakes, type Refusal, type Tries } from './refusals.ts';
 
-export type Move = { guest: string; fromNode: string; toNode: string | null; atMs: number };
+export type Move = {
+  guest: string;
+  fromNode: string;
+  toNode: string | null;
+  atMs: number;
+  /** A person asked for it. */
+  byPerson?: boolean;
+  /** It ended, and not with the guest on its target. */
+  failed?: boolean;
+};
 
 export type History = {
   /** Monotonic ms since when cpu has been above the policy's threshold without a gap. */
@@ -19,6 +29,8 @@ export type History = {
   emptySinceMs: Map<NodeKey, number>;
   /** Migrations that are still under way, by cluster. */
   movesInFlight: Map<string, readonly Move[]>;
+  /** Migrations of the last day, by cluster, oldest first. */
+  moves: Map<string, readonly Move[]>;
   /** Newest migration of each guest, `<cluster>/<guest>` -> monotonic ms. */
   lastMovedAtMs: Map<string, number>;
   /** Cluster -> guest -> forecast. */
@@ -27,16 +39,23 @@ export type History = {
   lastSaveAtMs: Map<string, number>;
   /** Cluster -> nodes that are being emptied, guest by guest over several rounds. */
   draining: Map<string, readonly string[]>;
+  /** What was denied lately, by guest or node. */
+  refusals: Map<string, Refusal>;
+  /** Wakes of nodes that have not been awake since. */
+  wakeTries: Map<NodeKey, Tries>;
 };
 
 export const emptyHistory = (): History => ({
   hotSinceMs: new Map(),
   emptySinceMs: new Map(),
   movesInFlight: new Map(),
+  moves: new Map(),
   lastMovedAtMs: new Map(),
   forecasts: new Map(),
   lastSaveAtMs: new Map(),
   draining: new Map(),
+  refusals: new Map(),
+  wakeTries: new Map(),
 });
 
 /** Guests that were not heard of for this long start anew. */
@@ -80,6 +99,7 @@ export function observe(
   for (const node of nodes) {
     const key = nodeKey(node.cluster, node.node);
     const isAwake = nodeState(node, nowMs) === 'awake';
+    if (isAwake) history.wakeTries.delete(key);
     const cpu = isAwake ? (node.values?.cpuRatio ?? null) : null;
     const since = history.hotSinceMs.get(key);
     if (cpu === null || (since !== undefined && cpu < clear)) history.hotSinceMs.delete(key);
@@ -92,11 +112,13 @@ export function observe(
     observeGuests(known, node, policy);
     present += node.guests.length;
   }
+  forgetRefusals(history, nowMs);
   for (const known of history.forecasts.values()) forget(known, present, nowMs);
 }
 
 /** Remembers what a plan looked for, so that the next round does not look again too soon. */
 export function record(history: History, plan: Plan, nowMs: number): void {
   if (plan.report.hasLookedToSave) history.lastSaveAtMs.set(plan.cluster, nowMs);
+  noteWakes(history, plan, nowMs);
   if (plan.report.draining) history.draining.set(plan.cluster, plan.report.draining);
 }

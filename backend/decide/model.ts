@@ -7,10 +7,13 @@
 import type { GuestSample } from '../../broker/contract/telemetry.ts';
 import type { ClusterRecord, NodeRecord } from '../state/fleet.ts';
 import { nodeState } from '../state/node-state.ts';
-import { type Groups, groupsOf } from './constraints.ts';
+import { type Groups, groupsOf, isIgnored, pinsOf } from './constraints.ts';
 import { expected, firstVariance } from './forecast.ts';
+import { type GuestRule, guestRules } from './guest-rules.ts';
 import type { History } from './history.ts';
 import { type Policy, scaledMs } from './policy.ts';
+import { type Recent, recentOf } from './recent.ts';
+import { refusalOf, targetsMax } from './refusals.ts';
 
 /** What `decide` is asked about: one cluster as last heard of. */
 export type ClusterState = { cluster: ClusterRecord; nodes: readonly NodeRecord[] };
@@ -26,6 +29,8 @@ export type Model = {
   capacity: Float64Array;
   core: Float64Array;
   memoryFree: Float64Array;
+  /** Bytes of each node that moves leave free. */
+  memoryKept: Float64Array;
   /** Watts per unit when busy; nodes with more are used after those with less. */
   wattsPerUnit: Float64Array;
   /** Units in use, units expected, and the variance of what is expected. */
@@ -47,28 +52,47 @@ export type Model = {
   memory: Float64Array;
   /** Why a guest stays where it is, null when it may move. */
   barrier: (string | null)[];
+  /** Nodes that guards lately refused for a guest. */
+  refused: Map<number, readonly string[]>;
   groups: Groups;
+  /** Nodes that tags pin a guest to; guests without a pin are not in it. */
+  pins: Map<number, ReadonlySet<string>>;
+  /** What descriptions forbid, null where nothing is described. */
+  rules: (GuestRule | null)[];
+  recent: Recent;
+  /** A guest returns to a node it left only after this long. */
+  returnAfterMs: number;
 };
 
-const immovable = /^(kr|plb)_(ignore|pin)/;
 const seconds = (ms: number): string => `${Math.round(ms / 1000)} s`;
 
 /** Why this guest may not be moved now, or null. */
-function barrierOf(guest: GuestSample, situation: Situation): string | null {
+function barrierOf(
+  guest: GuestSample,
+  situation: Situation,
+  { rule, recent }: { rule: GuestRule | null; recent: Recent },
+): string | null {
   const { cluster, policy, history, nowMs } = situation;
   if (guest.state !== 'running') return `is ${guest.state}`;
   if (guest.lock !== null) return `is locked (${guest.lock})`;
   if (guest.haState !== null) return 'is HA-managed';
-  if (guest.tags.length > 0 && guest.tags.some((tag) => immovable.test(tag))) {
-    return 'is tagged to stay';
-  }
+  if (guest.tags.length > 0 && isIgnored(guest)) return 'is tagged to stay';
   if (guest.cpuRatio === null || guest.cpuCount === null || guest.memoryTotalBytes === null) {
     return 'has no known load';
   }
+  if (rule?.bound) return rule.bound;
+  const refused = refusalOf(situation, 'guest', guest.id);
+  if (refused && refused.targets.length >= targetsMax) {
+    return `was refused by the guards ${seconds(nowMs - refused.atMs)} ago`;
+  }
   if (history.lastMovedAtMs.size === 0) return null;
+  if (recent.movesLeft(guest.id) <= 0) {
+    return `has moved ${policy.limits.guestMovesPerDay} times within 24 h`;
+  }
   const movedAtMs = history.lastMovedAtMs.get(`${cluster.id}/${guest.id}`);
   if (movedAtMs === undefined) return null;
-  const cooldownMs = scaledMs(policy.limits.guestCooldownMs, cluster);
+  const backoff = 2 ** recent.failuresOf(guest.id);
+  const cooldownMs = scaledMs(policy.limits.guestCooldownMs, cluster) * backoff;
   return nowMs - movedAtMs < cooldownMs
     ? `moved ${seconds(nowMs - movedAtMs)} ago, cooldown ${seconds(cooldownMs)}`
     : null;
@@ -80,7 +104,10 @@ export const factorOf = (node: NodeRecord): number => node.facts?.singleThreadFa
 /** Watts per unit of a loaded node; unknown watts are taken as those of the average machine. */
 const wattsPerUnitUnknown = 30;
 
-function emptyModel(nodes: readonly NodeRecord[], guestCount: number): Model {
+function emptyModel(
+  { nodes, cluster, history, policy, nowMs }: Situation,
+  guestCount: number,
+): Model {
   const perNode = () => new Float64Array(nodes.length);
   const perGuest = () => new Float64Array(guestCount);
   return {
@@ -89,6 +116,7 @@ function emptyModel(nodes: readonly NodeRecord[], guestCount: number): Model {
     capacity: perNode(),
     core: perNode(),
     memoryFree: perNode(),
+    memoryKept: perNode(),
     wattsPerUnit: perNode(),
     asked: perNode(),
     mean: perNode(),
@@ -104,17 +132,23 @@ function emptyModel(nodes: readonly NodeRecord[], guestCount: number): Model {
     spread: perGuest(),
     memory: perGuest(),
     barrier: [],
+    refused: new Map(),
     groups: new Map(),
+    pins: new Map(),
+    rules: [],
+    recent: recentOf(cluster, history, policy, nowMs),
+    returnAfterMs: scaledMs(policy.limits.pairCooldownMs, cluster),
   };
 }
 
-function addNode(model: Model, place: number, nowMs: number): void {
+function addNode(model: Model, place: number, { nowMs, policy }: Situation): void {
   const node = model.nodes[place]!;
   const state = nodeState(node, nowMs);
   const { cpuRatio, cpuCount, memoryTotalBytes, memoryUsedBytes } = node.values ?? {};
   const cores = cpuCount ?? node.facts?.cpuCount ?? null;
   const memory = memoryTotalBytes ?? node.facts?.memoryBytes ?? null;
   if (cores === null || memory === null) return;
+  model.memoryKept[place] = policy.moves.memoryReserveRatio * memory;
   model.core[place] = factorOf(node);
   const capacity = cores * factorOf(node);
   model.capacity[place] = capacity;
@@ -135,11 +169,20 @@ function addNode(model: Model, place: number, nowMs: number): void {
 function addGuests(model: Model, place: number, situation: Situation): void {
   const node = model.nodes[place]!;
   const known = situation.history.forecasts.get(situation.cluster.id);
+  const rules = guestRules(node);
   let explained = 0;
   for (const guest of node.guests ?? []) {
     if (guest.state === 'stopped') continue;
     const index = model.guests.push(guest) - 1;
-    model.barrier.push(barrierOf(guest, situation));
+    const rule = rules.get(guest.id) ?? null;
+    model.rules.push(rule);
+    const pins = guest.tags.length > 0 ? pinsOf(guest) : null;
+    if (pins) model.pins.set(index, pins);
+    const isPinned = pins !== null && ![...pins].some((name) => name !== '' && name !== node.node);
+    const refused = refusalOf(situation, 'guest', guest.id);
+    if (refused) model.refused.set(index, refused.targets);
+    const barrier = barrierOf(guest, situation, { rule, recent: model.recent });
+    model.barrier.push(barrier ?? (isPinned ? 'is tagged to stay' : null));
     model.nodeOf[index] = place;
     model.guestsOf[place]!.push(index);
     const full = (guest.cpuCount ?? 0) * model.core[place]!;
@@ -161,9 +204,9 @@ function addGuests(model: Model, place: number, situation: Situation): void {
 
 export function modelOf(situation: Situation): Model {
   const guestCount = situation.nodes.reduce((sum, { guests }) => sum + (guests?.length ?? 0), 0);
-  const model = emptyModel(situation.nodes, guestCount);
+  const model = emptyModel(situation, guestCount);
   for (let place = 0; place < model.nodes.length; place += 1) {
-    addNode(model, place, situation.nowMs);
+    addNode(model, place, situation);
     addGuests(model, place, situation);
   }
   const draining = situation.history.draining.get(situation.cluster.id);
@@ -210,7 +253,8 @@ export function fits(model: Model, guest: number, place: number, margin: Margin)
   const units = model.now[guest]!;
   if (model.asked[place]! + units > limit) return false;
   if (units > model.core[place]! * (model.guests[guest]!.cpuCount ?? 1)) return false;
-  if (model.memoryFree[place]! <= model.memory[guest]!) return false;
+  if (model.memoryFree[place]! - model.memory[guest]! <= model.memoryKept[place]!) return false;
+  if (model.refused.get(guest)?.includes(model.nodes[place]!.node)) return false;
   const variance = Math.max(0, model.variance[place]! + model.spread[guest]!);
   const mean = model.mean[place]! + model.counted[guest]!;
   return mean + margin.sigmas * Math.sqrt(variance) <= limit;

@@ -35,6 +35,8 @@ export type NonAction = {
 export type Report = {
   summary: string;
   nonActions: NonAction[];
+  /** Guests that the engine moved to and fro: it moves nothing in this cluster for a while. */
+  oscillating?: string[];
   /** True when this round looked for nodes to empty or to put to sleep. */
   hasLookedToSave?: boolean;
   /** Nodes that are being emptied after this round; absent when it did not look at them. */

@@ -48,6 +48,8 @@ export const Policy = z.strictObject({
       /** A node sleeps after it ran no guest for this long. */
       sleepAfterMs: durationMs.default(600_000),
       awakeMin: z.int().min(1).max(4_096).default(1),
+      /** How many more voters of a quorum may fail while nodes sleep. */
+      spareVoters: z.int().min(0).max(16).default(0),
     })
     .prefault({}),
   forecast: z
@@ -62,6 +64,8 @@ export const Policy = z.strictObject({
       copyBytesPerSecond: z.number().min(1_000_000).max(1e12).default(112_000_000),
       /** Seconds of copying that any move costs, however small. */
       fixedSeconds: z.number().min(0).max(3_600).default(4),
+      /** Memory of a target that stays free, as its guards will ask. */
+      memoryReserveRatio: ratio.default(0.1),
       /** How much worse a guest is that does not end the heat alone. */
       partialPenalty: z.number().min(0).max(100).default(0.3),
     })
@@ -73,8 +77,8 @@ export const Policy = z.strictObject({
       guestCooldownMs: durationMs.default(1_800_000),
       /** How often one guest is moved within 24 h. */
       guestMovesPerDay: z.int().min(0).max(1_000_000).default(2),
-      /** After a move from one node to another, nothing moves back between them for so long. */
-      pairCooldownMs: durationMs.default(1_800_000),
+      /** A guest returns to a node that it left only after this long. */
+      pairCooldownMs: durationMs.default(7_200_000),
       /** Moves that begin within an hour: one node takes part in, and in the whole cluster. */
       migrationsPerNodePerHour: z.int().min(1).max(1_000_000).default(20),
       migrationsPerHour: z.int().min(1).max(1_000_000).default(120),

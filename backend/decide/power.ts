@@ -7,7 +7,9 @@ import { nodeKey } from '../../broker/contract/ids.ts';
 import { type Model, nodeRole, type Situation } from './model.ts';
 import type { Intent, NonAction } from './plan.ts';
 import { scaledMs } from './policy.ts';
+import { refusalOf, wakeWaitMs } from './refusals.ts';
 import { type Look, secondsText } from './relieve.ts';
+import { mayLoseVotes } from './votes.ts';
 
 const awakeNodes = (model: Model): number[] =>
   model.nodes.map((_, place) => place).filter((place) => model.role[place] === nodeRole.awake);
@@ -23,6 +25,8 @@ export function wake(model: Model, unmetUnits: number, situation: Situation): In
   const sleeping = model.nodes
     .map((_, place) => place)
     .filter((place) => model.role[place] === nodeRole.asleep)
+    // One that was told to wake and did not come is tried again later and later.
+    .filter((place) => wakeWaitMs(situation, model.nodes[place]!.node) === 0)
     .sort((a, b) => model.wattsPerUnit[a]! - model.wattsPerUnit[b]! || a - b);
   const intents: Intent[] = [];
   // Nodes that wake already will take their part.
@@ -78,6 +82,16 @@ function wakefulness(
   if (awakeNodes(model).length <= awakeMin) {
     const nodes = awakeMin === 1 ? '1 node is' : `${awakeMin} nodes are`;
     return [`is empty, but ${nodes} to stay awake`, 'another node is awake'];
+  }
+  const votes = mayLoseVotes(model, place, policy.save.spareVoters);
+  if (votes !== null) return [`is empty, but ${votes}`, 'another voter is awake'];
+  const refused = refusalOf(look.situation, 'node', node.node);
+  if (refused !== null) {
+    const ago = secondsText(look.situation.nowMs - refused.atMs);
+    return [
+      `is empty, but the guards refused its sleep ${ago} ago`,
+      'what the guards said changes',
+    ];
   }
   if (emptyMs >= waitMs) return null;
   const rest = secondsText(waitMs - emptyMs);

@@ -121,7 +121,7 @@ function rejected(model: Model, { guest, to }: Choice, source: number) {
   return others.slice(0, 3).map((place) => ({
     what: `to ${nameOf(model, place)}`,
     rejectedBecause:
-      model.memoryFree[place]! <= model.memory[guest]!
+      model.memoryFree[place]! - model.memory[guest]! <= model.memoryKept[place]!
         ? `only ${gib(model.memoryFree[place]!)} memory free`
         : `more loaded (${ratioOf(model, place).toFixed(2)})`,
   }));
@@ -250,11 +250,11 @@ export function relieve(model: Model, look: Look): Relief {
     if (hotMs < waitMs) {
       const rest = secondsText(waitMs - hotMs);
       refuse(` for only ${secondsText(hotMs)}`, `${rest} more above`);
-    } else if (look.traffic.isFull()) {
-      refuse(`, ${look.traffic.moves} moves under way`, 'one of them ends');
-    } else if (!look.traffic.maySend(source)) {
-      refuse(', a move is under way here', 'that move ends');
-    } else relieveOne(model, source, look, relief);
+    } else {
+      const held = look.traffic.heldAt(source);
+      if (held) refuse(`, ${held.reason}`, held.flip);
+      else relieveOne(model, source, look, relief);
+    }
   }
   return relief;
 }

@@ -3,12 +3,17 @@
  * Every move of a plan is noted here before the next is chosen, so that a plan never exceeds what
  * its first move left over.
  */
+import { type Oscillation, oscillationOf } from './detectors.ts';
 import type { Model, Situation } from './model.ts';
 
+type Held = { reason: string; flip: string };
+
 export type Traffic = {
-  /** Copies under way and planned. */
-  readonly moves: number;
   isFull(): boolean;
+  /** Guests that go to and fro; nothing moves while there are any. */
+  readonly oscillating: readonly string[];
+  /** Why nothing more can move from or to a node now, null when it can. */
+  heldAt(place: number): Held | null;
   maySend(place: number): boolean;
   mayReceive(place: number): boolean;
   /** Nothing moves from or to the node, now or by this plan. */
@@ -16,8 +21,20 @@ export type Traffic = {
   note(from: number, to: number): void;
 };
 
-export function trafficOf(model: Model, { cluster, policy, history }: Situation): Traffic {
-  const { migrationsPerNode, migrationsPerCluster } = policy.limits;
+const stoppedBy = ({ guests, returns, untilMs }: Oscillation, nowMs: number): Held => ({
+  reason: `the engine moved ${guests.join(', ')} back ${returns} times and has stopped itself`,
+  flip: `${Math.ceil((untilMs - nowMs) / 1000)} s more`,
+});
+
+const spent = (what: string, limit: string): Held => ({
+  reason: `${what} within an hour`,
+  flip: `the hour passes, or limits.${limit} is raised`,
+});
+
+export function trafficOf(model: Model, { cluster, policy, history, nowMs }: Situation): Traffic {
+  const { migrationsPerNode, migrationsPerCluster, migrationsPerNodePerHour, migrationsPerHour } =
+    policy.limits;
+  const { recent } = model;
   const underWay = history.movesInFlight.get(cluster.id) ?? [];
   const busy = new Int32Array(model.nodes.length);
   const placeOf = new Map(model.nodes.map(({ node }, place) => [node, place]));
@@ -28,13 +45,33 @@ export function trafficOf(model: Model, { cluster, policy, history }: Situation)
     }
   }
   let moves = underWay.length;
-  const isFull = (): boolean => moves >= migrationsPerCluster;
-  const isFree = (place: number): boolean => !isFull() && busy[place]! < migrationsPerNode;
+  const planned = (): number => moves - underWay.length;
+  const plannedAt = new Int32Array(model.nodes.length);
+  const stopped = oscillationOf(cluster, history, nowMs);
+  const ofNode = (place: number): number =>
+    recent.ofNode(model.nodes[place]!.node) + plannedAt[place]!;
+  const isFull = (): boolean =>
+    stopped !== null ||
+    moves >= migrationsPerCluster ||
+    recent.ofCluster + planned() >= migrationsPerHour;
+  const isFree = (place: number): boolean =>
+    !isFull() && busy[place]! < migrationsPerNode && ofNode(place) < migrationsPerNodePerHour;
+  const heldAt = (place: number): Held | null => {
+    if (stopped) return stoppedBy(stopped, nowMs);
+    if (moves >= migrationsPerCluster) {
+      return { reason: `${moves} moves under way`, flip: 'one of them ends' };
+    }
+    if (isFull()) return spent(`${recent.ofCluster + planned()} moves`, 'migrationsPerHour');
+    if (busy[place]! >= migrationsPerNode) {
+      return { reason: 'a move is under way here', flip: 'that move ends' };
+    }
+    if (isFree(place)) return null;
+    return spent(`${ofNode(place)} moves here`, 'migrationsPerNodePerHour');
+  };
   return {
-    get moves() {
-      return moves;
-    },
     isFull,
+    oscillating: stopped?.guests ?? [],
+    heldAt,
     maySend: isFree,
     mayReceive: isFree,
     isQuiet: (place) => busy[place] === 0,
@@ -42,6 +79,8 @@ export function trafficOf(model: Model, { cluster, policy, history }: Situation)
       moves += 1;
       busy[from]! += 1;
       busy[to]! += 1;
+      plannedAt[from]! += 1;
+      plannedAt[to]! += 1;
       model.touched[from] = 1;
       model.touched[to] = 1;
     },

@@ -36,6 +36,8 @@ export type Observation = {
   request(seen: { route: string; method: string; status: number; durationMs: number }): void;
   commandTransition(kind: string, state: string): void;
   decision(cluster: string, outcome: string): void;
+  oscillation(cluster: string): void;
+  refusal(cluster: string, rule: string): void;
   /** Time that one cluster's decide round took. */
   decided(durationMs: number): void;
   refusedLogin(): void;
@@ -117,6 +119,18 @@ function addOwn(registry: Registry) {
       labelNames: ['kind', 'state'],
       registers,
     }),
+    oscillations: new Counter({
+      name: 'kr_decide_oscillations_total',
+      help: 'Times that the engine saw guests go to and fro and stopped itself',
+      labelNames: ['cluster'],
+      registers,
+    }),
+    refusals: new Counter({
+      name: 'kr_decide_refusals_total',
+      help: 'Nodes and guests that a rule newly left alone',
+      labelNames: ['cluster', 'rule'],
+      registers,
+    }),
     decisions: new Counter({
       name: 'kr_decisions_total',
       help: 'Decisions that were kept, by outcome',
@@ -182,6 +196,8 @@ export function createObservation(sources: ObservationSources): Observation {
     request: ({ route, method, status, durationMs }) =>
       own.requests.observe({ route, method, status }, durationMs / 1_000),
     commandTransition: (kind, state) => own.transitions.inc({ kind, state }),
+    oscillation: (cluster) => own.oscillations.inc({ cluster }),
+    refusal: (cluster, rule) => own.refusals.inc({ cluster, rule }),
     decision: (cluster, outcome) => own.decisions.inc({ cluster, outcome }),
     decided: (durationMs) => own.rounds.observe(durationMs / 1_000),
     refusedLogin: () => own.refusedLogins.inc(),

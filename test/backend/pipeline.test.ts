@@ -140,6 +140,7 @@ describe('a round', () => {
     const fleet = hotFleet(autonomy);
     const kept: Decision[] = [];
     const audit: string[] = [];
+    const told: string[] = [];
     const history = emptyHistory();
     history.hotSinceMs.set('home/n1', -400_000);
     const round = createRound({
@@ -163,11 +164,13 @@ describe('a round', () => {
         kept.push(decision);
       },
       onDecision: () => undefined,
+      onOscillation: (id) => void told.push(`oscillation ${id}`),
+      onRefusal: (id, rule) => void told.push(`${rule} ${id}`),
       clock,
       newId: idsOf(clock, seededRandom(1)),
     });
     const run = () => round(fleet.clusters.get('home') ?? cluster(), clock.monotonicMs());
-    return { clock, run, kept, audit, submitted, history, fleet };
+    return { clock, run, kept, audit, submitted, history, fleet, told };
   }
 
   it.each([
@@ -208,6 +211,24 @@ describe('a round', () => {
     expect(JSON.parse(kept[0]?.report ?? '{}')).toMatchObject({
       nonActions: [{ subject: { id: 'n1' }, flip: '300 s more above' }],
     });
+  });
+
+  it('stops when it moved a guest to and fro, and tells once of it and of each refusal', async () => {
+    const { run, kept, history, told, submitted, clock } = setUp({ default: 'auto' });
+    const way = (fromNode: string, toNode: string, atMs: number) => {
+      return { guest: '100', fromNode, toNode, atMs };
+    };
+    const moves = [-4, -3, -2, -1].map((minutes, at) =>
+      at % 2 === 0 ? way('n1', 'n2', minutes * 60_000) : way('n2', 'n1', minutes * 60_000),
+    );
+    history.moves.set('home', moves);
+    for (let round = 0; round < 3; round += 1) {
+      await run();
+      await clock.advance(10_000);
+    }
+    expect(submitted).toEqual([]);
+    expect(kept[0]?.summary).toContain('the engine moved 100 back 3 times and has stopped itself');
+    expect(told).toEqual(['oscillation home', 'relieve.cpuRatio home']);
   });
 
   it('keeps nothing when nothing is hot', async () => {

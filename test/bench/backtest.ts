@@ -115,6 +115,7 @@ const backtests = createBacktests({
   metrics: store,
   facts: async () => facts,
   player: startPlayer,
+  pricePerKwh: null,
   clock,
   newId: () => 'bench',
   log,

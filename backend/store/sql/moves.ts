@@ -14,6 +14,10 @@ export type Migration = {
   toNode: string | null;
   plannedAtMs: number;
   isOpen: boolean;
+  /** It reached its executor: what a guard or a person stopped before moved nothing. */
+  hasStarted: boolean;
+  hasFailed: boolean;
+  byPerson: boolean;
 };
 
 /** Longer than any cooldown a policy may ask for at its default, and one index range per cluster. */
@@ -27,7 +31,16 @@ export async function recentMigrations(
   if (clusters.length === 0) return [];
   const rows = await db
     .selectFrom('commands')
-    .select(['cluster', 'target_id', 'executor', 'args', 'state', 'planned_at_ms'])
+    .select([
+      'cluster',
+      'target_id',
+      'executor',
+      'args',
+      'state',
+      'planned_at_ms',
+      'started_at_ms',
+      'origin',
+    ])
     .where('cluster', 'in', clusters)
     .where('planned_at_ms', '>', nowMs - rememberedMs)
     .where('kind', '=', 'guest.migrate')
@@ -40,5 +53,8 @@ export async function recentMigrations(
     toNode: (JSON.parse(row.args) as { targetNode?: string }).targetNode ?? null,
     plannedAtMs: row.planned_at_ms,
     isOpen: !isTerminal(row.state as CommandState),
+    hasStarted: row.started_at_ms !== null,
+    hasFailed: isTerminal(row.state as CommandState) && row.state !== 'SUCCEEDED',
+    byPerson: row.origin === 'person' || row.origin === 'token',
   }));
 }

@@ -51,6 +51,7 @@ function backtestsWith(change: Partial<BacktestDeps> = {}) {
       guestFact('mail', { node: 'n2' }),
     ],
     player: startPlayer,
+    pricePerKwh: null,
     clock,
     newId: idsOf(clock, seededRandom(5)),
     log: memoryLog(),

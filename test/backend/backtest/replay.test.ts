@@ -134,7 +134,7 @@ describe('a backtest', () => {
     const varied = { ...house, nodes: { n1: (step: number) => (step % 60) / 100, n2: 0.05 } };
     const metered = run({ ...varied, watts: (ratio) => 40 + 100 * ratio }, { facts: bare, policy });
     expect(metered.recorded.kwh).toBeCloseTo(metered.recorded.measuredKwh ?? NaN, 3);
-    expect(metered.assumptions.join()).toContain('meter of n1, n2');
+    expect(metered.assumptions.join()).toContain('told of n1, n2');
     const guessed = run(varied, { facts: bare, policy });
     expect(guessed.recorded.measuredKwh).toBeNull();
     expect(guessed.assumptions.join()).toContain('guessed for n1, n2');

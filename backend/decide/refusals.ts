@@ -1,0 +1,81 @@
+/**
+ * What was refused or did not come true, so that the next round tries something else instead of
+ * asking the same again: a move that a guard denied is not proposed to the same target for a
+ * while, a guest that was denied everywhere is left alone, a node that may not sleep keeps others
+ * from being emptied in vain, and one that did not wake is tried after the others, ever later.
+ */
+import { type NodeKey, nodeKey } from '../../broker/contract/ids.ts';
+import type { ClusterState } from './model.ts';
+import type { History } from './history.ts';
+import type { Intent, Plan } from './plan.ts';
+import { scaledMs } from './policy.ts';
+
+/** Targets that were refused for one guest, or a node's own refusal, and the newest moment. */
+export type Refusal = { atMs: number; targets: readonly string[] };
+/** Wakes of a node that is not awake since. */
+export type Tries = { atMs: number; count: number };
+
+const minute = 60_000;
+export const refusedForMs = 10 * minute;
+/** Refused by so many targets, a guest is left alone as a whole. */
+export const targetsMax = 3;
+/** After a wake that failed the node waits this long, twice as long after the next, up to a day. */
+const wakeAgainMs = 10 * minute;
+const doublingsMax = 7;
+
+const keyOf = (cluster: string, kind: string, id: string): string => `${cluster}/${kind}/${id}`;
+
+/** Remembers that an intent was denied or could not be carried out. */
+export function noteRefusal(history: History, intent: Intent, nowMs: number): void {
+  const { cluster, target, action } = intent;
+  const key = keyOf(cluster, target.kind, target.id);
+  const known = history.refusals.get(key);
+  const isRecent = known !== undefined && nowMs - known.atMs < refusedForMs;
+  const before = isRecent ? known.targets : [];
+  const to = action.kind === 'guest.migrate' ? action.args.targetNode : target.id;
+  const targets = before.includes(to) ? before : [...before, to];
+  history.refusals.set(key, { atMs: nowMs, targets });
+}
+
+type At = Pick<ClusterState, 'cluster'> & { history: History; nowMs: number };
+
+/** What was refused lately for a guest or node, null when nothing was. */
+export function refusalOf(
+  { cluster, history, nowMs }: At,
+  kind: 'guest' | 'node',
+  id: string,
+): Refusal | null {
+  if (history.refusals.size === 0) return null;
+  const known = history.refusals.get(keyOf(cluster.id, kind, id));
+  if (known === undefined) return null;
+  return nowMs - known.atMs < scaledMs(refusedForMs, cluster) ? known : null;
+}
+
+/** Counts the wakes of a plan; a node that is awake again starts anew. */
+export function noteWakes(history: History, plan: Plan, nowMs: number): void {
+  for (const { action, target } of plan.intents) {
+    if (action.kind !== 'node.wake') continue;
+    const key = nodeKey(plan.cluster, target.id);
+    const count = (history.wakeTries.get(key)?.count ?? 0) + 1;
+    history.wakeTries.set(key, { atMs: nowMs, count });
+  }
+}
+
+/** Until when a sleeping node is not woken again, in ms from now; 0 when it may be. */
+export function wakeWaitMs({ cluster, history, nowMs }: At, node: string): number {
+  const tries = history.wakeTries.get(nodeKey(cluster.id, node) satisfies NodeKey);
+  if (tries === undefined) return 0;
+  const doublings = Math.min(tries.count - 1, doublingsMax);
+  const waitMs = scaledMs(wakeAgainMs * 2 ** doublings, cluster);
+  return Math.max(0, tries.atMs + waitMs - nowMs);
+}
+
+const forgottenMin = 4_096;
+
+/** Refusals that are over limit nothing; dropped when there are many. */
+export function forgetRefusals(history: History, nowMs: number): void {
+  if (history.refusals.size < forgottenMin) return;
+  for (const [key, { atMs }] of history.refusals) {
+    if (nowMs - atMs > refusedForMs) history.refusals.delete(key);
+  }
+}

@@ -1,0 +1,168 @@
+import { describe, expect, it } from 'vitest';
+import { decide } from '../../../backend/decide/decide.ts';
+import { emptyHistory, record } from '../../../backend/decide/history.ts';
+import type { Intent, Plan } from '../../../backend/decide/plan.ts';
+import { Policy } from '../../../backend/decide/policy.ts';
+import { noteRefusal, refusedForMs, wakeWaitMs } from '../../../backend/decide/refusals.ts';
+import type { ClusterRecord, NodeRecord } from '../../../backend/state/fleet.ts';
+import { unseenNode } from '../../../backend/state/reduce.ts';
+import { NodeFacts } from '../../../broker/contract/facts.ts';
+import { nodeKey } from '../../../broker/contract/ids.ts';
+import { guestSample, nodeValues } from '../../support/messages.ts';
+
+const gib = 2 ** 30;
+const nowMs = 100_000_000;
+const cluster: ClusterRecord = {
+  id: 'home',
+  simulated: false,
+  timeScale: 1,
+  hold: false,
+  autonomy: {},
+  policyHash: null,
+  policyYaml: null,
+};
+
+const nodeOf = (name: string, change: Partial<NodeRecord> = {}): NodeRecord => ({
+  ...unseenNode('home', name),
+  online: true,
+  sampleAtMs: nowMs,
+  values: nodeValues({
+    cpuRatio: 0.1,
+    cpuCount: 8,
+    memoryUsedBytes: 0,
+    memoryTotalBytes: 32 * gib,
+  }),
+  facts: NodeFacts.parse({ wattsLoaded: 100 }),
+  guests: [],
+  ...change,
+});
+
+const web = {
+  ...guestSample('web', { name: 'web' }),
+  cpuCount: 4,
+  cpuRatio: 1,
+  memoryTotalBytes: 2 * gib,
+};
+
+/** A node that has been hot for long, and some that are not. */
+function hotHouse(others: NodeRecord[]) {
+  const history = emptyHistory();
+  const hot = nodeOf('n1', {
+    values: nodeValues({ cpuRatio: 0.95, cpuCount: 8, memoryUsedBytes: 8 * gib }),
+    guests: [web],
+  });
+  history.hotSinceMs.set(nodeKey('home', 'n1'), nowMs - 3_600_000);
+  return { history, nodes: [hot, ...others] };
+}
+
+const policy = Policy.parse({});
+const planOf = (house: ReturnType<typeof hotHouse>, atMs = nowMs, by = policy): Plan =>
+  decide({ cluster, nodes: house.nodes }, by, house.history, atMs);
+const targetOf = ({ action }: Intent): string =>
+  action.kind === 'guest.migrate' ? action.args.targetNode : action.kind;
+
+describe('what was refused', () => {
+  it('is not asked of the same target again, and of nobody after the third', () => {
+    const house = hotHouse([nodeOf('n2'), nodeOf('n3'), nodeOf('n4'), nodeOf('n5')]);
+    const asked: string[] = [];
+    for (let round = 0; round < 3; round += 1) {
+      const [intent] = planOf(house).intents;
+      asked.push(targetOf(intent!));
+      noteRefusal(house.history, intent!, nowMs);
+    }
+    expect(new Set(asked).size).toBe(3);
+    const { intents, report } = planOf(house);
+    expect(intents).toEqual([]);
+    expect(report.nonActions[0]?.reason).toContain('was refused by the guards 0 s ago');
+    const later = house.nodes.map((node) => ({ ...node, sampleAtMs: nowMs + refusedForMs }));
+    expect(planOf({ ...house, nodes: later }, nowMs + refusedForMs).intents).toHaveLength(1);
+  });
+
+  it('keeps other nodes from being emptied in vain', () => {
+    const saving = Policy.parse({ save: { mode: 'on', sleepAfterMs: 0 } });
+    const history = emptyHistory();
+    history.emptySinceMs.set(nodeKey('home', 'n3'), nowMs - 3_600_000);
+    const quiet = { ...web, cpuRatio: 0.1 };
+    const nodes = [
+      nodeOf('n1', { guests: [quiet] }),
+      nodeOf('n2', { guests: [{ ...quiet, id: 'mail' }] }),
+      nodeOf('n3'),
+    ];
+    const house = { history, nodes };
+    const first = planOf(house, nowMs, saving);
+    const sleep = first.intents.find(({ target }) => target.id === 'n3');
+    expect(sleep?.action.kind).toBe('node.shutdown');
+    expect(first.intents.some(({ action }) => action.kind === 'guest.migrate')).toBe(true);
+    noteRefusal(history, sleep!, nowMs);
+    const { intents, report } = planOf(house, nowMs, saving);
+    expect(intents).toEqual([]);
+    expect(report.nonActions.map(({ reason }) => reason)).toContain(
+      'no node is emptied while n3 is empty and its sleep is refused',
+    );
+  });
+});
+
+describe('a wake that did not come true', () => {
+  const asleep = (name: string, watts: number) =>
+    nodeOf(name, {
+      online: false,
+      desired: 'asleep',
+      sampleAtMs: null,
+      facts: NodeFacts.parse({ wattsLoaded: watts }),
+    });
+
+  it('is tried with another node first, and again ever later', () => {
+    const house = hotHouse([asleep('n2', 50), asleep('n3', 90)]);
+    const woken = (atMs: number): string[] => {
+      const nodes = house.nodes.map((node) =>
+        node.sampleAtMs === null ? node : { ...node, sampleAtMs: atMs },
+      );
+      const plan = planOf({ ...house, nodes }, atMs);
+      record(house.history, plan, atMs);
+      return plan.intents.map(({ target }) => target.id);
+    };
+    expect(woken(nowMs)).toEqual(['n2']);
+    expect(woken(nowMs + 60_000)).toEqual(['n3']);
+    expect(woken(nowMs + 120_000)).toEqual([]);
+    expect(woken(nowMs + 600_000)).toEqual(['n2']);
+    const at = { cluster, history: house.history, nowMs: nowMs + 600_000 };
+    expect([wakeWaitMs(at, 'n2'), wakeWaitMs(at, 'n3')]).toEqual([1_200_000, 60_000]);
+  });
+});
+
+describe('votes', () => {
+  const voting = (name: string, members: readonly string[]) =>
+    nodeOf(name, {
+      facts: NodeFacts.parse({
+        quorum: {
+          quorate: true,
+          expectedVotes: members.length,
+          totalVotes: members.length,
+          quorumVotes: Math.floor(members.length / 2) + 1,
+          members: members.map((node) => ({ node, votes: 1, online: true })),
+        },
+      }),
+    });
+  const names = ['n1', 'n2', 'n3', 'n4', 'n5'];
+
+  it.each([
+    [5, 0, true],
+    [4, 0, true],
+    [3, 0, false],
+    [5, 1, true],
+    [4, 1, false],
+  ])('with %i of 5 awake and %i to spare, an empty node may sleep: %s', (awake, spare, may) => {
+    const save = { mode: 'on', sleepAfterMs: 0, spareVoters: spare };
+    const history = emptyHistory();
+    const nodes = names.map((name, place) => ({
+      ...voting(name, names),
+      ...(place >= awake && { online: false, desired: 'asleep' as const, sampleAtMs: null }),
+    }));
+    const key = nodeKey('home', 'n1');
+    history.emptySinceMs.set(key, nowMs - 3_600_000);
+    const plan = decide({ cluster, nodes }, Policy.parse({ save }), history, nowMs);
+    expect(plan.intents.length > 0).toBe(may);
+    if (may) return;
+    expect(plan.report.nonActions[0]?.reason).toMatch(/votes would be left.*3 are needed/);
+  });
+});
