@@ -12,7 +12,7 @@ import type { Hypervisor } from './hypervisor/port.ts';
 import { within } from './link/agent.ts';
 import { ownHouse, withOwnWords } from './link/own-words.ts';
 import { type Link, startLink } from './link/connection.ts';
-import { credentialOf, diskOf, settingsOf, stopMaxMs } from './link/setup.ts';
+import { credentialOf, diskOf, marksOf, settingsOf, stopMaxMs } from './link/setup.ts';
 import type { DaemonDeps, RunningDaemon } from './main.ts';
 import { createSampler, type Sampler } from './sample/sampler.ts';
 import { createWakers } from './waker/order.ts';
@@ -84,6 +84,7 @@ export async function startAgent(config: AgentConfig, deps: DaemonDeps): Promise
       executor: remote.executor,
       openClient,
       ...(disk && { disk }),
+      marks: marksOf(config),
       ...(usage && { usage }),
     });
   };

@@ -18,7 +18,7 @@ import { type LinkCounters, type LinkDeps, type LinkSettings, within } from './l
 import { startLink } from './link/connection.ts';
 import type { Credential } from './link/credential.ts';
 import { ownHouse, withOwnWords } from './link/own-words.ts';
-import { credentialOf, diskOf, settingsOf, stopMaxMs } from './link/setup.ts';
+import { credentialOf, diskOf, marksOf, settingsOf, stopMaxMs } from './link/setup.ts';
 import { createSampler, type Sampler } from './sample/sampler.ts';
 import { createWakers } from './waker/order.ts';
 import type { Waker } from './waker/port.ts';
@@ -116,6 +116,7 @@ export async function startDaemon(config: DaemonConfig, deps: DaemonDeps): Promi
   ];
   const executor = await executorOf(config, deps, { credential, hypervisor, wakers });
   const disk = await diskOf(config, deps);
+  const marks = hypervisor.history ? marksOf(config) : null;
   const link = await startLink(settingsOf(config, deps, credential), {
     clock,
     random,
@@ -125,6 +126,7 @@ export async function startDaemon(config: DaemonConfig, deps: DaemonDeps): Promi
     executor,
     openClient,
     ...(disk && { disk }),
+    ...(marks && { marks }),
     ...(usage && { usage }),
   });
   async function stop(): Promise<void> {

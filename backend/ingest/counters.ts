@@ -19,6 +19,8 @@ export type Figure =
   | 'dropped'
   /** Samples that a newer one overtook before the state was read; they are stored. */
   | 'superseded'
+  /** Samples of a moment that a daemon missed, from what its hypervisor kept; stored like others. */
+  | 'backfilled'
   /** Sequence numbers given up: no daemon sent them in time. */
   | 'abandoned'
   /** Samples stamped in the future, stored with the time of their arrival. */
@@ -44,6 +46,7 @@ export const newCounters = (): Counters => ({
   inFlight: 0,
   dropped: 0,
   superseded: 0,
+  backfilled: 0,
   abandoned: 0,
   clockCorrected: 0,
   forwarded: 0,

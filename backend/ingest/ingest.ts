@@ -162,7 +162,8 @@ function takeTelemetry(
   entry.session = session;
   if (incoming.client !== null) entry.replayer = nodes.replayerOf(incoming.client);
   if (isReplay(entry.sequence, body.incarnation, seq)) entry.replayer.replayedAtMs = atMs;
-  toState(parts, { kind: 'telemetry', atMs, message });
+  if (body.backfilled) counters.backfilled += 1;
+  else toState(parts, { kind: 'telemetry', atMs, message });
   if (!expect(entry.sequence, body.incarnation, seq)) {
     counters.duplicate += 1;
     return;

@@ -73,6 +73,8 @@ export const Telemetry = z.object({
   versions: Versions,
   /** Cluster members this node sees in its membership now, itself included; null without one. */
   membersOnline: z.array(NodeId).max(4_096).nullable().default(null),
+  /** Of some earlier moment, as the hypervisor kept it: stored, and never the present state. */
+  backfilled: z.literal(true).optional(),
 });
 export type Telemetry = Omit<z.infer<typeof Telemetry>, 'node' | 'guests'> & {
   node: NodeValues;

@@ -16,6 +16,15 @@ export type HostSample = {
   versions: { daemon: string; hypervisor: string | null; kernel: string | null };
 };
 
+/** What the hypervisor itself kept of some earlier moment (unix ms). */
+export type PastSample = {
+  atMs: number;
+  node: NodeValues;
+  guests: GuestSample[] | null;
+};
+/** Exclusive at both ends, unix ms. */
+export type PastSpan = { afterMs: number; beforeMs: number };
+
 export type Description = {
   driver: Driver;
   bootId: string | null;
@@ -75,6 +84,8 @@ export type Hypervisor = {
   nodes(): readonly string[];
   describe(node: string): Promise<Description>;
   sample(node: string): Promise<HostSample>;
+  /** What the hypervisor kept of that span, in order of time; absent where it keeps nothing. */
+  history?(node: string, span: PastSpan): Promise<PastSample[]>;
   /**
    * What the quorum device of a node's cluster says now, as a word that changes with it; null where
    * there is none. Asked every 20 s, since a vote seen 30 s ago counts for nothing (SAFETY Q1).

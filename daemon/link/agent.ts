@@ -5,11 +5,13 @@
 import { encode, type Outgoing } from '../../broker/contract/codec.ts';
 import type { Bodies, Envelope } from '../../broker/contract/messages.ts';
 import type { Cancel, Clock, Log, NewId, Random } from '../../broker/contract/ports.ts';
+import type { Telemetry } from '../../broker/contract/telemetry.ts';
 import type { NodeToServer } from '../../broker/contract/topics.ts';
 import type { DaemonClient, DaemonClientOptions } from '../../broker/client.ts';
 import type { ExecutorPort } from '../command/executor-port.ts';
 import type { Hypervisor } from '../hypervisor/port.ts';
 import type { DiskOutbox } from './disk-outbox.ts';
+import type { Marks } from './marks.ts';
 import type { Outbox, OutboxLimits } from './outbox.ts';
 import type { Replay } from './replay.ts';
 
@@ -42,6 +44,8 @@ export type LinkDeps = {
   openClient: (options: DaemonClientOptions) => DaemonClient;
   /** Absent: what outgrows the ring is dropped and counted. */
   disk?: DiskOutbox;
+  /** Absent: a gap between two starts is not noticed. */
+  marks?: Marks;
   usage?: Usage;
 };
 
@@ -74,6 +78,11 @@ export type NodeState = {
   described: string;
   /** Who is here, in which state and lock, by the newest sample; null before one could tell. */
   guestsSeen: string | null;
+  /** When the newest sample was taken, unix ms; at a start, that of the run before. */
+  sampledAtMs: number | null;
+  markedAtMs: number;
+  /** As the newest sample told them. */
+  versions: Telemetry['versions'] | null;
   /** What the quorum device said at the last look; undefined before the first. */
   deviceVote: string | null | undefined;
   helloAtMs: number;

@@ -12,6 +12,7 @@ import {
   type NodeState,
   within,
 } from './agent.ts';
+import { markLast } from './backfill.ts';
 import { startDeviceWatch } from './device-watch.ts';
 import { onMessage, onOutgoing, subscriptionsOf } from './incoming.ts';
 import { createOutbox } from './outbox.ts';
@@ -46,6 +47,9 @@ async function firstState({ settings, deps }: Start, node: string): Promise<Node
     earlier: [],
     described: '',
     guestsSeen: null,
+    sampledAtMs: (await deps.marks?.read(node)) ?? null,
+    markedAtMs: -Infinity,
+    versions: null,
     deviceVote: undefined,
     helloAtMs: 0,
     aliveAtMs: 0,
@@ -145,6 +149,7 @@ async function stop(agent: Agent): Promise<void> {
   if (wasOnline) {
     await within(deps.clock, farewellMaxMs, sayGoodbye(agent, nodes.keys(), 'goodbye'));
   }
+  markLast(agent);
   await spill(agent, agent.outbox.takeAll());
   await deps.disk?.close();
   if (client) await within(deps.clock, disconnectMaxMs, client.end());

@@ -9,6 +9,7 @@ import type { Telemetry } from '../../broker/contract/telemetry.ts';
 import { topicOf } from '../../broker/contract/topics.ts';
 import type { HostSample } from '../hypervisor/port.ts';
 import { type Agent, envelope, isOnline, type NodeState, publish } from './agent.ts';
+import { noticeGap } from './backfill.ts';
 import type { Sample } from './outbox.ts';
 import { isAsleep } from './presence.ts';
 import { sayHello } from './presence.ts';
@@ -107,14 +108,19 @@ async function send(agent: Agent, { node, payload }: Pick<Sample, 'node' | 'payl
   if (await publish(agent, { topic, payload, qos: 0, retain: false })) agent.counters.sent += 1;
 }
 
-function record(agent: Agent, state: NodeState, taken: Taken): void {
-  const { sample, dueAtMs } = taken;
+function record(agent: Agent, state: NodeState, { sample, dueAtMs }: Taken): void {
+  const sampledAtMs = Math.round(dueAtMs);
+  state.versions = sample.versions;
+  keep(agent, state, { sampledAtMs, intervalMs: state.intervalMs, ...sample });
+  noticeGap(agent, state, sampledAtMs, (past) => keep(agent, state, past));
+}
+
+function keep(agent: Agent, state: NodeState, body: Omit<Telemetry, 'incarnation'>): void {
   const { clock } = agent.deps;
-  const { node, incarnation, intervalMs } = state;
+  const { node, incarnation } = state;
   state.seq += 1;
   agent.counters.samples += 1;
-  const sampledAtMs = Math.round(dueAtMs);
-  const payload = encodeSample(agent, state, { incarnation, sampledAtMs, intervalMs, ...sample });
+  const payload = encodeSample(agent, state, { incarnation, ...body });
   const takenAtMs = clock.monotonicMs();
   const evicted = agent.outbox.add({ node, incarnation, seq: state.seq, takenAtMs, payload });
   if (isOnline(agent)) {

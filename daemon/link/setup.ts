@@ -12,6 +12,7 @@ import type { LinkSettings } from './agent.ts';
 import { type Credential, CredentialError, credentialPath, readCredential } from './credential.ts';
 import { type DiskOutbox, openDiskOutbox } from './disk-outbox.ts';
 import { enrol } from './enrolment.ts';
+import { type Marks, openMarks } from './marks.ts';
 
 /** 15 minutes of one node with 20 guests at the default interval take 1.3 MB; 32 such nodes fit. */
 const ringBytesMax = 48 * 2 ** 20;
@@ -52,6 +53,8 @@ export async function diskOf(
   if (bytesMax === null) return undefined;
   return openDiskOutbox({ folder: join(config.dataDir, 'outbox'), bytesMax, segmentBytes });
 }
+
+export const marksOf = ({ dataDir }: DaemonConfig): Marks => openMarks(join(dataDir, 'sampled'));
 
 export const settingsOf = (
   config: DaemonConfig,

@@ -7,6 +7,7 @@ import { type WorldGuest, type WorldNode, worldTimeMs } from '../world/model.ts'
 import { sampleNode } from '../world/sample.ts';
 import { configOf, lockIn } from './config.ts';
 import { haCurrent, haStateOf, managerStatus, without } from './ha-answers.ts';
+import { exported } from './metrics.ts';
 import {
   guestsOf,
   isUp,
@@ -278,7 +279,8 @@ function ofNode(pve: Pve, node: WorldNode, rest: string, options: Options): unkn
   return type === '' ? undefined : ofGuest(pve, guestOn(node, type, vmid), what);
 }
 
-function ofCluster(pve: Pve, here: WorldNode, rest: string): unknown {
+function ofCluster(pve: Pve, here: WorldNode, rest: string, options: Options): unknown {
+  if (rest === 'metrics/export') return exported(pve, here, options);
   if (rest === 'resources') return resources(pve);
   if (rest === 'status') return clusterStatus(pve, here);
   if (rest === 'options') return pve.options;
@@ -297,7 +299,7 @@ export function requireReachable(here: WorldNode, node: WorldNode): void {
 export function get(pve: Pve, here: WorldNode, path: string, options: Options): unknown {
   const [, name, rest = ''] = /^\/nodes\/([^/]+)\/(.+)$/.exec(path) ?? [];
   let answer: unknown;
-  if (name === undefined) answer = ofCluster(pve, here, path.replace(/^\/cluster\//, ''));
+  if (name === undefined) answer = ofCluster(pve, here, path.replace(/^\/cluster\//, ''), options);
   else {
     const node = name === 'localhost' ? here : nodeOf(pve, name);
     requireReachable(here, node);

@@ -10,6 +10,7 @@ import type { Clock } from '../../broker/contract/ports.ts';
 import type { LiveWorld } from '../live-world.ts';
 import type { Effect, ToolName } from './frames.ts';
 import { installTools } from './install.ts';
+import { startPvestatd } from './metrics.ts';
 import { createPve, nodesOf, type Pve } from './pve.ts';
 import { type ProxmoxServer, serveProxmox } from './server.ts';
 import { nodeTree, type Tree } from './tree.ts';
@@ -61,6 +62,7 @@ export async function openFakeCluster(options: FakeClusterOptions): Promise<Fake
   pve.onChange = () => {
     for (const tree of Object.values(trees)) tree.refresh();
   };
+  const stopPvestatd = startPvestatd(pve);
   live.onPower(({ spec }) => {
     if (spec.cluster === cluster) pve.onChange();
   });
@@ -73,6 +75,7 @@ export async function openFakeCluster(options: FakeClusterOptions): Promise<Fake
     effectLog,
     effects: () => readEffects(effectLog),
     async close() {
+      stopPvestatd();
       await server.close();
       pve.onChange = () => undefined;
     },

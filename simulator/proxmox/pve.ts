@@ -11,6 +11,7 @@ import { factsOf } from '../world/facts.ts';
 import { findNode, type Task, type WorldGuest, type WorldNode } from '../world/model.ts';
 import { done } from '../world/tasks.ts';
 import type { Call } from './frames.ts';
+import type { Round } from './metrics.ts';
 
 export type Fault =
   | { kind: 'hang' }
@@ -32,6 +33,8 @@ export type Pve = {
   readonly clusterId: string;
   readonly clock: Clock;
   readonly tasks: PveTask[];
+  /** What pvestatd of each node that is on has kept, the oldest round first. */
+  readonly rounds: Map<string, Round[]>;
   /** HA resources by vmid, each with its `auto-rebalance` where it is set. */
   readonly ha: Map<string, { autoRebalance: 0 | 1 | null }>;
   /** How long HA keeps a request before it starts the real task. */
@@ -84,6 +87,7 @@ export function createPve(live: LiveWorld, clusterId: string, clock: Clock): Pve
     clusterId,
     clock,
     tasks: [],
+    rounds: new Map(),
     ha: new Shown(onChange),
     maintenance: new Shown(onChange),
     extra: new Map(),

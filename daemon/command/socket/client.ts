@@ -7,7 +7,7 @@ import { connect } from 'node:net';
 import type { z } from 'zod';
 import type { Cancel, Clock, Log } from '../../../broker/contract/ports.ts';
 import type { ServerKey } from '../../../broker/contract/server.ts';
-import type { HostSample, Hypervisor } from '../../hypervisor/port.ts';
+import type { HostSample, Hypervisor, PastSample } from '../../hypervisor/port.ts';
 import { type Waker, wakersFor } from '../../waker/port.ts';
 import type { CheckedSync, ExecutorPort, FromExecutor } from '../executor-port.ts';
 import { type Channel, openChannel, SocketError } from './channel.ts';
@@ -20,6 +20,7 @@ import {
   ExecutorNote,
   Greeted,
   Introduced,
+  Remembered,
   Sampled,
 } from './verbs.ts';
 
@@ -207,6 +208,8 @@ export async function connectExecutor(options: ClientOptions): Promise<RemoteExe
       describe: (node) => client.ask({ verb: 'describe', node }, Described),
       // The schema names every value; TypeScript only sees a record built from a table.
       sample: async (node) => (await client.ask({ verb: 'sample', node }, Sampled)) as HostSample,
+      history: async (node, span) =>
+        (await client.ask({ verb: 'history', node, span }, Remembered)) as PastSample[],
       perform: only,
       observe: only,
       close: async () => undefined,

@@ -187,6 +187,8 @@ class Door {
         return executor.introduce(node);
       case 'describe':
         return this.#describe(node);
+      case 'history':
+        return (await hypervisor.history?.(node, ask.span)) ?? [];
       case 'sample':
       default:
         return this.#sample(node);

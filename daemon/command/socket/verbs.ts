@@ -44,6 +44,11 @@ export const AgentAsk = z.discriminatedUnion('verb', [
   z.strictObject({ verb: z.literal('deliver'), message: Delivered }),
   z.strictObject({ verb: z.literal('describe'), node: NodeId }),
   z.strictObject({ verb: z.literal('sample'), node: NodeId }),
+  z.strictObject({
+    verb: z.literal('history'),
+    node: NodeId,
+    span: z.strictObject({ afterMs: count, beforeMs: count }),
+  }),
 ]);
 export type AgentAsk = z.infer<typeof AgentAsk>;
 
@@ -113,6 +118,14 @@ export const Sampled = z.object({
   membersOnline: Telemetry.shape.membersOnline,
   versions: Versions,
 });
+
+const past = z.object({
+  atMs: count,
+  node: Telemetry.shape.node,
+  guests: Telemetry.shape.guests,
+});
+/** Five minutes at 10 s, and some more. */
+export const Remembered = z.array(past).max(1_000);
 
 export const WakeAnswer = z.strictObject({ packets: count.max(1_000_000), detail: text });
 

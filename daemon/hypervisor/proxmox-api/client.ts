@@ -64,8 +64,8 @@ export type PveApi = {
 
 const connectMs = 3_000;
 const answerMs = 15_000;
-/** Some 350 bytes a guest or storage: ten thousand of them. */
-const answerBytesMax = 4 * 2 ** 20;
+/** Some 350 bytes a guest or storage, ten thousand of them; half an hour of a node's past. */
+const answerBytesMax = 16 * 2 ** 20;
 
 /** The connector failed, so not one byte of the request was sent. */
 class NotConnected extends Error {

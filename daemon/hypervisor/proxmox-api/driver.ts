@@ -14,7 +14,7 @@ import type { Context, Declared } from './context.ts';
 import { describe, deviceVote } from './describe.ts';
 import { attach, perform } from './effects.ts';
 import { apiWaker, observeNode, powerOff } from './power.ts';
-import { type Memory, sample } from './sampling.ts';
+import { history, type Memory, sample } from './sampling.ts';
 
 export type ProxmoxApiOptions = {
   /** Those that this daemon was enrolled for. */
@@ -62,6 +62,7 @@ export function createProxmoxApiHypervisor(options: ProxmoxApiOptions): ProxmoxA
     nodes: () => nodes,
     describe: (node) => describe(context, node),
     sample: (node) => sample(context, memory, node),
+    history: (node, span) => history(context, node, span),
     deviceVote: () => deviceVote(context),
     perform: (work, workContext) =>
       work.target.kind === 'node'

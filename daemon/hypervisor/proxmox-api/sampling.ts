@@ -6,8 +6,9 @@
 import { guestMetrics, nodeMetrics } from '../../../broker/contract/metrics.ts';
 import type { GuestSample, GuestState, GuestValues } from '../../../broker/contract/telemetry.ts';
 import { type Counter, ratePerSecond } from '../../sample/rates.ts';
-import type { HostSample } from '../port.ts';
+import type { HostSample, PastSample, PastSpan } from '../port.ts';
 import { nodeIdOf } from '../proxmox/context.ts';
+import { ExportedPoints, pastSamples, startTimeOf } from '../proxmox/exported.ts';
 import { cleanTags } from '../proxmox/guest-config.ts';
 import type { Look } from './cluster.ts';
 import { awakeRow, type Context, type NodeRow } from './context.ts';
@@ -137,4 +138,16 @@ export async function sample(context: Context, memory: Memory, node: string): Pr
     membersOnline: membersOnline(look),
     versions: { daemon: daemonVersion, hypervisor: null, kernel: null },
   };
+}
+
+/** By `node-list` the answer holds that node's own guests alone, wherever they are today. */
+export async function history(
+  { api, cluster }: Context,
+  node: string,
+  span: PastSpan,
+): Promise<PastSample[]> {
+  const { node: pveNode } = awakeRow(await cluster.look(sampleEveryMs), node);
+  const params = { history: '1', 'start-time': startTimeOf(span), 'node-list': pveNode };
+  const points = await api.get(ExportedPoints, '/cluster/metrics/export', { params });
+  return pastSamples(points, { pveNode, span, hasRootDiskOnly: true });
 }

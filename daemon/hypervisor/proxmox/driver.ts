@@ -8,10 +8,11 @@ import type { GuestSample, GuestState } from '../../../broker/contract/telemetry
 import { filesBelow } from '../../sample/files.ts';
 import { parseNetDev } from '../../sample/parse.ts';
 import type { Sampler } from '../../sample/sampler.ts';
-import type { HostSample, Hypervisor } from '../port.ts';
+import type { HostSample, Hypervisor, PastSample, PastSpan } from '../port.ts';
 import { type Context, nodeIdOf, pveNodeOf } from './context.ts';
 import { describe, deviceVote } from './describe.ts';
 import { attach, perform } from './effects.ts';
+import { ExportedPoints, pastSamples, startTimeOf } from './exported.ts';
 import { type GuestReading, sampleGuest } from './guest-sampling.ts';
 import { createHostFiles, type LocalGuest } from './host-files.ts';
 import { findTask } from './lost-task.ts';
@@ -159,6 +160,19 @@ async function sample(context: Context, kept: Kept): Promise<HostSample> {
   };
 }
 
+/** Half an hour of fifty guests: some hundred bytes a value, ten values each, 180 times. */
+const historyBytesMax = 16 * 2 ** 20;
+
+/** Of this host alone: what other nodes kept is their own daemons' to fill in. */
+async function history(context: Context, span: PastSpan): Promise<PastSample[]> {
+  const question = ['--local-only', '1', '--history', '1', '--start-time', startTimeOf(span)];
+  const path = '/cluster/metrics/export';
+  const points = await context.toolbox.get(ExportedPoints, path, question, historyBytesMax);
+  if (points === null) return [];
+  const pveNode = await pveNodeOf(context);
+  return pastSamples(points, { pveNode, span, hasRootDiskOnly: false });
+}
+
 export function createProxmoxHypervisor(options: ProxmoxOptions): Hypervisor {
   const { node, sampler, daemonVersion, clock, log } = options;
   const { tools = hostTools, simulated = false, root = '/' } = options;
@@ -189,6 +203,7 @@ export function createProxmoxHypervisor(options: ProxmoxOptions): Hypervisor {
     nodes: () => [node],
     describe: () => describe(context),
     sample: () => sample(context, kept),
+    history: (_node, span) => history(context, span),
     deviceVote: () => deviceVote(context),
     perform: (work, workContext) => perform(context, work, workContext),
     find: (work, trace, signal) => findTask(context, work, { trace, signal }),

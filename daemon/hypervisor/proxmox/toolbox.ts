@@ -49,7 +49,12 @@ const actionMaxMs = 24 * 3_600_000;
 
 export type Toolbox = {
   /** `pvesh get path`; null when nothing usable came back. */
-  get<T>(schema: z.ZodType<T>, path: string, options?: readonly string[]): Promise<T | null>;
+  get<T>(
+    schema: z.ZodType<T>,
+    path: string,
+    options?: readonly string[],
+    bytesMax?: number,
+  ): Promise<T | null>;
   /** The text that a question prints, whatever its exit code; null when it did not run. */
   ask(tool: ToolName, argv: readonly string[]): Promise<ToolResult | null>;
   /** Starts an effect. @throws SandboxError when the tool cannot be started at all. */
@@ -57,14 +62,14 @@ export type Toolbox = {
   close(): void;
 };
 
-function answerOf<T>(schema: z.ZodType<T>, result: ToolResult): Answer<T> {
+function answerOf<T>(schema: z.ZodType<T>, result: ToolResult, bytesMax: number): Answer<T> {
   if (result.killedBy !== null) return { ok: false, problem: 'gave no answer in time' };
   if (result.exitCode !== 0) {
     const said = result.stderr.trim().slice(-200);
     return { ok: false, problem: `ended with ${result.exitCode ?? 'a signal'}: ${said}` };
   }
-  if (Buffer.byteLength(result.stdout) > answerBytesMax - 4) {
-    return { ok: false, problem: `printed more than ${answerBytesMax} bytes` };
+  if (Buffer.byteLength(result.stdout) > bytesMax - 4) {
+    return { ok: false, problem: `printed more than ${bytesMax} bytes` };
   }
   return readJson(schema, result.stdout);
 }
@@ -95,11 +100,15 @@ export type ToolboxOptions = { paths: ToolPaths; log: Log; nsenter?: string | nu
 export function createToolbox({ paths, log, nsenter = null }: ToolboxOptions): Toolbox {
   const { run, startOf } = starter(paths, nsenter);
   const closing = new AbortController();
-  async function ask(tool: ToolName, argv: readonly string[]): Promise<ToolResult | null> {
+  async function ask(
+    tool: ToolName,
+    argv: readonly string[],
+    stdoutBytesMax = answerBytesMax,
+  ): Promise<ToolResult | null> {
     const { signal } = closing;
     try {
       const start = startOf(tool, argv);
-      const bounds = { timeoutMs: questionMaxMs, stdoutBytesMax: answerBytesMax };
+      const bounds = { timeoutMs: questionMaxMs, stdoutBytesMax };
       return await run({ ...start, env: {}, ...bounds, limits: questionLimits, signal });
     } catch (error) {
       if (!(error instanceof SandboxError)) throw error;
@@ -108,12 +117,12 @@ export function createToolbox({ paths, log, nsenter = null }: ToolboxOptions): T
     }
   }
   return {
-    ask,
-    async get(schema, path, options = []) {
+    ask: (tool, argv) => ask(tool, argv),
+    async get(schema, path, options = [], bytesMax = answerBytesMax) {
       const argv = ['get', path, ...options, '--output-format', 'json'];
-      const result = await ask('pvesh', argv);
+      const result = await ask('pvesh', argv, bytesMax);
       if (result === null || closing.signal.aborted) return null;
-      const answer = answerOf(schema, result);
+      const answer = answerOf(schema, result, bytesMax);
       if (answer.ok) return answer.value;
       const { problem } = answer;
       log.warn({ path, problem }, 'pvesh gave no usable answer');

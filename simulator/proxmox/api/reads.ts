@@ -2,7 +2,6 @@
  * GET on the fake API: what `pvesh` answers to the same path, behind the privilege that the real
  * one asks for, and what only the API has.
  */
-import { sampleNode } from '../../world/sample.ts';
 import type { WorldNode } from '../../world/model.ts';
 import { get, type Options } from '../answers.ts';
 import { isUp, nodeOf, nodesOf, type Pve, quorumOf } from '../pve.ts';
@@ -26,26 +25,6 @@ function visible(token: Token, rows: readonly Row[]): Row[] {
   });
 }
 
-const exported = (pve: Pve) => {
-  const timestamp = Math.floor(pve.clock.wallMs() / 1000);
-  return nodesOf(pve)
-    .filter(isUp)
-    .flatMap((node) => {
-      const { node: values } = sampleNode(pve.live.world, node, pve.live.nowMs());
-      const id = `node/${node.spec.node}`;
-      const gauges: [string, number | null][] = [
-        ['cpu_current', values.cpuRatio],
-        ['cpu_iowait', values.ioWaitRatio],
-        ['cpu_avg1', values.loadAverage1],
-        ['cpu_avg5', values.loadAverage5],
-        ['cpu_avg15', values.loadAverage15],
-        ['swap_used', values.swapUsedBytes],
-        ['swap_total', values.swapTotalBytes],
-      ];
-      return gauges.map(([metric, value]) => ({ id, metric, timestamp, type: 'gauge', value }));
-    });
-};
-
 /** The lines of `mini-journalreader`: the first is a cursor, which names the boot. */
 const journal = ({ bootId }: WorldNode): string[] => [
   `s=0123456789abcdef0123456789abcdef;i=1;b=${bootId.replaceAll('-', '')};m=1;t=1;x=1`,
@@ -67,7 +46,7 @@ function ofCluster(pve: Pve, here: WorldNode, path: string): unknown {
     if (pve.qdevice === null) return {};
     return { State: pve.qdevice.flags.startsWith('A,V') ? 'Connected' : 'Disconnected' };
   }
-  return path === '/cluster/metrics/export' ? { data: exported(pve) } : undefined;
+  return undefined;
 }
 
 function ofNode(node: WorldNode, what: string): unknown {

@@ -79,6 +79,20 @@ describe('a sample on its way to the store', () => {
     expect(h.balance()).toBe(0);
   });
 
+  it('of a moment that its daemon missed is stored and receipted, and never the present', async () => {
+    const h = await harness();
+    h.ingest.start();
+    h.sample(1);
+    h.ingest.drain();
+    h.sample(2, { sampledAtMs: h.clock.wallMs() - 600_000, backfilled: true });
+    expect(h.ingest.drain()).toEqual([]);
+    await h.clock.advance(12_000);
+    expect(h.stored()).toEqual([1, 2]);
+    expect(h.link.receipts.at(-1)).toMatchObject({ storedSeq: 2 });
+    expect(h.ingest.counters()).toMatchObject({ backfilled: 1, stored: 2 });
+    expect(h.balance()).toBe(0);
+  });
+
   it('with a clock far ahead is stored at its arrival, and keeps its stamp for the state', async () => {
     const h = await harness();
     h.ingest.start();

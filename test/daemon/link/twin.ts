@@ -21,6 +21,7 @@ import type { Description, HostSample, Hypervisor } from '../../../daemon/hyperv
 import type { LinkSettings } from '../../../daemon/link/agent.ts';
 import { startLink, type Link } from '../../../daemon/link/connection.ts';
 import type { DiskOutbox } from '../../../daemon/link/disk-outbox.ts';
+import type { Marks } from '../../../daemon/link/marks.ts';
 import { idsOf, seededRandom, virtualClock, type VirtualClock } from '../../support/clock.ts';
 import { memoryLog } from '../../support/log.ts';
 
@@ -301,6 +302,8 @@ export type WorldOptions = {
   incarnation?: number;
   settings?: Partial<LinkSettings>;
   disk?: DiskOutbox;
+  marks?: Marks;
+  history?: Hypervisor['history'];
   /** Carries the stored samples of an earlier daemon start. */
   before?: World;
   server?: (server: Server) => void;
@@ -313,6 +316,7 @@ export async function startWorld(given: WorldOptions = {}): Promise<World> {
   const server = given.before?.server ?? createServer(newId);
   given.server?.(server);
   const fleet = fleetOf(given.nodes ?? ['pve1']);
+  if (given.history) fleet.history = given.history;
   const relay = relayOf(newId, given.incarnation ?? 1);
   const log = memoryLog();
   const settings: LinkSettings = {
@@ -335,6 +339,7 @@ export async function startWorld(given: WorldOptions = {}): Promise<World> {
     executor: relay,
     openClient: server.openClient,
     ...(given.disk && { disk: given.disk }),
+    ...(given.marks && { marks: given.marks }),
   });
   await settle();
   return { clock, newId, server, fleet, relay, link, log };
