@@ -54,6 +54,7 @@ function recall(history: History, migrations: readonly Migration[], clock: Clock
   }
   history.movesInFlight = inFlight;
   history.moves = moves;
+  history.wallOffsetMs = -offsetMs;
 }
 
 function createPolicyReader(): (cluster: ClusterRecord) => Policy {

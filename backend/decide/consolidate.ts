@@ -54,6 +54,7 @@ function candidates(model: Model, look: Look): number[] {
         model.draining[place] === 0 &&
         // It never sleeps, so that emptying it saves nothing.
         !model.nodes[place]!.protected &&
+        !look.needed[place] &&
         model.touched[place] === 0 &&
         ratioOf(model, place) <= above,
     );

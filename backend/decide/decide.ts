@@ -3,6 +3,7 @@
  * byte. One ladder: relieve what is hot, wake what that needs, empty what is cheap to empty, and
  * let sleep what ran nothing. Each step sees what the ones before it planned.
  */
+import { mayRun, neededNodes, wakeNeeded, withinWindows } from './calendar.ts';
 import { consolidate, isDue } from './consolidate.ts';
 import type { History } from './history.ts';
 import { type ClusterState, type Model, modelOf, nodeRole, type Situation } from './model.ts';
@@ -34,6 +35,9 @@ function summaryOf(
   );
 }
 
+const isAmong = (intents: readonly Intent[], { target }: Intent): boolean =>
+  intents.some((other) => other.target.id === target.id);
+
 /**
  * The plan of one cluster.
  * @param state the cluster and its nodes as last heard of; read only
@@ -47,20 +51,25 @@ export function decide(state: ClusterState, policy: Policy, history: History, no
     situation,
     traffic: trafficOf(model, situation),
     preferred: preferredNodes(model),
+    needed: neededNodes(model, situation),
   };
   const relief = relieve(model, look);
-  const woken = wake(model, relief.unmetUnits, situation);
+  const short = wake(model, relief.unmetUnits, situation);
+  const timely = wakeNeeded(model, look.needed, situation);
+  const woken = [...short, ...timely.filter((one) => !isAmong(short, one))];
   const maySave = relief.unmetUnits === 0 && policy.save.mode !== 'off';
   const hasLookedToSave = maySave && isDue(situation);
-  const saved = maySave ? consolidate(model, look, hasLookedToSave) : null;
+  const saved = maySave && mayRun('guest.migrate', situation) ? consolidate(model, look, hasLookedToSave) : null;
   const slept = maySave ? sleep(model, look) : null;
-  const intents = [
+  const wanted = [
     ...relief.intents,
     ...woken,
     ...(saved?.intents ?? []),
     ...(slept?.intents ?? []),
   ];
+  const { intents, nonActions: shut } = withinWindows(wanted, situation);
   const nonActions = [
+    ...shut,
     ...relief.nonActions,
     ...(saved?.nonActions ?? []),
     ...(slept?.nonActions ?? []),

@@ -8,7 +8,7 @@ import type { NodeRecord } from '../state/fleet.ts';
 import { nodeState } from '../state/node-state.ts';
 import { firstForecast, type Forecast, see } from './forecast.ts';
 import type { Plan } from './plan.ts';
-import type { Policy } from './policy.ts';
+import { type Policy, scaledMs } from './policy.ts';
 import { forgetRefusals, noteWakes, type Refusal, type Tries } from './refusals.ts';
 
 export type Move = {
@@ -25,6 +25,8 @@ export type Move = {
 export type History = {
   /** Monotonic ms since when cpu has been above the policy's threshold without a gap. */
   hotSinceMs: Map<NodeKey, number>;
+  /** The same above `relieve.urgent`, where a policy has it. */
+  urgentSinceMs: Map<NodeKey, number>;
   /** Monotonic ms since when a node is awake and runs no guest. */
   emptySinceMs: Map<NodeKey, number>;
   /** Migrations that are still under way, by cluster. */
@@ -39,6 +41,8 @@ export type History = {
   lastSaveAtMs: Map<string, number>;
   /** Cluster -> nodes that are being emptied, guest by guest over several rounds. */
   draining: Map<string, readonly string[]>;
+  /** Wall time minus the clock of all these stamps: for what the calendar says. */
+  wallOffsetMs: number;
   /** What was denied lately, by guest or node. */
   refusals: Map<string, Refusal>;
   /** Wakes of nodes that have not been awake since. */
@@ -47,6 +51,7 @@ export type History = {
 
 export const emptyHistory = (): History => ({
   hotSinceMs: new Map(),
+  urgentSinceMs: new Map(),
   emptySinceMs: new Map(),
   movesInFlight: new Map(),
   moves: new Map(),
@@ -54,6 +59,7 @@ export const emptyHistory = (): History => ({
   forecasts: new Map(),
   lastSaveAtMs: new Map(),
   draining: new Map(),
+  wallOffsetMs: 0,
   refusals: new Map(),
   wakeTries: new Map(),
 });
@@ -87,6 +93,18 @@ const setSince = (spells: Map<NodeKey, number>, key: NodeKey, is: boolean, nowMs
   else if (!spells.has(key)) spells.set(key, nowMs);
 };
 
+/** Whether a node has been so hot that the usual wait is not waited. */
+export function isUrgent(
+  history: History,
+  key: NodeKey,
+  { policy, cluster, nowMs }: { policy: Policy; cluster: { timeScale: number }; nowMs: number },
+): boolean {
+  const since = history.urgentSinceMs.get(key);
+  const { urgent } = policy.relieve;
+  if (since === undefined || urgent === undefined) return false;
+  return nowMs - since >= scaledMs(urgent.forMs, cluster);
+}
+
 /** Takes one cluster's newest samples in: spells and forecasts, in place. */
 export function observe(
   history: History,
@@ -104,6 +122,9 @@ export function observe(
     const since = history.hotSinceMs.get(key);
     if (cpu === null || (since !== undefined && cpu < clear)) history.hotSinceMs.delete(key);
     else if (since === undefined && cpu > above) history.hotSinceMs.set(key, nowMs);
+    const urgent = policy.relieve.urgent;
+    const isUrgent = urgent !== undefined && cpu !== null && cpu > urgent.above;
+    setSince(history.urgentSinceMs, key, isUrgent, nowMs);
     const isEmpty = isAwake && node.guests?.every(({ state }) => state === 'stopped') === true;
     setSince(history.emptySinceMs, key, isEmpty, nowMs);
     if (!isAwake || node.guests === null) continue;

@@ -34,6 +34,10 @@ export const Policy = z.strictObject({
       /** How much cooler than the source now the target must stay. */
       marginRatio: ratio.default(0.1),
     })
+    .refine(({ cpuRatio, urgent }) => urgent === undefined || urgent.above >= cpuRatio.above, {
+      path: ['urgent', 'above'],
+      message: 'must not lie below `cpuRatio.above`',
+    })
     .prefault({}),
   save: z
     .strictObject({

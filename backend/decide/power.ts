@@ -9,6 +9,7 @@ import type { Intent, NonAction } from './plan.ts';
 import { scaledMs } from './policy.ts';
 import { refusalOf, wakeWaitMs } from './refusals.ts';
 import { type Look, secondsText } from './relieve.ts';
+import { localTime } from './windows.ts';
 import { mayLoseVotes } from './votes.ts';
 
 const awakeNodes = (model: Model): number[] =>
@@ -77,6 +78,11 @@ function wakefulness(
   if (node.guests === null) return ['its guests are unknown', 'its driver tells its guests'];
   if (!look.traffic.isQuiet(place)) {
     return ['is empty, but a guest is on its way here', 'that move ends'];
+  }
+  const need = look.needed[place];
+  if (need) {
+    const until = localTime(need.untilMs, need.zone);
+    return [`is empty, but ${need.what} needs it until ${until}`, `after ${until}`];
   }
   if (node.protected) return ['is empty, but protected', 'its protection ends'];
   if (awakeNodes(model).length <= awakeMin) {

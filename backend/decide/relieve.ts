@@ -6,7 +6,9 @@
  * Never moves a guest onto a node that is itself hot, and never two of them past what fits.
  */
 import { nodeKey } from '../../broker/contract/ids.ts';
+import type { Need } from './calendar.ts';
 import { mayStand } from './constraints.ts';
+import { isUrgent } from './history.ts';
 import { fits, type Margin, type Model, nodeRole, plan, type Situation, slack } from './model.ts';
 import type { Fact, Intent, NonAction } from './plan.ts';
 import { scaledMs } from './policy.ts';
@@ -47,7 +49,13 @@ export function preferredNodes(model: Model): Uint8Array {
   return Uint8Array.from(model.wattsPerUnit, (watts) => (watts <= best * efficiencyBand ? 1 : 0));
 }
 
-export type Look = { situation: Situation; traffic: Traffic; preferred: Uint8Array };
+export type Look = {
+  situation: Situation;
+  traffic: Traffic;
+  preferred: Uint8Array;
+  /** By place, what of the calendar needs a node awake. */
+  needed: readonly (Need | null)[];
+};
 
 function bestTarget(model: Model, guest: number, look: Look): number | null {
   const { relieve } = look.situation.policy;
@@ -247,7 +255,7 @@ export function relieve(model: Model, look: Look): Relief {
     const hot = `cpu ${ratioOf(model, source).toFixed(2)}`;
     const refuse = (reason: string, flip: string) =>
       relief.nonActions.push(left(node, `${hot}${reason}`, flip));
-    if (hotMs < waitMs) {
+    if (hotMs < waitMs && !isUrgent(history, nodeKey(cluster.id, node), look.situation)) {
       const rest = secondsText(waitMs - hotMs);
       refuse(` for only ${secondsText(hotMs)}`, `${rest} more above`);
     } else {

@@ -115,16 +115,36 @@ function openingsAround(window: Timed, atMs: number, backMs: number): Openings {
   }
 }
 
+/** Openings around a moment stay the same until the next one: walking again costs milliseconds. */
+const walked = new WeakMap<Timed, Openings & { atMs: number }>();
+
+function openings(window: Timed, atMs: number): Openings {
+  const known = walked.get(window);
+  const isKnown = known && atMs >= known.atMs && (known.nextMs === null || atMs < known.nextMs);
+  if (isKnown) return known;
+  const near = openingsAround(window, atMs, day);
+  const lastMs = near.lastMs ?? openingsAround(window, atMs, window.durationMs).lastMs;
+  const found = { atMs, lastMs, nextMs: near.nextMs };
+  walked.set(window, found);
+  return found;
+}
+
 function openSpan(window: Timed, atMs: number): Span | null {
-  const lastMs =
-    openingsAround(window, atMs, day).lastMs ??
-    openingsAround(window, atMs, window.durationMs).lastMs;
+  const { lastMs } = openings(window, atMs);
   if (lastMs === null || lastMs + window.durationMs <= atMs) return null;
   return { opensAtMs: lastMs, closesAtMs: lastMs + window.durationMs };
 }
 
-const nextOpeningMs = (window: Timed, atMs: number): number | null =>
-  openingsAround(window, atMs, day).nextMs;
+const nextOpeningMs = (window: Timed, atMs: number): number | null => openings(window, atMs).nextMs;
+
+/** When it is open around a moment, and when it opens next. */
+export const spanAround = (
+  window: Timed,
+  atMs: number,
+): { open: Span | null; nextMs: number | null } => ({
+  open: openSpan(window, atMs),
+  nextMs: nextOpeningMs(window, atMs),
+});
 
 export type WindowVerdict =
   | { isOpen: true; by: Window | null }

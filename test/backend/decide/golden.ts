@@ -7,7 +7,8 @@
  *   n1 8c 32G cpu 95% mem 8G hot 400s               node: cores, memory, load; words as below
  *     web 2c 100% 2G locked backup                  guest of the node above
  *   n2 asleep 8c 32G watts 10/60
- *   moved web 60s ago | moving x n2 n3
+ *   moved web 60s ago | moving x n2 n3 | moves web n1 n2 3h failed    (hours ago)
+ *   at 2026-01-05T12:00:00Z                       wall time, where the calendar matters
  *   =>
  *   move web n1 n3
  *   wake n2 | sleep n3
@@ -20,7 +21,7 @@ import type { Plan } from '../../../backend/decide/plan.ts';
 import { Policy } from '../../../backend/decide/policy.ts';
 import type { ClusterRecord, NodeRecord } from '../../../backend/state/fleet.ts';
 import { unseenNode } from '../../../backend/state/reduce.ts';
-import { NodeFacts } from '../../../broker/contract/facts.ts';
+import { GuestFacts, NodeFacts } from '../../../broker/contract/facts.ts';
 import { nodeKey } from '../../../broker/contract/ids.ts';
 import type { GuestSample } from '../../../broker/contract/telemetry.ts';
 import { guestSample, nodeValues } from '../../support/messages.ts';
@@ -75,6 +76,23 @@ function reader(line: string) {
   };
 }
 
+const disk = (storage: string, shared: boolean) => {
+  return { volume: `${storage}:vm-disk-0`, storage, sizeBytes: null, shared };
+};
+
+/** Words of a guest's description; false for any other. */
+function describe(facts: GuestFacts, word: string, next: () => string): boolean {
+  if (word === 'localdisk') facts.disks = [disk('local', false)];
+  else if (word === 'on') facts.disks = [disk(next(), true)];
+  else if (word === 'device') facts.localResources = [next()];
+  else if (word === 'container') facts.kind = 'container';
+  else if (word === 'crs') facts.ownedByHypervisorBalancer = true;
+  else if (word === 'allowed') facts.allowedNodes = next().split(',');
+  else if (word === 'cputype') facts.cpuType = next();
+  else return false;
+  return true;
+}
+
 function addGuest(scene: Scene, line: string): void {
   const words = reader(line);
   const name = words.next();
@@ -84,17 +102,24 @@ function addGuest(scene: Scene, line: string): void {
     cpuRatio: ratio(words.next()),
     memoryTotalBytes: bytes(words.next()),
   };
+  const facts: GuestFacts = GuestFacts.parse({ id: name, kind: 'vm', name });
+  let isDescribed = false;
   while (!words.isDone()) {
     const word = words.next();
     if (word === 'locked') guest.lock = words.next();
     else if (word === 'ha') guest.haState = words.next();
     else if (word === 'tag') guest.tags = [...guest.tags, words.next()];
+    else if (describe(facts, word, words.next)) isDescribed = true;
     else if (word === 'stopped' || word === 'paused') guest.state = word;
     else throw new Error(`${line}: "${word}" says nothing of a guest`);
   }
   const node = scene.nodes.at(-1);
   if (!node) throw new Error(`${line}: no node stands above this guest`);
+  guest.kind = facts.kind;
   node.guests = [...(node.guests ?? []), guest];
+  if (!isDescribed) return;
+  const described = JSON.parse(node.guestFactsJson ?? '[]') as GuestFacts[];
+  node.guestFactsJson = JSON.stringify([...described, facts]);
 }
 
 function addNode(scene: Scene, line: string): void {
@@ -119,7 +144,15 @@ function addNode(scene: Scene, line: string): void {
       const [idle, loaded] = words.next().split('/').map(Number);
       facts = { ...facts, wattsIdle: idle ?? null, wattsLoaded: loaded ?? null };
     } else if (word === 'hot') scene.history.hotSinceMs.set(key, nowMs - ms(words.next()));
-    else if (word === 'empty') scene.history.emptySinceMs.set(key, nowMs - ms(words.next()));
+    else if (word === 'urgent') {
+      scene.history.urgentSinceMs.set(key, nowMs - ms(words.next()));
+    } else if (word === 'store') {
+      const storage = { id: words.next(), type: null, usedBytes: null, totalBytes: null };
+      facts = { ...facts, storages: [{ ...storage, shared: true, active: true }] };
+    } else if (word === 'cpumodel') {
+      const [cpuVendor = null, cpuModel = null] = words.next().split('/');
+      facts = { ...facts, cpuVendor, cpuModel, microcode: '1' };
+    } else if (word === 'empty') scene.history.emptySinceMs.set(key, nowMs - ms(words.next()));
     else if (word === 'asleep') Object.assign(node, { desired: 'asleep', online: false });
     else if (word === 'silent') node.sampleAtMs = nowMs - ms(words.next());
     else if (word === 'maintenance') node.maintenance = true;
@@ -134,6 +167,16 @@ function addNode(scene: Scene, line: string): void {
   scene.nodes.push(node);
 }
 
+function addMove(scene: Scene, words: ReturnType<typeof reader>): void {
+  const [guest, fromNode, toNode] = [words.next(), words.next(), words.next()];
+  const atMs = nowMs - Number.parseFloat(words.next()) * 3_600_000;
+  const end = words.isDone() ? '' : words.next();
+  const move = { guest, fromNode, toNode, atMs, failed: end === 'failed' };
+  const known = scene.history.moves.get('home') ?? [];
+  scene.history.moves.set('home', [...known, { ...move, byPerson: end === 'person' }]);
+  scene.history.lastMovedAtMs.set(`home/${guest}`, atMs);
+}
+
 function addLine(scene: Scene, line: string): void {
   const words = reader(line);
   const first = words.next();
@@ -141,7 +184,9 @@ function addLine(scene: Scene, line: string): void {
   else if (first === 'policy') scene.policy = Policy.parse(parse(line.slice('policy '.length)));
   else if (first === 'moved') {
     scene.history.lastMovedAtMs.set(`home/${words.next()}`, nowMs - ms(words.next()));
-  } else if (first === 'looked') scene.history.lastSaveAtMs.set('home', nowMs - ms(words.next()));
+  } else if (first === 'at') scene.history.wallOffsetMs = Date.parse(words.next()) - nowMs;
+  else if (first === 'moves') addMove(scene, words);
+  else if (first === 'looked') scene.history.lastSaveAtMs.set('home', nowMs - ms(words.next()));
   else if (first === 'moving') {
     const [guest, fromNode, toNode] = [words.next(), words.next(), words.next()];
     const known = scene.history.movesInFlight.get('home') ?? [];
