@@ -67,6 +67,7 @@ export const Settings = z.object({
   KR_MQTT_CA: z.string().min(1).optional(),
   KR_SAMPLE_INTERVAL_MS: z.coerce.number().int().min(250).max(300_000).default(5_000),
   KR_LOG_LEVEL: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('info'),
+  KR_PUBLIC_URL: url(['https', 'http']).optional(),
   KR_TRUSTED_PROXIES: cidrs,
   KR_ALLOW: cidrs,
   KR_DENY: cidrs,

@@ -3,8 +3,7 @@
  * in reverse. Nothing here decides; who reads this knows what talks to what.
  */
 import { join } from 'node:path';
-import { type Backups, createBackups } from './backup/backups.ts';
-import { configPath, defaultHttpPort, type Settings } from './config.ts';
+import { defaultHttpPort, type Settings } from './config.ts';
 import { type Backtests, createBacktests } from './backtest/backtests.ts';
 import { startPlayer } from './backtest/runner.ts';
 import type { HttpDeps } from './http/deps.ts';
@@ -15,16 +14,8 @@ import { clusterFacts } from './store/sql/facts-history.ts';
 import { ensureCluster, ensureNodes, setProtected } from './store/sql/clusters.ts';
 import type { DaemonDirectory } from './store/sql/daemons.ts';
 import type { Enrolments } from './store/sql/enrolments.ts';
-import { readSnapshot } from './store/sql/database.ts';
-import {
-  type BackendParts,
-  createUndo,
-  databaseOptions,
-  openStores,
-  type Stores,
-  type Undo,
-} from './stores.ts';
-import { version } from './version.ts';
+import { type BackendParts, createUndo, openStores, type Stores, type Undo } from './stores.ts';
+import { openUpkeep, type Upkeep } from './upkeep.ts';
 
 export type Backend = {
   urls: {
@@ -65,7 +56,7 @@ const httpConfig = (settings: Settings, tls: Stages['tls']): HttpDeps['config'] 
   trustedProxies: settings.KR_TRUSTED_PROXIES,
   allow: settings.KR_ALLOW,
   deny: settings.KR_DENY,
-  publicUrl: null,
+  publicUrl: settings.KR_PUBLIC_URL ?? null,
   requestsPerMinute,
 });
 
@@ -76,18 +67,6 @@ type Composition = {
   stages: Stages;
   undo: Undo;
 };
-
-const backupsOf = ({ settings, parts, stores }: Composition): Backups =>
-  createBackups({
-    ...parts,
-    places: { dataDir: settings.KR_DATA_DIR, configPath: configPath(settings) },
-    folder: settings.KR_BACKUP_DIR ?? join(settings.KR_DATA_DIR, 'backups'),
-    everyMs: settings.KR_BACKUP_EVERY_MINUTES * 60_000,
-    recipients: settings.KR_BACKUP_RECIPIENTS,
-    serverId: stores.signer.serverId,
-    version,
-    readSnapshot: (read) => readSnapshot(databaseOptions(settings, parts), read),
-  });
 
 function backtestsOf({ parts, stores, stages, undo }: Composition): Backtests {
   const { database, metrics } = stores;
@@ -113,15 +92,16 @@ function backtestsOf({ parts, stores, stages, undo }: Composition): Backtests {
 
 const createHttp = (
   composition: Composition,
-  backups: Backups,
+  { backups, notifier }: Upkeep,
   onSetupDone: () => Promise<void>,
 ): Promise<HttpServer> => {
   const { settings, parts, stores, stages } = composition;
   return createHttpServer({
     ...parts,
     ...stages,
-    config: httpConfig(settings, stages.tls),
     backups,
+    notifier,
+    config: httpConfig(settings, stages.tls),
     backtests: backtestsOf(composition),
     database: stores.database,
     metrics: stores.metrics,
@@ -142,8 +122,8 @@ async function listen(composition: Composition) {
   const { settings, stages, undo } = composition;
   const { ingest, commands, pipeline, carrier } = stages;
   let announce = (): Promise<void> => Promise.resolve();
-  const backups = backupsOf(composition);
-  const http = await createHttp(composition, backups, () => announce());
+  const upkeep = await openUpkeep(composition);
+  const http = await createHttp(composition, upkeep, () => announce());
   ingest.start();
   undo.add('ingest', () => ingest.stop());
   await commands.start();
@@ -154,8 +134,8 @@ async function listen(composition: Composition) {
   undo.add('pipeline', () => pipeline.stop());
   const listening = await http.listen();
   undo.add('http', () => http.close());
-  backups.start();
-  undo.add('backups', () => backups.stop());
+  upkeep.start();
+  undo.add('upkeep', () => upkeep.stop());
   announce = () => {
     const setupToken = http.setupToken();
     return writeRuntime(settings.KR_DATA_DIR, {

@@ -217,6 +217,7 @@ export async function createStages(settings: Settings, deps: StageDeps) {
   });
   return {
     tls,
+    tlsEndsAtMs,
     carrier,
     fleet,
     enrolments,

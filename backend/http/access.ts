@@ -33,6 +33,7 @@ export const permissions = {
   'house:answer': { role: 'admin', everyCluster: true },
   'clusters:change': { role: 'admin', everyCluster: false },
   'users:manage': { role: 'admin', everyCluster: true },
+  'notifications:manage': { role: 'admin', everyCluster: true },
   'backups:manage': { role: 'admin', everyCluster: true },
   'enrolments:create': { role: 'admin', everyCluster: false },
 } as const satisfies Record<string, { role: Role; everyCluster: boolean }>;

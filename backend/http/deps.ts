@@ -11,6 +11,7 @@ import type { WakerKind } from '../act/wake-ways.ts';
 import type { Backtests } from '../backtest/backtests.ts';
 import type { Observation } from '../observe/metrics.ts';
 import type { Fleet } from '../state/fleet.ts';
+import type { Notifier } from '../notify/notifier.ts';
 import type { Backups } from '../backup/backups.ts';
 import type { MetricsStore } from '../store/ports.ts';
 import type { Database } from '../store/sql/database.ts';
@@ -148,6 +149,7 @@ export type HttpDeps = {
   enrolments: EnrolmentsFace;
   metrics: Pick<MetricsStore, 'range' | 'missing' | 'total' | 'top' | 'events' | 'finestStepMs'>;
   backups: Pick<Backups, 'list' | 'make' | 'read' | 'last'>;
+  notifier: Pick<Notifier, 'store' | 'settings' | 'seal' | 'test' | 'wake'>;
   backtests: Backtests;
   observation: Observation;
   /** What else must work before this process is of use: metrics store, broker, pipeline. */

@@ -56,6 +56,7 @@ export const errorTable = {
   KR_CONTENT_TYPE: entry(415, 'Unsupported content type', 'Send Content-Type: application/json.'),
   KR_RATE_LIMIT: entry(429, 'Too many requests', 'Wait as long as Retry-After says.'),
   KR_LOGIN_DELAY: entry(429, 'Too many failed sign-ins', 'Wait as long as Retry-After says.'),
+  KR_NOT_DELIVERED: entry(502, 'Not delivered', 'Correct the channel, then test it again.'),
   KR_INTERNAL: entry(500, 'Internal error', 'The server log has the cause under this instance.'),
   KR_STORE_UNAVAILABLE: entry(503, 'Store unavailable', 'Wait as long as Retry-After says.'),
   KR_BUSY: entry(503, 'Busy', 'Wait as long as Retry-After says and repeat.'),

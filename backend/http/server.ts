@@ -31,6 +31,7 @@ import { decisionRoutes } from './routes/decisions.ts';
 import { daemonRoutes } from './routes/daemons.ts';
 import { enrolmentRoutes } from './routes/enrolments.ts';
 import { fleetRoutes } from './routes/fleet.ts';
+import { notificationRoutes } from './routes/notifications.ts';
 import { operationRoutes } from './routes/operations.ts';
 import { pageRoutes, panelFolder } from './routes/page.ts';
 import { sessionRoutes } from './routes/session.ts';
@@ -121,6 +122,7 @@ function installRoutes(app: App, context: Context, stream: Stream): void {
   enrolmentRoutes(app, context);
   daemonRoutes(app, context);
   backupRoutes(app, context);
+  notificationRoutes(app, context);
   streamRoutes(app, context, stream);
   operationRoutes(app, context);
   openApiRoute(app);

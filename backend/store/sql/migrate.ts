@@ -8,11 +8,13 @@ import type { Log } from '../../../broker/contract/ports.ts';
 import { StoreMisconfigured } from './errors.ts';
 import { up as schema } from './migrations/001-schema.ts';
 import { up as control } from './migrations/002-control.ts';
+import { up as notifications } from './migrations/003-notifications.ts';
 import type { Schema } from './schema.ts';
 
 const migrations: Record<string, Migration> = {
   '001-schema': { up: schema },
   '002-control': { up: control },
+  '003-notifications': { up: notifications },
 };
 
 async function refuseNewerStore(db: Kysely<Schema>): Promise<void> {

@@ -384,7 +384,64 @@ export interface Settings {
   ver: number;
 }
 
+export interface NotifyChannels {
+  id: string;
+  name: string;
+  kind: string;
+  /** ChannelTarget without its secret, which is sealed in `secrets`. */
+  target: Json;
+  is_enabled: Flag;
+  /** Told instead when this one does not answer. */
+  fallback_id: string | null;
+  created_at_ms: number;
+  ver: number;
+}
+
+/** Something that was told, or is to be; one row from its beginning to its end. */
+export interface Notices {
+  id: string;
+  /** rule|cluster|subject while it is open, so that it is open once; null afterwards. */
+  open_key: string | null;
+  rule: string;
+  severity: 'info' | 'warning' | 'critical';
+  cluster: string | null;
+  title: string;
+  body: string;
+  command_id: string | null;
+  opened_at_ms: number;
+  resolved_at_ms: number | null;
+  ver: number;
+}
+
+export interface NoticeDeliveries {
+  id: string;
+  notice_id: string;
+  channel_id: string;
+  what: 'opened' | 'resolved';
+  /** dropped: over before the quiet hours were. */
+  state: 'waiting' | 'delivered' | 'dead' | 'dropped';
+  attempts: number;
+  due_at_ms: number;
+  problem: string | null;
+  created_at_ms: number;
+  ended_at_ms: number | null;
+  ver: number;
+}
+
+/** One-use addresses in messages: who has one may do this one thing. */
+export interface NoticeActions {
+  token_hash: string;
+  command_id: string;
+  verb: 'approve' | 'reject';
+  expires_at_ms: number;
+  used_at_ms: number | null;
+}
+
 export interface Schema {
+  notify_channels: NotifyChannels;
+  notices: Notices;
+  notice_deliveries: NoticeDeliveries;
+  notice_actions: NoticeActions;
   accounts: Accounts;
   sessions: Sessions;
   api_tokens: ApiTokens;

@@ -154,6 +154,37 @@ const samples: Record<string, Sample> = {
     url: '/api/v1/clusters/home/daemons/nobody',
     status: 404,
   },
+  'GET /api/v1/notifications': { status: 200 },
+  'GET /api/v1/notifications/dead': { status: 200 },
+  'POST /api/v1/notifications/dead/:id/retry': {
+    url: `/api/v1/notifications/dead/${unknownId}/retry`,
+    status: 404,
+  },
+  'GET /api/v1/notifications/settings': { status: 200 },
+  'PUT /api/v1/notifications/settings': { payload: {}, status: 200 },
+  'GET /api/v1/notifications/channels': { status: 200 },
+  'POST /api/v1/notifications/channels': {
+    payload: { name: 'x', target: { kind: 'gotify', url: 'https://gotify.example' } },
+    // Permitted, and without its token.
+    status: 400,
+  },
+  'PUT /api/v1/notifications/channels/:id': {
+    url: `/api/v1/notifications/channels/${unknownId}`,
+    payload: { name: 'x', target: { kind: 'ntfy', url: 'https://ntfy.example', topic: 't' } },
+    status: 404,
+  },
+  'DELETE /api/v1/notifications/channels/:id': {
+    url: `/api/v1/notifications/channels/${unknownId}`,
+    status: 404,
+  },
+  'POST /api/v1/notifications/channels/:id/test': {
+    url: `/api/v1/notifications/channels/${unknownId}/test`,
+    status: 404,
+  },
+  'POST /api/v1/notifications/actions/:token': {
+    url: `/api/v1/notifications/actions/${'0'.repeat(64)}`,
+    status: 404,
+  },
   'GET /api/v1/backups': { status: 200 },
   'POST /api/v1/backups': { status: 201 },
   'GET /api/v1/backups/:name': {

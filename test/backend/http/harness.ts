@@ -24,6 +24,8 @@ import type { Backtest, Backtests } from '../../../backend/backtest/backtests.ts
 import { createPasswords } from '../../../backend/http/passwords.ts';
 import { hashOf, newSecret } from '../../../backend/http/secrets.ts';
 import { createHttpServer, type HttpServer } from '../../../backend/http/server.ts';
+import { createNotifier } from '../../../backend/notify/notifier.ts';
+import { createSecrets } from '../../../backend/store/sql/secrets.ts';
 import { createObservation } from '../../../backend/observe/metrics.ts';
 import { emptyFleet, type Fleet, type NodeRecord } from '../../../backend/state/fleet.ts';
 import type { RangeQuery } from '../../../backend/store/ports.ts';
@@ -361,6 +363,21 @@ export async function startHarness(config: Partial<HttpConfig> = {}) {
       last: () => null,
     },
     backtests: backtestsTwin,
+    notifier: createNotifier({
+      database,
+      fleet: () => fleet,
+      metrics: { range: async () => [] },
+      secrets: createSecrets(random.bytes(32), random),
+      certificateEndsAtMs: () => null,
+      backupProblem: () => null,
+      publicUrl: null,
+      pricePerKwh: null,
+      isWell: async () => true,
+      clock,
+      random,
+      newId,
+      log,
+    }),
     observation: createObservation({
       ingest: () => ({ telemetry: 12, refused: 1 }),
       broker: () => ({ clients: 3 }),

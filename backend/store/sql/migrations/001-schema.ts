@@ -384,7 +384,15 @@ const records = {
   },
 } satisfies Partial<Tables<Schema>>;
 
-type First = Omit<Schema, 'wake_campaigns' | 'shadow_runs'>;
+type First = Omit<
+  Schema,
+  | 'wake_campaigns'
+  | 'shadow_runs'
+  | 'notify_channels'
+  | 'notices'
+  | 'notice_deliveries'
+  | 'notice_actions'
+>;
 
 export const tables = {
   ...people,
