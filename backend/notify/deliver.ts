@@ -69,7 +69,7 @@ export const newDelivery = (
 });
 
 async function messageOf(
-  { actionsFor }: DeliverDeps,
+  deps: DeliverDeps,
   delivery: DeliveryRow,
   notice: NoticeRow,
 ): Promise<Message> {
