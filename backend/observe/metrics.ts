@@ -103,7 +103,7 @@ function addSources(registry: Registry, sources: ObservationSources): void {
 
 const seconds = [0.001, 0.005, 0.025, 0.1, 0.25, 1, 5];
 
-function addOwn(registry: Registry) {
+function addOwn(registry: Registry, fleet: Fleet) {
   const registers = [registry];
   return {
     requests: new Histogram({
@@ -124,6 +124,10 @@ function addOwn(registry: Registry) {
       help: 'Times that the engine saw guests go to and fro and stopped itself',
       labelNames: ['cluster'],
       registers,
+      // A counter that begins with its first event hides it from every rate.
+      collect() {
+        for (const cluster of fleet.nodesByCluster.keys()) this.inc({ cluster }, 0);
+      },
     }),
     refusals: new Counter({
       name: 'kr_decide_refusals_total',
@@ -183,7 +187,7 @@ export function createObservation(sources: ObservationSources): Observation {
   const { fleet, nowMs, detail } = sources;
   const registry = new Registry();
   collectDefaultMetrics({ register: registry, prefix: 'kr_' });
-  const own = addOwn(registry);
+  const own = addOwn(registry, fleet);
   beginAtZero(own.transitions);
   addSources(registry, sources);
   // One series per node: always among the points, at /metrics only where detail is wanted.

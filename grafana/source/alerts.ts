@@ -131,6 +131,17 @@ export const alerts: readonly AlertSpec[] = [
     summary: 'If the largest awake node of {{ $labels.cluster }} failed, the others lack memory.',
   },
   {
+    uid: 'kr-oscillation',
+    title: 'The engine oscillates',
+    promql: 'sum by (cluster) (increase(kr_decide_oscillations_total[15m]))',
+    flux: grown(kr('kr_decide_oscillations_total', '', '15m'), '"cluster"'),
+    fires: over,
+    forDuration: '0s',
+    noData: 'OK',
+    severity: 'warning',
+    summary: 'Guests of {{ $labels.cluster }} went to and fro; its engine has stopped itself.',
+  },
+  {
     uid: 'kr-ingest-lag',
     title: 'Ingest lags',
     promql:

@@ -110,7 +110,7 @@ function fluxFigure({ figure, where = {}, rate, quantile, by = [] }: OwnFigure):
   const labels = Object.entries(where).map(([label, value]) => ` and r.${label} =~ /^(${value})$/`);
   const isRate = rate === true || quantile !== undefined;
   return [
-    'from(bucket: v.defaultBucket)',
+    `from(bucket: ${bucket})`,
     range,
     `|> filter(fn: (r) => r._measurement == "kr" and r._field == "${field}"${labels.join('')})`,
     ...(isRate ? ['|> derivative(unit: 1s, nonNegative: true)'] : []),

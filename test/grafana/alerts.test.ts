@@ -66,6 +66,7 @@ const faults: [string, Fault][] = [
   ['kr-wake-failed', (_now, observation) => observation.commandTransition('node.wake', 'FAILED')],
   ['kr-indeterminate', (now) => (now.commands['INDETERMINATE'] = 1)],
   ['kr-n-minus-one', (now) => (now.memoryUsedRatio = 0.8)],
+  ['kr-oscillation', (_now, observation) => observation.oscillation('sim-001')],
   ['kr-ingest-lag', (now) => (now.lagMs = 8_000)],
   ['kr-samples-dropped', (now) => (now.ingest['dropped'] = 5)],
   ['kr-spool', (now) => (now.store['spoolBytes'] = 4_096)],

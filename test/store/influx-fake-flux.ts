@@ -35,10 +35,12 @@ function selected(points: readonly Point[], query: string): Point[] {
     wanted.set(name, (wanted.get(name) ?? new Set()).add(literal(value)));
   }
   const unwanted = [...query.matchAll(/r\._field != "(\w+)"/g)].map(([, name]) => name);
+  const patterns = [...query.matchAll(/r\._field (=~|!~) \/([^/\n]+)\//g)].map(
+    ([, operator, pattern = '']) => ({ isIn: operator === '=~', pattern: new RegExp(pattern) }),
+  );
   const isWanted = (field: string) =>
     !unwanted.includes(field) &&
-    !(query.includes('_field !~ /_max$/') && field.endsWith('_max')) &&
-    !(query.includes('_field =~ /_max$/') && !field.endsWith('_max'));
+    patterns.every(({ isIn, pattern }) => pattern.test(field) === isIn);
   return points.filter((point) => {
     const columns: Tags = { ...point.tags, _measurement: point.measurement, _field: point.field };
     const matches = [...wanted].every(([name, values]) => values.has(columns[name] ?? ''));

@@ -259,6 +259,38 @@ describe('a long range', () => {
     expect(await values('max')).toEqual([0.75, 0.5]);
   });
 
+  it('of the server itself is rolled up, too: what only grows by its last value', async () => {
+    const nowMs = fromMs + 2 * hourMs;
+    const { store, clock } = await openStore({ nowMs });
+    await expect.poll(() => clock.advance(1).then(() => store.figures()['isReady'])).toBe(1);
+    const put = (field: string, value: number, timeMs: number) =>
+      fake.points.set(`${field}${timeMs}`, {
+        bucket: 'raw',
+        measurement: 'kr',
+        tags: { cluster: 'home' },
+        field,
+        value,
+        timeMs,
+      });
+    for (const second of [0, 10, 20]) {
+      put('ingest_total', 100 + second, fromMs + second * 1_000);
+      put('node_state', second === 20 ? 3 : 6, fromMs + second * 1_000);
+      put('guests', second, fromMs + second * 1_000);
+    }
+    await store.write([sampleOf(1, { sampledAtMs: fromMs + 5_000 })]);
+    await clock.advance(30_000);
+    await expect.poll(() => clock.advance(30_000).then(() => store.figures()['lateHours'])).toBe(0);
+    const rolled = (bucket: string) =>
+      Object.fromEntries(
+        [...fake.points.values()]
+          .filter((point) => point.bucket === bucket && point.measurement === 'kr')
+          .map(({ field, value }) => [field, value]),
+      );
+    const expected = { ingest_total: 120, node_state: 3, guests: 10, guests_max: 20 };
+    expect(rolled('raw_1m')).toEqual(expected);
+    expect(rolled('raw_1h')).toEqual(expected);
+  });
+
   it('has no hole where samples came late: their hours are rolled up again', async () => {
     const nowMs = fromMs + 2 * hourMs;
     const { store, clock } = await openStore({ nowMs });

@@ -4,7 +4,8 @@
  * template; metrics are checked against the catalogue before they come here. Pure.
  *
  * Buckets: raw samples in `<bucket>`, roll-ups in `<bucket>_1m` and `<bucket>_1h`, where a metric's
- * own name is its mean and `<metric>_max` its maximum; events in `<bucket>_1h`.
+ * own name is its mean and `<metric>_max` its maximum, and a figure of the server's own that only
+ * grows is its last value; events in `<bucket>_1h`.
  */
 import type { Entity } from '../../../broker/contract/metrics.ts';
 import type { Aggregate, EventQuery, RangeQuery, TopQuery, TotalQuery } from '../ports.ts';
@@ -145,25 +146,49 @@ export const eventsFlux = (bucket: string, query: EventQuery): ParameterizedQuer
 
 type Rollup = { bucket: string; resolution: Resolution };
 
+const measured = 'r._measurement == "node" or r._measurement == "guest"';
+/** Of the server's own figures, those that only grow, and states, whose mean would be no state. */
+const lastOnly = 'r._field =~ /(_total|_bucket|_count|_sum|^node_state)$/';
+const ownFigures = 'r._measurement == "kr"';
+
+type Pipe = { of: string; where: string; fn: 'mean' | 'max' | 'last'; isRenamed?: boolean };
+
+const pipesOf = (resolution: Resolution): Pipe[] => {
+  const own = 'r._field != "incarnation" and r._field != "seq"';
+  const isMax = `r._field =~ /${maxSuffix}$/`;
+  const isNoMax = `r._field !~ /${maxSuffix}$/`;
+  const levels = lastOnly.replace('=~', '!~');
+  const grown: Pipe = { of: ownFigures, where: lastOnly, fn: 'last' };
+  return resolution === '1m'
+    ? [
+        { of: measured, where: own, fn: 'mean' },
+        { of: measured, where: own, fn: 'max', isRenamed: true },
+        grown,
+        { of: ownFigures, where: levels, fn: 'mean' },
+        { of: ownFigures, where: levels, fn: 'max', isRenamed: true },
+      ]
+    : [
+        { of: measured, where: isNoMax, fn: 'mean' },
+        { of: measured, where: isMax, fn: 'max' },
+        grown,
+        { of: ownFigures, where: `${levels} and ${isNoMax}`, fn: 'mean' },
+        { of: ownFigures, where: `${levels} and ${isMax}`, fn: 'max' },
+      ];
+};
+
 const rollupBody = ({ bucket, resolution }: Rollup, range: ParameterizedQuery) => {
   const from = bucketOf(bucket, resolution === '1m' ? 'raw' : '1m');
   const to = bucketOf(bucket, resolution);
   const every = fluxExpression(resolution);
-  const pipe = (filter: string, fn: string, rename: string) =>
+  const renamed = `|> map(fn: (r) => ({r with _field: r._field + "${maxSuffix}"}))\n  `;
+  return pipesOf(resolution).map(({ of, where, fn, isRenamed = false }) =>
     String(flux`from(bucket: ${from})
   |> range(${fluxExpression(String(range))})
-  |> filter(fn: (r) => r._measurement == "node" or r._measurement == "guest")
-  |> filter(fn: (r) => ${fluxExpression(filter)})
+  |> filter(fn: (r) => ${fluxExpression(of)})
+  |> filter(fn: (r) => ${fluxExpression(where)})
   |> aggregateWindow(every: ${every}, fn: ${fluxExpression(fn)}, createEmpty: false, timeSrc: "_start")
-  ${fluxExpression(rename)}|> to(bucket: ${to})`);
-  const own = 'r._field != "incarnation" and r._field != "seq"';
-  const renamed = `|> map(fn: (r) => ({r with _field: r._field + "${maxSuffix}"}))\n  `;
-  return resolution === '1m'
-    ? [pipe(own, 'mean', ''), pipe(own, 'max', renamed)]
-    : [
-        pipe(`r._field !~ /${maxSuffix}$/`, 'mean', ''),
-        pipe(`r._field =~ /${maxSuffix}$/`, 'max', ''),
-      ];
+  ${fluxExpression(isRenamed ? renamed : '')}|> to(bucket: ${to})`),
+  );
 };
 
 export const taskName = ({ bucket, resolution }: Rollup): string =>

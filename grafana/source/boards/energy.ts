@@ -34,7 +34,7 @@ const saved: Written = {
   |> group(columns: ["cluster", "node"])
   |> min()
   |> keep(columns: ["cluster", "node", "_value"])
-asleep = from(bucket: v.defaultBucket)
+asleep = from(bucket: v.defaultBucket + "_1m")
   ${range}
   |> filter(fn: (r) => r._measurement == "kr" and r._field == "node_state")
   |> filter(fn: (r) => r.cluster =~ /^\${cluster:regex}$/ and r.node =~ /^\${node:regex}$/)

@@ -37,6 +37,27 @@ export const decisions: BoardSpec = {
       ],
       { unit: 'cps' },
     ),
+    lines(
+      'Refusals by rule',
+      [
+        {
+          figure: 'kr_decide_refusals_total',
+          rate: true,
+          by: ['cluster', 'rule'],
+          legend: '{{cluster}} {{rule}}',
+        },
+      ],
+      { unit: 'cps', description: 'Nodes and guests that a rule of the engine newly left alone.' },
+    ),
+    {
+      title: 'Oscillations',
+      kind: 'stat',
+      queries: [{ figure: 'kr_decide_oscillations_total', by: ['cluster'], legend: '{{cluster}}' }],
+      look: {
+        unit: 'short',
+        description: 'Since the start: guests went to and fro, and the engine stopped itself.',
+      },
+    },
     {
       title: 'Open commands',
       kind: 'stat',
