@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import type { Clock, Log } from '../broker/contract/ports.ts';
 import { policyFile } from './command/local-policy.ts';
 import { createScriptRunner, type ScriptRunner } from './command/script-trust.ts';
+import { sweepOutputs } from './command/tool-output.ts';
 import type { DaemonConfig } from './config.ts';
 import { type DriverChoice, hostRoot } from './hypervisor/choice.ts';
 import type { Hypervisor } from './hypervisor/port.ts';
@@ -27,7 +28,29 @@ type DriverDeps = { clock: Clock; log: Log; version: string };
 export const scriptsOf = ({ dataDir }: Pick<DriverConfig, 'dataDir'>): ScriptRunner =>
   createScriptRunner({ folder: join(dataDir, 'run'), readPolicy: policyFile(policyPath) });
 
+const outputsOf = ({ dataDir }: Pick<DriverConfig, 'dataDir'>): string => join(dataDir, 'output');
+
 const nsenter = '/usr/bin/nsenter';
+const sweepEveryMs = 10_000;
+
+/** Until the driver is closed, what acting tools print is bounded, whoever began them. */
+function withSweeping(driver: Hypervisor, folder: string, clock: Clock): Hypervisor {
+  let isClosed = false;
+  let cancel = (): void => undefined;
+  async function sweep(): Promise<void> {
+    await sweepOutputs(folder, clock.wallMs());
+    if (!isClosed) cancel = clock.after(sweepEveryMs, sweep);
+  }
+  void sweep();
+  return {
+    ...driver,
+    async close() {
+      isClosed = true;
+      cancel();
+      await driver.close();
+    },
+  };
+}
 
 async function proxmoxOf(
   config: DriverConfig,
@@ -38,7 +61,8 @@ async function proxmoxOf(
   const { clock, log, version: daemonVersion } = deps;
   const { node, proxmox, isInContainer = false } = config;
   const migrationBytesPerSecond = proxmox?.migrationBytesPerSecond ?? null;
-  const own = { node, daemonVersion, clock, log, migrationBytesPerSecond };
+  const outputFolder = outputsOf(config);
+  const own = { node, daemonVersion, clock, log, migrationBytesPerSecond, outputFolder };
   if (!isInContainer) return createProxmoxHypervisor({ ...own, sampler });
   // Its files and tools are those of the host, whatever this container's own root holds.
   const outside = createSampler({ clock, addresses: networkInterfaces, root: hostRoot });
@@ -81,8 +105,9 @@ async function bareDriver(
   }
   const { createScriptHypervisor } = await import('./hypervisor/script.ts');
   const scripts = scriptsOf(config);
-  const options = { node, config: script, sampler, scripts, daemonVersion, clock, log };
-  return createScriptHypervisor(options);
+  const outputFolder = outputsOf(config);
+  const own = { node, config: script, sampler, scripts, outputFolder };
+  return createScriptHypervisor({ ...own, daemonVersion, clock, log });
 }
 
 /** The driver, with the watts of the machine it runs on. */
@@ -91,7 +116,8 @@ export async function driverOf(
   deps: DriverDeps,
   sampler: Sampler,
 ): Promise<Hypervisor> {
-  const driver = await bareDriver(config, deps, sampler);
+  const bare = await bareDriver(config, deps, sampler);
+  const driver = withSweeping(bare, outputsOf(config), deps.clock);
   const { node, power: settings = null, pveApi, lxd } = config;
   // These speak of other machines, whose power is not measured from here.
   if (pveApi || (lxd && !('socket' in lxd))) return driver;

@@ -1,15 +1,17 @@
 /**
  * Runs one tool of the administrator or the hypervisor, contained: no shell, clean environment,
  * own process group or unit, bounded output, bounded time. Invariant: when the promise settles, no
- * process of the tool's group holds our pipes any more. It must never pass a value through a
- * shell and never keep more of a stream than was asked for. A process that left the group on
- * purpose (setsid) and closed our pipes is not followed: that is how hypervisors start guests.
+ * process of the tool's group holds our pipes any more, and one that acts outlives us unharmed. It
+ * must never pass a value through a shell and never keep more of a stream than was asked for. A
+ * process that left the group on purpose (setsid) and closed our pipes is not followed: that is
+ * how hypervisors start guests.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { constants } from 'node:fs';
 import { access } from 'node:fs/promises';
 import { isAbsolute } from 'node:path';
+import { keepNewest, openOutputs, outputBytesMax, type OutputFiles } from './tool-output.ts';
 import {
   findUnitTools,
   stopArgv,
@@ -37,6 +39,13 @@ export type ToolRun = {
    * it, as all hypervisors do. Every user of the machine can read the `env` of a unit.
    */
   limits?: UnitLimits;
+  /** Of one that acts: its streams go to files below this folder, so that no end of ours ends it. */
+  outputFolder?: string;
+  /**
+   * Of one that must never be torn off its work: when its time is over it is asked to end (SIGTERM)
+   * and has so long to put things right; after that it is left alone, still at work.
+   */
+  cleanUpMs?: number;
 };
 
 export type RunTool = (run: ToolRun) => Promise<ToolResult>;
@@ -72,15 +81,13 @@ export class SandboxError extends Error {
   }
 }
 
-export const outputBytesMax = 64 * 1024;
 const killAfterMs = 5_000;
 /** What the kernel still holds in a pipe after the leader's end is read in far less. */
 const drainMs = 1_000;
 const pollMs = 25;
-/** Small chunks are joined, so that their number does not cost more than their bytes. */
-const chunksMax = 1_024;
-/** systemd ends a unit within its TimeoutStopSec of 5 s. */
-const unitStopMs = 10_000;
+const cutEveryMs = 1_000;
+/** systemd ends a unit within its TimeoutStopSec, and needs some time to say so. */
+const unitStopSlackMs = 5_000;
 
 const cleanEnv = { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', LC_ALL: 'C' };
 
@@ -126,17 +133,17 @@ let units = 0;
 function asUnit(run: ToolRun, limits: UnitLimits, tools: UnitTools) {
   units += 1;
   const name = `kernreaktor-tool-${process.pid}-${units}`;
-  const { argv, timeoutMs, descriptor } = run;
+  const { argv, timeoutMs, descriptor, cleanUpMs } = run;
   // PID 1 does not have our descriptor, but finds what it leads to through us.
   const path = descriptor === undefined ? run.path : `/proc/${process.pid}/fd/${descriptor}`;
   const envNames = Object.keys({ ...cleanEnv, ...run.env });
-  const unit = { name, path, argv, envNames, timeoutMs, limits };
+  const unit = { name, path, argv, envNames, timeoutMs, limits, cleanUpMs };
   const signal = new AbortController().signal;
   return {
     run: { ...withoutDescriptor(run), path: tools.systemdRun, argv: unitArgv(unit) },
     async stop(): Promise<void> {
       const own = { path: tools.systemctl, argv: stopArgv(name), env: {}, signal };
-      await runTool({ ...own, timeoutMs: unitStopMs });
+      await runTool({ ...own, timeoutMs: (cleanUpMs ?? killAfterMs) + unitStopSlackMs });
     },
   };
 }
@@ -149,7 +156,32 @@ export async function runTool(asked: ToolRun, tools = findUnitTools()): Promise<
   if (limits && tools) await checkProgram(asked);
   const unit = limits && tools ? asUnit(asked, limits, tools) : undefined;
   const run = unit?.run ?? asked;
-  const child = start(run);
+  const files = asked.outputFolder === undefined ? null : await filesBelow(asked.outputFolder);
+  let isOver = true;
+  try {
+    const result = await supervise(run, files, unit);
+    // A client of systemd that died without a word says nothing of its unit.
+    isOver = result.killedBy === null && result.exitCode !== null;
+    return result;
+  } finally {
+    await files?.close(isOver);
+  }
+}
+
+const filesBelow = (folder: string): Promise<OutputFiles> =>
+  openOutputs(folder).catch((cause: unknown) => {
+    const wayOut = `${(cause as Error).message}; the folder must be writable and have space left`;
+    throw new SandboxError('KR_TOOL_SPAWN', `no output file in ${folder}`, { wayOut, cause });
+  });
+
+type Unit = ReturnType<typeof asUnit>;
+
+async function supervise(
+  run: ToolRun,
+  files: OutputFiles | null,
+  unit: Unit | undefined,
+): Promise<ToolResult> {
+  const child = start(run, files);
   const stdout = keepNewest(child.stdout, run.stdoutBytesMax ?? outputBytesMax);
   const stderr = keepNewest(child.stderr, outputBytesMax);
   const exited = new Promise<void>((resolve) => child.once('exit', () => resolve()));
@@ -159,20 +191,36 @@ export async function runTool(asked: ToolRun, tools = findUnitTools()): Promise<
   });
   // A tool that does not read its input breaks the pipe; its exit code tells the story.
   child.stdin?.on('error', () => undefined).end(run.stdin);
+  const ending = Promise.withResolvers<void>();
+  const cutting = files && cutUntil(Promise.race([exited, ending.promise]), files);
   const killedBy = await endOrLimit(exited, run);
   if (killedBy !== null) await unit?.stop().catch(() => undefined);
   const isDrained = killedBy === null && (await within(closed, drainMs));
-  if (!isDrained) await endGroup(child.pid ?? 0, closed);
+  // A unit has been asked above, and its client here may go.
+  const cleanUpMs = unit ? undefined : run.cleanUpMs;
+  if (!isDrained) await endGroup(child.pid ?? 0, { closed, cleanUpMs });
   await within(closed, drainMs);
   child.stdout?.destroy();
   child.stderr?.destroy();
-  return { exitCode: child.exitCode, killedBy, stdout: stdout(), stderr: stderr() };
+  child.unref();
+  const { exitCode } = child;
+  if (files === null) return { exitCode, killedBy, stdout: stdout(), stderr: stderr() };
+  ending.resolve();
+  await cutting;
+  return { exitCode, killedBy, ...(await files.read()) };
+}
+
+async function cutUntil(exited: Promise<void>, files: OutputFiles): Promise<void> {
+  while (!(await within(exited, cutEveryMs))) await files.cut().catch(() => undefined);
 }
 
 /** Where the child finds the descriptor it executes: the first after its three streams. */
 const childDescriptor = 3;
 
-function start({ path, descriptor, argv, env, stdin }: ToolRun): ChildProcess {
+function start(
+  { path, descriptor, argv, env, stdin }: ToolRun,
+  files: OutputFiles | null,
+): ChildProcess {
   const file = descriptor === undefined ? path : `/proc/self/fd/${childDescriptor}`;
   try {
     return spawn(file, argv, {
@@ -183,8 +231,7 @@ function start({ path, descriptor, argv, env, stdin }: ToolRun): ChildProcess {
       env: { ...cleanEnv, ...env },
       stdio: [
         stdin === undefined ? 'ignore' : 'pipe',
-        'pipe',
-        'pipe',
+        ...(files?.descriptors ?? (['pipe', 'pipe'] as const)),
         ...(descriptor === undefined ? [] : [descriptor]),
       ],
     });
@@ -207,32 +254,6 @@ it nor the daemon's data folder may be on a noexec mount`;
   const wayOut = `${code}: arguments must hold no NUL byte and fit the kernel's limits, and the \
 machine must have memory, processes and descriptors left`;
   return new SandboxError('KR_TOOL_SPAWN', `tool ${path} did not start`, { wayOut, cause });
-}
-
-/** Reads for ever, so that the tool never blocks on a full pipe, and keeps the newest bytes. */
-function keepNewest(stream: NodeJS.ReadableStream | null, bytesMax: number): () => string {
-  let chunks: Buffer[] = [];
-  let length = 0;
-  let isCut = false;
-  const trim = (): Buffer => {
-    isCut ||= length > bytesMax;
-    const newest = Buffer.concat(chunks).subarray(-bytesMax);
-    chunks = [newest];
-    length = newest.length;
-    return newest;
-  };
-  stream?.on('data', (chunk: Buffer) => {
-    chunks.push(chunk);
-    length += chunk.length;
-    if (length > 2 * bytesMax || chunks.length > chunksMax) trim();
-  });
-  return () => {
-    const tail = trim();
-    // A cut may have split a character: leave out its continuation bytes (10xxxxxx).
-    const isHalf = (byte: number) => (byte & 0xc0) === 0x80;
-    const from = isCut ? tail.findIndex((byte) => !isHalf(byte)) : 0;
-    return tail.toString('utf8', Math.max(0, from));
-  };
 }
 
 async function endOrLimit(exited: Promise<void>, run: ToolRun): Promise<ToolResult['killedBy']> {
@@ -264,13 +285,17 @@ async function within(done: Promise<void>, ms: number): Promise<boolean> {
   return isDone;
 }
 
-/** SIGTERM to the whole group, SIGKILL to what is left of it after 5 s. */
-async function endGroup(group: number, closed: Promise<void>): Promise<void> {
+type Ending = { closed: Promise<void>; cleanUpMs: number | undefined };
+
+/** SIGTERM to the whole group, SIGKILL to what is left of it after 5 s; or, after longer, nothing. */
+async function endGroup(group: number, { closed, cleanUpMs }: Ending): Promise<void> {
   if (!signalGroup(group, 'SIGTERM')) return;
-  for (let waitedMs = 0; waitedMs < killAfterMs; waitedMs += pollMs) {
+  const waitMs = cleanUpMs ?? killAfterMs;
+  for (let waitedMs = 0; waitedMs < waitMs; waitedMs += pollMs) {
     await within(new Promise(() => undefined), pollMs);
     if (!signalGroup(group, 0)) return;
   }
+  if (cleanUpMs !== undefined) return;
   signalGroup(group, 'SIGKILL');
   await within(closed, drainMs);
 }

@@ -62,18 +62,26 @@ export type UnitRun = {
   envNames: readonly string[];
   timeoutMs: number;
   limits: UnitLimits;
+  /** Time for its own clean-up after SIGTERM, and no SIGKILL after it. */
+  cleanUpMs?: number | undefined;
 };
 
 /** systemd.service(5): "$$" stands for a dollar sign; nothing else of an argument is expanded. */
 const escapeDollars = (argument: string): string => argument.replaceAll('$', '$$$$');
 
-export function unitArgv({ name, path, argv, envNames, timeoutMs, limits }: UnitRun): string[] {
+/** SIGTERM reaches the tool alone, which passes it on: that is how Proxmox gives a task up. */
+const gentle = ['KillMode=mixed', 'SendSIGKILL=no'];
+
+export function unitArgv(run: UnitRun): string[] {
+  const { name, path, argv, envNames, timeoutMs, limits, cleanUpMs } = run;
+  const stopAfterSeconds = cleanUpMs === undefined ? stopSeconds : Math.ceil(cleanUpMs / 1_000);
   const properties = [
     `MemoryMax=${limits.memoryBytesMax}`,
     'MemorySwapMax=0',
     `TasksMax=${limits.tasksMax}`,
     `RuntimeMaxSec=${Math.ceil(timeoutMs / 1_000) + graceSeconds}`,
-    `TimeoutStopSec=${stopSeconds}`,
+    `TimeoutStopSec=${stopAfterSeconds}`,
+    ...(cleanUpMs === undefined ? [] : gentle),
     'WorkingDirectory=/',
   ];
   return [
@@ -91,5 +99,5 @@ export function unitArgv({ name, path, argv, envNames, timeoutMs, limits }: Unit
   ];
 }
 
-/** Ends every process of the unit: SIGTERM, and SIGKILL after TimeoutStopSec. */
+/** Ends every process of the unit: SIGTERM, and after TimeoutStopSec SIGKILL, unless spared. */
 export const stopArgv = (name: string): string[] => ['stop', '--quiet', `${name}.service`];

@@ -7,7 +7,8 @@
 import { CommandKind } from '../../broker/contract/command.ts';
 import type { Clock, Log } from '../../broker/contract/ports.ts';
 import type { GuestSample } from '../../broker/contract/telemetry.ts';
-import { outputBytesMax, SandboxError, type ToolResult } from '../command/sandbox.ts';
+import { SandboxError, type ToolResult } from '../command/sandbox.ts';
+import { outputBytesMax } from '../command/tool-output.ts';
 import type { ScriptRunner } from '../command/script-trust.ts';
 import { actionLimits, questionLimits } from '../command/transient-unit.ts';
 import type { Sampler } from '../sample/sampler.ts';
@@ -44,6 +45,8 @@ export type ScriptOptions = OwnFactsOptions & {
   config: ScriptConfig;
   sampler: Sampler;
   scripts: ScriptRunner;
+  /** Where what its acting programs print goes, so that it outlives this process. */
+  outputFolder: string;
   daemonVersion: string;
   clock: Clock;
   log: Log;
@@ -166,6 +169,7 @@ async function perform(memory: Memory, work: Work, signal: AbortSignal): Promise
       timeoutMs: actionTimeoutMs,
       signal,
       limits: actionLimits,
+      outputFolder: memory.outputFolder,
     });
     isOk = result.exitCode === 0;
     const ending = result.killedBy ? 'was ended by us' : `ended with ${result.exitCode}`;

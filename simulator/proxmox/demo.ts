@@ -71,7 +71,14 @@ export async function openDemoRack(options: DemoRackOptions): Promise<DemoRack> 
     const address = spec?.address ?? '';
     const addresses = () => ({ eno1: [{ ...entry, address, cidr: `${address}/24` }] });
     const sampler = createSampler({ clock, addresses, root });
-    return createProxmoxHypervisor({ ...common, node, sampler, tools, root });
+    return createProxmoxHypervisor({
+      ...common,
+      node,
+      sampler,
+      tools,
+      root,
+      outputFolder: join(folder, node, 'output'),
+    });
   }
   const byApi = (node: string): Hypervisor => {
     const names = Object.keys(api.urls);

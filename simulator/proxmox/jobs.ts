@@ -13,11 +13,11 @@ import {
   openPveTask,
   pause,
   type Pve,
+  type Terminal,
   ToolFailure,
 } from './pve.ts';
 
-export type Voice = {
-  out(text: string): void;
+export type Voice = Terminal & {
   /** Resolves when the tool has written the line. */
   log(effect: Omit<Effect, 'atMs' | 'node'>): Promise<void>;
 };
@@ -54,6 +54,6 @@ export async function runTask({ pve, here, voice }: Asked, job: Job): Promise<vo
     return;
   }
   voice.out(`task started by root@pam\n`);
-  const exitStatus = await followDeed(pve, task, deedOf(job));
+  const exitStatus = await followDeed(pve, task, deedOf(job), voice);
   if (exitStatus !== 'OK') throw new ToolFailure(exitStatus);
 }

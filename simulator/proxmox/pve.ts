@@ -1,12 +1,13 @@
 /**
  * What a Proxmox cluster knows beside the simulated world under it: tasks with their UPIDs, HA,
  * options, pending changes, and the faults a test asks for. It changes the world only in
- * `beginTask`, and a task once begun goes on whoever asked for it has gone.
+ * `beginDeed`. A task in the foreground of a tool ends with that tool, one of HA or of the API with
+ * nobody.
  */
 import type { Action } from '../../broker/contract/command.ts';
 import type { Clock } from '../../broker/contract/ports.ts';
 import type { LiveWorld } from '../live-world.ts';
-import { begin } from '../world/advance.ts';
+import { begin, cancel } from '../world/advance.ts';
 import { factsOf } from '../world/facts.ts';
 import { findNode, type Task, type WorldGuest, type WorldNode } from '../world/model.ts';
 import { done } from '../world/tasks.ts';
@@ -190,12 +191,30 @@ export function beginDeed(pve: Pve, { node, target, action }: Deed): Task {
   return task;
 }
 
-/** Carries a named task out to its end and answers its exit status. */
-export async function followDeed(pve: Pve, task: PveTask, deed: Deed): Promise<string> {
+/** The tool in whose foreground a task works. */
+export type Terminal = { out(text: string): void; hasGone(): boolean };
+
+const progressEveryMs = 100;
+
+/**
+ * Carries a named task out to its end and answers its exit status. In the foreground it prints how
+ * far it is, and does not survive the tool that reads that: PVE::RESTEnvironment kills the worker's
+ * process group when the output it passes on meets a broken pipe.
+ */
+export async function followDeed(
+  pve: Pve,
+  task: PveTask,
+  deed: Deed,
+  terminal?: Terminal,
+): Promise<string> {
   const effect = beginDeed(pve, deed);
   while (effect.outcome === null) {
-    await pause(pve, Math.max(1, Math.ceil(effect.endMs - pve.live.nowMs())));
-    pve.live.change(() => undefined);
+    const leftMs = Math.max(1, Math.ceil(effect.endMs - pve.live.nowMs()));
+    await pause(pve, terminal ? Math.min(progressEveryMs, leftMs) : leftMs);
+    pve.live.change((world) => {
+      if (terminal?.hasGone()) cancel(world, pve.live.nowMs(), effect.id);
+    });
+    terminal?.out(`${task.type} ${task.id}: at work\n`);
   }
   const exitStatus = effect.outcome === done ? 'OK' : effect.outcome;
   endPveTask(pve, task, exitStatus);

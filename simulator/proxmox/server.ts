@@ -1,6 +1,6 @@
 /**
  * The unix socket behind which the world stands for the fake tools. One connection is one call of
- * one tool; its end does not end what it began, as a worker of Proxmox outlives its terminal.
+ * one tool; its end ends the task that works in its foreground, as with Proxmox, and no other.
  */
 import { once } from 'node:events';
 import { createServer, type Socket } from 'node:net';
@@ -35,7 +35,8 @@ async function serve(pve: Pve, socket: Socket, calls: Call[]): Promise<void> {
   let code = 0;
   try {
     if (fault?.kind === 'fail') throw new ToolFailure(fault.stderr, fault.exitCode);
-    await runCall(pve, call, { out: (text) => send(socket, 'out', text), log });
+    const out = (text: string): void => send(socket, 'out', text);
+    await runCall(pve, call, { out, hasGone: () => socket.destroyed, log });
   } catch (error) {
     if (!(error instanceof ToolFailure)) throw error;
     send(socket, 'err', `${error.message}\n`);

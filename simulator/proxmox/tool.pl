@@ -1,11 +1,14 @@
 # The body of every fake tool: asks the world over its socket, prints what it says, ends with its
 # exit code. It alone writes the effect log, by appending one line before the world may begin.
 # Perl like the real tools, because it starts in 10 ms and hundreds of them run in one test.
+# It dies of a broken pipe when nobody reads what it prints, and the world ends its task then.
 # Arguments: socket, node, effect log, tool name, then those of the real tool.
 use strict;
 use warnings;
 use Fcntl qw(O_WRONLY O_APPEND O_CREAT);
 use IO::Socket::UNIX;
+
+$SIG{PIPE} = 'DEFAULT';
 
 my ($path, $node, $effect_log, $tool, @argv) = @ARGV;
 my $socket = IO::Socket::UNIX->new(Peer => $path);

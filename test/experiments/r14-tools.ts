@@ -4,7 +4,8 @@
  * process has kept no more of what they said than its bound.
  */
 import { readdirSync, readFileSync } from 'node:fs';
-import { outputBytesMax, runTool } from '../../daemon/command/sandbox.ts';
+import { runTool } from '../../daemon/command/sandbox.ts';
+import { outputBytesMax } from '../../daemon/command/tool-output.ts';
 import { experiment, type Figures, pauseMs, type Scope, spread } from '../support/experiment.ts';
 
 const timeoutMs = 1_000;

@@ -6,6 +6,7 @@
 import { randomBytes } from 'node:crypto';
 import { mkdirSync, readFileSync } from 'node:fs';
 import { once } from 'node:events';
+import { join } from 'node:path';
 import { pino } from 'pino';
 import { uuidv7 } from '../../broker/contract/ids.ts';
 import type { Clock, Log } from '../../broker/contract/ports.ts';
@@ -68,6 +69,7 @@ const hypervisor = createProxmoxHypervisor({
   tools,
   simulated: true,
   root,
+  outputFolder: join(config.dataDir, 'output'),
 });
 const random = {
   bytes: (count: number) => randomBytes(count),

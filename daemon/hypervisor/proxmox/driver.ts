@@ -37,6 +37,8 @@ export type ProxmoxOptions = {
   root?: string;
   /** The program that enters the host's namespaces, for a daemon in a container. */
   nsenter?: string | null;
+  /** Where what its acting tools print goes. */
+  outputFolder: string;
   /** For migrations that name no limit; null leaves it to datacenter.cfg. */
   migrationBytesPerSecond?: number | null;
 };
@@ -177,7 +179,8 @@ export function createProxmoxHypervisor(options: ProxmoxOptions): Hypervisor {
   const { node, sampler, daemonVersion, clock, log } = options;
   const { tools = hostTools, simulated = false, root = '/' } = options;
   const files = filesBelow(root);
-  const toolbox = createToolbox({ paths: tools, log, nsenter: options.nsenter ?? null });
+  const { outputFolder, nsenter = null } = options;
+  const toolbox = createToolbox({ paths: tools, log, nsenter, outputFolder });
   const context: Context = {
     node,
     simulated,

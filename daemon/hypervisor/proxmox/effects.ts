@@ -7,7 +7,8 @@
  *   tool --> own task ------------------------> ended
  *     '----> queued (hamigrate) --> real task --^
  */
-import { outputBytesMax, SandboxError, type ToolResult } from '../../command/sandbox.ts';
+import { SandboxError, type ToolResult } from '../../command/sandbox.ts';
+import { outputBytesMax } from '../../command/tool-output.ts';
 import type { Performed, Work, WorkContext } from '../port.ts';
 import { TaskStatus } from './answers.ts';
 import { pause, type Run } from '../runs.ts';

@@ -46,6 +46,8 @@ const answerBytesMax = 2 ** 20;
 const questionMaxMs = 20_000;
 /** The executor aborts by signal when a command times out; this only bounds a forgotten one. */
 const actionMaxMs = 24 * 3_600_000;
+/** What a worker of Proxmox needs at most to give a migration up: a container may take so long. */
+const cleanUpMs = 180_000;
 
 export type Toolbox = {
   /** `pvesh get path`; null when nothing usable came back. */
@@ -95,9 +97,16 @@ function starter(paths: ToolPaths, nsenter: string | null) {
   return { run, startOf };
 }
 
-export type ToolboxOptions = { paths: ToolPaths; log: Log; nsenter?: string | null };
+export type ToolboxOptions = {
+  paths: ToolPaths;
+  log: Log;
+  nsenter?: string | null;
+  /** Where what an acting tool prints goes, so that it outlives this process. */
+  outputFolder: string;
+};
 
-export function createToolbox({ paths, log, nsenter = null }: ToolboxOptions): Toolbox {
+export function createToolbox(options: ToolboxOptions): Toolbox {
+  const { paths, log, nsenter = null, outputFolder } = options;
   const { run, startOf } = starter(paths, nsenter);
   const closing = new AbortController();
   async function ask(
@@ -134,6 +143,8 @@ export function createToolbox({ paths, log, nsenter = null }: ToolboxOptions): T
         env: {},
         timeoutMs: actionMaxMs,
         limits: actionLimits,
+        outputFolder,
+        cleanUpMs,
         signal,
       }),
     close: () => closing.abort(),

@@ -18,6 +18,7 @@ type LogEffect = Voice['log'];
 function begin(run: (voice: Voice) => Promise<void>, log: LogEffect): Promise<string | null> {
   return new Promise((resolve, reject) => {
     const voice: Voice = {
+      hasGone: () => false,
       out: () => undefined,
       async log(effect) {
         await log(effect);
@@ -87,6 +88,12 @@ export async function write(
   if (!isUp(node)) throw new ApiFailure(595, 'No route to host');
   if (options['command'] !== 'shutdown') throw new ApiFailure(501, 'not implemented here');
   const words = ['create', path];
-  await shutNodeDown({ pve, here: node, voice: { out: () => undefined, log }, words, options: {} });
+  await shutNodeDown({
+    pve,
+    here: node,
+    voice: { out: () => undefined, hasGone: () => false, log },
+    words,
+    options: {},
+  });
   return null;
 }

@@ -3,12 +3,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import * as fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import {
-  allowTools,
-  outputBytesMax,
-  runTool,
-  SandboxError,
-} from '../../../daemon/command/sandbox.ts';
+import { allowTools, runTool, SandboxError } from '../../../daemon/command/sandbox.ts';
+import { outputBytesMax } from '../../../daemon/command/tool-output.ts';
 
 /** 10000 for the long form; each set starts one process. */
 const hostileSets = Number(process.env['KR_HOSTILE_SETS'] ?? 1_000);

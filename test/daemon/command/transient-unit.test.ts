@@ -107,6 +107,13 @@ describe('a tool in a transient unit', () => {
     expect(options).not.toContain('hunter2');
   });
 
+  it('is only asked to end, and given its time, where its work must not be torn', async () => {
+    await runTool(tool(['true'], { cleanUpMs: 180_000 }), tools);
+    const options = JSON.parse(await readFile(join(folder, 'options'), 'utf8')) as string[];
+    const gentle = ['TimeoutStopSec=180', 'KillMode=mixed', 'SendSIGKILL=no'];
+    expect(options).toEqual(expect.arrayContaining(gentle));
+  });
+
   it('executes what a descriptor leads to, though its name is gone', async () => {
     const path = join(folder, 'gone');
     await writeFile(path, '#!/bin/sh\nprintf "%s" "ran $1"\n', { mode: 0o500 });

@@ -72,7 +72,8 @@ hypervisorContract('the programs of an administrator', async () => {
     folder: join(folder, 'run'),
     readPolicy: async () => ({ ok: true, policy: LocalPolicy.parse({}) }),
   });
-  const own = { node: 'pve1', config, sampler, scripts, daemonVersion: '1' };
+  const outputFolder = join(folder, 'output');
+  const own = { node: 'pve1', config, sampler, scripts, outputFolder, daemonVersion: '1' };
   return {
     driver: createScriptHypervisor({ ...own, clock: realClock, log: memoryLog() }),
     node: 'pve1',
@@ -105,7 +106,9 @@ hypervisorContract('the host driver of Proxmox VE, with fake tools', async () =>
   if (!tools || !tree) throw new Error('the rig lacks its tools');
   const { root } = tree;
   const sampler = createSampler({ clock: realClock, addresses: () => ({}), root });
-  const own = { node: 'alpha', sampler, daemonVersion: '1', tools, simulated: true, root };
+  const outputFolder = join(rig.folder, 'output');
+  const mine = { node: 'alpha', sampler, daemonVersion: '1', tools, simulated: true, root };
+  const own = { ...mine, outputFolder };
   return {
     driver: createProxmoxHypervisor({ ...own, clock: realClock, log: memoryLog() }),
     node: 'alpha',

@@ -40,7 +40,8 @@ function driverOf(config: Partial<ScriptConfig>, node = 'pve1') {
     folder: join(folder, 'run'),
     readPolicy: async () => ({ ok: true, policy: LocalPolicy.parse({}) }),
   });
-  const own = { node, config: whole, sampler: sampler(), scripts };
+  const outputFolder = join(folder, 'output');
+  const own = { node, config: whole, sampler: sampler(), scripts, outputFolder };
   const options = { ...own, daemonVersion: '1', clock, log };
   return { log, driver: createScriptHypervisor(options) };
 }

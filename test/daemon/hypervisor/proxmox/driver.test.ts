@@ -41,6 +41,7 @@ async function bench(options: Parameters<typeof proxmoxRig>[0] = {}) {
       tools,
       simulated: true,
       root,
+      outputFolder: join(rig.folder, 'output'),
       ...more,
     });
     drivers.push(driver);
