@@ -34,8 +34,6 @@ export type Measured = {
   stored: { samples: number; missing: number } | null;
   outcome: CommandOutcome | null;
   counters: LinkCounters;
-  /** Taken, and never covered by a receipt. */
-  unconfirmed: number;
   tally: Readonly<Tally>;
   faults: Readonly<FaultCounts>;
   stages: StageFigures[];
@@ -124,11 +122,8 @@ export function reportOf(plan: LoadPlan, live: LiveWorld, measured: Measured): R
   const { stored, outcome, counters, tried } = measured;
   const { generator, backend } = cpuFigures(measured);
   const invalidBecause = invalidReasons(generator);
-  const lost =
-    stored === null
-      ? null
-      : // Holes are found by query; a missing end shows as unconfirmed, or as too few in all.
-        stored.missing + Math.max(measured.unconfirmed, counters.samples - stored.samples, 0);
+  // Holes are found by query; an end that is missing shows as too few in all.
+  const lost = stored && Math.max(stored.missing, counters.samples - stored.samples, 0);
   const report = {
     name: plan.name,
     scenario: plan.scenario,

@@ -15,8 +15,16 @@ import type { Command } from 'commander';
 import { openDaemonClient } from '../broker/client.ts';
 import type { Clock, Log, NewId, Random } from '../broker/contract/ports.ts';
 import { ApiError } from './api.ts';
-import { elsewhere, readConfig, type Server, SimulatorConfigError } from './config.ts';
+import {
+  elsewhere,
+  isLoopback,
+  readBrokerPassword,
+  readConfig,
+  type Server,
+  SimulatorConfigError,
+} from './config.ts';
 import type { OpenBreakable } from './line.ts';
+import { BrokerError, brokerTarget } from './load/broker-target.ts';
 import { type LoadPlan, planOf, ProfileError } from './load/plan.ts';
 import { RecordingError } from './load/recordings.ts';
 import { csvOfSeconds } from './load/rows.ts';
@@ -103,7 +111,23 @@ function clientOpener({ brokerCa, brokerCert, brokerKey }: SimulationOptions): O
     });
 }
 
-function targetOf(options: SimulationOptions, plan: LoadPlan, parts: SimulatorParts): Target {
+type Wanted = { options: SimulationOptions; plan: LoadPlan; openClient: OpenBreakable };
+
+function targetOf({ options, plan, openClient }: Wanted, parts: SimulatorParts): Target {
+  if (options.brokerOnly && options.broker !== undefined) {
+    const url = options.broker;
+    insistOnLoopback(options, isLoopback(url) ? [] : [url]);
+    return brokerTarget({
+      ...parts,
+      url,
+      user: options.brokerUser ?? null,
+      password: readBrokerPassword(),
+      caSha256: options.brokerFingerprint ?? null,
+      openClient,
+      isChecked: (plan.faults.malformed ?? 0) > 0,
+      pid: options.brokerPid ?? null,
+    });
+  }
   const found = (parts.server ?? readConfig)();
   const server = { ...found, mqttUrl: options.broker ?? found.mqttUrl };
   insistOnLoopback(options, elsewhere(server));
@@ -114,7 +138,7 @@ async function run(options: SimulationOptions, parts: SimulatorParts): Promise<R
   const { clock, newId, log, version, pid, signal } = parts;
   const plan = await planOf(options);
   const openClient = clientOpener(options);
-  const target = targetOf(options, plan, parts);
+  const target = targetOf({ options, plan, openClient }, parts);
   const effects = openEffectLog(options);
   try {
     return await runSimulation(plan, {
@@ -141,7 +165,8 @@ async function run(options: SimulationOptions, parts: SimulatorParts): Promise<R
 const isExpected = (error: unknown): error is Error =>
   error instanceof ApiError ||
   error instanceof SimulatorConfigError ||
-  error instanceof RecordingError;
+  error instanceof RecordingError ||
+  error instanceof BrokerError;
 
 function writeFiles({ out, csv }: SimulationOptions, report: Report): void {
   if (out !== undefined) writeFileSync(out, `${JSON.stringify(report)}\n`);
@@ -201,6 +226,9 @@ export function addSimulateCommand(program: Command, parts: () => SimulatorParts
     .option('--broker-fingerprint <sha256>', 'or the SHA-256 of that CA')
     .option('--broker-cert <file>', 'PEM of a client certificate')
     .option('--broker-key <file>', 'PEM of its key')
+    .option('--broker-only', 'load a bare broker, with a subscriber of our own')
+    .option('--broker-user <name>', 'with --broker-only; the password is KR_MQTT_PASSWORD')
+    .option('--broker-pid <pid>', 'process of that broker here, to tell what it costs')
     .option('--i-may-load-this', 'load a server or broker that is not on this machine')
     .option('--shard <k/n>', 'be the k-th of n simulators; put together by simulate merge')
     .option('--json', 'print only the JSON object with the figures')

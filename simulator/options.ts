@@ -84,6 +84,7 @@ export const SimulationOptions = z
     brokerFingerprint: fingerprint.optional(),
     brokerCert: path('file'),
     brokerKey: path('file'),
+    brokerPid: whole(1, 2 ** 22).optional(),
     iMayLoadThis: z.boolean().default(false),
     html: path('file'),
     csv: path('file'),
@@ -108,6 +109,7 @@ const ofProfiles = new Set(
 const together: readonly (readonly [string, string, string])[] = [
   ['brokerOnly', 'broker', 'name the broker with --broker mqtt://host:1883'],
   ['brokerUser', 'brokerOnly', 'goes with --broker-only; daemons sign in with their own names'],
+  ['brokerPid', 'brokerOnly', 'goes with --broker-only; a server tells its own'],
   ['brokerCert', 'brokerKey', 'needs --brokerKey beside it'],
   ['brokerKey', 'brokerCert', 'needs --brokerCert beside it'],
 ];

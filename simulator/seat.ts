@@ -116,7 +116,7 @@ export const noCounters = (): LinkCounters => ({
   sessions: 0,
 });
 
-function addTo(sum: LinkCounters, more: Readonly<LinkCounters>): void {
+export function addTo(sum: LinkCounters, more: Readonly<LinkCounters>): void {
   for (const name of Object.keys(sum) as (keyof LinkCounters)[]) sum[name] += more[name];
 }
 
@@ -175,7 +175,7 @@ const alignedPhase =
   (intervalMs: number): number =>
     intervalMs - (clock.wallMs() % intervalMs);
 
-const plainTraffic: FleetTraffic = {
+export const plainTraffic: FleetTraffic = {
   qos: 0,
   isAligned: false,
   malformedRatio: 0,

@@ -124,7 +124,8 @@ async function storedSamples(run: Run, sinceMs: number, taken: number): Promise<
   await waitFor(run, storedMaxMs, async () => {
     try {
       stored = await run.deps.target.stored(sinceMs);
-      return stored === null || (stored.missing === 0 && stored.samples >= taken);
+      if (stored === null || stored.isFinal === true) return true;
+      return stored.missing === 0 && stored.samples >= taken;
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
       return false;
@@ -203,7 +204,6 @@ async function measure(run: Run): Promise<Measured> {
   const counters = fleet.counters();
   fleet.endSampling();
   await waitFor(run, settleMaxMs, () => fleet.unconfirmed() === 0);
-  const unconfirmed = fleet.unconfirmed();
   await fleet.stop();
   const { samples, sent, replayed } = fleet.counters();
   const skewMs = plan.faults.clockSkew?.by ?? 0;
@@ -221,7 +221,6 @@ async function measure(run: Run): Promise<Measured> {
     lagP99Ms,
     stored,
     outcome,
-    unconfirmed,
     // Skipped and dropped after the end of sampling say nothing.
     counters: { ...counters, samples, sent, replayed },
     tally: fleet.tally(),

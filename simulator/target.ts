@@ -11,7 +11,11 @@ import { type Reading, readingOf } from './load/reading.ts';
 import { createSeat, type FleetCredential, type Seat, type SeatDeps } from './seat.ts';
 import type { World } from './world/model.ts';
 
-export type Held = { samples: number; missing: number };
+export type Held = {
+  samples: number;
+  missing: number;
+  /** Nothing more comes. */ isFinal?: boolean;
+};
 
 export type Target = {
   mqttUrl: string;
