@@ -121,6 +121,9 @@ const harmlessKinds: ReadonlySet<CommandKind> = new Set([
 /** Kinds that can take a service away; uncertainty about the executor bars these. */
 export const isDestructive = (kind: CommandKind): boolean => !harmlessKinds.has(kind);
 
+/** Kinds whose effect a hypervisor can call back half-way and leave everything as it was. */
+export const isAbortable = (kind: CommandKind): boolean => kind === 'guest.migrate';
+
 /**
  * Whether a command in this state lets another one have its target (SAFETY I7). The second one of
  * a repeatable kind equals the first, so silence about the first need not block it.

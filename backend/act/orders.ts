@@ -1,16 +1,16 @@
 /**
  * What people may do to a command that exists: approve it, cancel it before it can have begun,
- * and say how an uncertain one ended. Each is one step and one audit entry under their name.
+ * call a running migration back, and say how an uncertain one ended. Each is one step and one audit entry under their name.
  */
 import type { CommandState } from '../../broker/contract/command.ts';
 import { textLengthMax } from '../../broker/contract/limits.ts';
 import { appendEntry } from '../audit/entry.ts';
 import type { Commands } from '../store/sql/schema.ts';
-import { move, readCommand, stateOf, subjectOf } from './ledger.ts';
-import { transitionOf, type Trigger } from './lifecycle.ts';
+import { kindOf, move, readCommand, stateOf, subjectOf } from './ledger.ts';
+import { isAbortable, transitionOf, type Trigger } from './lifecycle.ts';
 import type { Refused } from '../refusal.ts';
 import { answer, refuse } from './refusal.ts';
-import { type Context, inStep, type Step } from './step.ts';
+import { type Context, inStep, say, type Step } from './step.ts';
 import { queue } from './planned.ts';
 import { takeLease } from './submit.ts';
 import { parseWitnesses, withWitness } from './witnesses.ts';
@@ -45,9 +45,20 @@ const onCommand = (
     });
   });
 
+/** The executor is told at once, and again with every heartbeat it sends. */
+async function abort(step: Step, row: Commands, actor: string): Promise<Commands> {
+  const reason = `called back by ${actor}`;
+  const after = await move(step, row, 'abort', { actor, reason });
+  const body = { commandId: row.id, n: Math.max(1, row.last_n), state: stateOf(after), reason };
+  say(step, 'verdict', { node: row.executor, body });
+  return after;
+}
+
 export const cancel = (context: Context, id: string, actor: string): Promise<StateAnswer> =>
   onCommand(context, id, (step, row) => {
-    demand(row, 'cancel', 'only what has not been granted can be cancelled; wait for its end');
+    if (stateOf(row) === 'RUNNING' && isAbortable(kindOf(row))) return abort(step, row, actor);
+    const wayOut = 'only what has not been granted can be cancelled, and a migration that runs';
+    demand(row, 'cancel', `${wayOut}; wait for its end`);
     return move(step, row, 'cancel', { actor, reason: `cancelled by ${actor}` });
   });
 

@@ -12,7 +12,7 @@ import { isHeldHere } from './hold-watch.ts';
 import type { Hold } from './hold.ts';
 import type { Journal } from './journal.ts';
 import { type FactSources, gatherFacts } from './local-facts.ts';
-import type { Trace } from '../hypervisor/port.ts';
+import { cancelled, type Trace } from '../hypervisor/port.ts';
 import { wakersFor } from '../waker/port.ts';
 import { park, unpark } from './parking.ts';
 import { perform, resume, type WorkHooks, workOf } from './work.ts';
@@ -49,6 +49,8 @@ export class Effects {
   readonly #parkers = new Set<string>();
   /** Of those at work here, to be told that nobody waits for them any more. */
   readonly #over = new Map<string, AbortController>();
+  /** Of those at work here, to be called back. */
+  readonly #back = new Map<string, AbortController>();
 
   constructor(bench: Bench) {
     this.#bench = bench;
@@ -100,6 +102,11 @@ export class Effects {
     this.#over.get(commandId)?.abort();
   }
 
+  /** A person calls an effect back that runs; at the end of this process it runs on. */
+  callBack(commandId: string): void {
+    this.#back.get(commandId)?.abort(cancelled);
+  }
+
   /** At the end of this process: what waits for its next step does not begin it. */
   close(): void {
     for (const over of this.#over.values()) over.abort();
@@ -110,6 +117,7 @@ export class Effects {
     if (command.phase !== 'finished' && command.phase !== 'refused') return;
     this.#parkers.delete(command.commandId);
     this.#over.delete(command.commandId);
+    this.#back.delete(command.commandId);
     for (const [target, holder] of this.#busy) {
       if (holder === command.commandId) this.#busy.delete(target);
     }
@@ -190,10 +198,13 @@ export class Effects {
     const heldBy = () => this.#heldBy();
     const parking = { ...this.#bench.deps, journal: this.#bench.journal, heldBy };
     const over = new AbortController();
+    const back = new AbortController();
     this.#over.set(commandId, over);
+    this.#back.set(commandId, back);
     return {
       heldBy,
       over: over.signal,
+      back: back.signal,
       park: async () => (this.#parkers.has(commandId) ? park(parking, grant) : null),
       unpark: (since) => unpark(parking, grant, since),
       onHandle: (handle) => this.#bench.post(node, commandId, { type: 'handle', handle }),

@@ -96,6 +96,9 @@ class Executor implements HostExecutor {
     if (message.name === 'verdict' && isTerminal(message.body.state)) {
       effects.callOver(message.body.commandId);
     }
+    if (message.name === 'verdict' && message.body.state === 'CANCELLING') {
+      effects.callBack(message.body.commandId);
+    }
     const before = table.current()?.table.version;
     const checked = await inbox.take(message);
     // Nobody in the table may sleep before the server knows that we hold it.

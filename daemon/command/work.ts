@@ -17,6 +17,8 @@ export type WorkHooks = {
   heldBy: () => Promise<string | null>;
   /** Fires when the server calls the command over while it works. */
   over: AbortSignal;
+  /** Fires when somebody calls the effect itself back. */
+  back: AbortSignal;
   /** Resolves when journaled. */
   onHandle: (handle: string) => Promise<void>;
   /** Says goodbye to the server, since this host is about to go. */
@@ -83,13 +85,21 @@ const notBegun = (why: string): Outcome => ({
   detail: `not begun: ${why}`,
 });
 
+type Followed = {
+  work: Work;
+  begin: (signal: AbortSignal) => Promise<Performed>;
+  back: AbortSignal;
+};
+
 async function followed(
   deps: WorkDeps,
   grant: GrantContent,
-  { work, begin }: { work: Work; begin: (signal: AbortSignal) => Promise<Performed> },
+  { work, begin, back }: Followed,
 ): Promise<Outcome> {
   const untilMs = deps.clock.monotonicMs() + grant.timeoutMs;
-  const performed = await limited(deps, grant.timeoutMs, begin);
+  const performed = await limited(deps, grant.timeoutMs, (limit) =>
+    begin(AbortSignal.any([limit, back])),
+  );
   const { postcondition, detail } = await watch(deps, work, untilMs);
   const details = [performed.detail, detail].filter((text) => text !== '');
   return { ...performed, postcondition, detail: details.join('; ') };
@@ -127,7 +137,7 @@ export async function perform(
     const context: WorkContext = { signal, onHandle, heldBy: isHeldBy };
     return deps.hypervisor.perform(work, context);
   };
-  const outcome = await followed(deps, grant, { work, begin });
+  const outcome = await followed(deps, grant, { work, begin, back: hooks.back });
   return grant.kind === 'node.shutdown' ? awakeAgain(outcome, hooks) : outcome;
 }
 
@@ -207,6 +217,6 @@ export async function resume(deps: WorkDeps, begun: Begun, hooks: WorkHooks): Pr
     if (name === null || !deps.hypervisor.attach) return unknown;
     return deps.hypervisor.attach(work, name, { signal, onHandle: hooks.onHandle });
   };
-  const outcome = await followed(deps, grant, { work, begin });
+  const outcome = await followed(deps, grant, { work, begin, back: hooks.back });
   return grant.kind === 'node.shutdown' ? awakeAgain(outcome, hooks) : outcome;
 }

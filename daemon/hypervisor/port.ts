@@ -42,8 +42,14 @@ export type Work = {
   timeScale: number;
 };
 
+/** Why a signal fired: a person calls a running effect back. */
+export const cancelled = 'cancelled';
+
 export type WorkContext = {
-  /** Aborted when the command times out; the driver then kills what it started. */
+  /**
+   * Aborted when the command times out, and with the reason `cancelled` when a person calls the
+   * effect back; the driver then ends what it started.
+   */
   signal: AbortSignal;
   /** As soon as the hypervisor named its task, and again for the task that a queued request
    * became; resolves when journaled. */

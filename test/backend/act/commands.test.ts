@@ -387,6 +387,35 @@ describe('people', () => {
     await checkInvariants(world);
   });
 
+  it('call a running migration back, and nothing else that runs', async () => {
+    const { world, service } = await running();
+    const restarted = await accepted(service, restart);
+    await world.clock.advance(600);
+    expect((await world.command(restarted)).state).toBe('RUNNING');
+    expect(await service.commands.cancel(restarted, 'account:anna')).toMatchObject({
+      ok: false,
+      refusal: { code: 'KR_COMMAND_STATE', wayOut: expect.stringContaining('a migration') },
+    });
+    await world.clock.advance(60_000);
+    const args = { targetNode: 'n2', online: true, withLocalDisks: false };
+    const moved = await accepted(
+      service,
+      wish({ kind: 'guest.migrate', node: 'n1', guest: '100', args }),
+    );
+    for (let waited = 0; (await world.command(moved)).state !== 'RUNNING'; waited += 1) {
+      expect(waited).toBeLessThan(50);
+      await world.clock.advance(200);
+    }
+    expect(await service.commands.cancel(moved, 'account:anna')).toEqual({
+      ok: true,
+      state: 'CANCELLING',
+    });
+    await world.clock.advance(100_000);
+    expect(await world.command(moved)).toMatchObject({ state: 'FAILED' });
+    expect(await world.history(moved)).toContain('CANCELLING');
+    await checkInvariants(world);
+  });
+
   it('hold everything: no row, waiting ones cancelled, running ones go on, wakes held too', async () => {
     const { world, service } = await running();
     const going = await accepted(service, restart);

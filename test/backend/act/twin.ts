@@ -183,17 +183,17 @@ export function createTwin(node: string, cluster: string, links: Links) {
     later(10_000, beat);
     later(1_000 + random.ratio() * 20_000, () => finish(id, entry));
   }
-  function finish(id: string, entry: Entry): void {
+  function finish(id: string, entry: Entry, { isBack = false } = {}): void {
     if (entry.phase !== 'started') return;
     entry.phase = 'finished';
     const isWake = entry.grant?.kind === 'node.wake';
-    if (entry.grant?.kind === 'guest.migrate') {
+    if (entry.grant?.kind === 'guest.migrate' && !isBack) {
       const { targetNode } = entry.grant.args as { targetNode: string };
       const guest = fleet.guests.get(`${cluster}/${entry.grant.target.id}`);
       const seen = { node: targetNode, sampleAtMs: clock.monotonicMs() };
       if (guest) Object.assign(guest, seen, links.arrival());
     }
-    const postcondition = isWake ? null : true;
+    const postcondition = isWake ? null : !isBack;
     report(id, entry, { step: 'finished', exitCode: 0, postcondition, detail: '', output: '' });
   }
   function onGrant(signed: Signed): void {
@@ -244,6 +244,7 @@ export function createTwin(node: string, cluster: string, links: Links) {
       const isOver = /SUCCEEDED|FAILED|REJECTED|CANCELLED|EXPIRED/.test(state);
       entry.unconfirmed = isOver ? [] : entry.unconfirmed.filter((one) => one.n !== n);
       if (isOver && entry.phase === 'claiming') entry.phase = 'refused';
+      if (state === 'CANCELLING') finish(commandId, entry, { isBack: true });
     }
     if (name === 'offer') {
       const { commandId, ttlMs } = body as Bodies['offer'];

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { JournalError } from '../../../daemon/command/journal.ts';
-import type { Trace } from '../../../daemon/hypervisor/port.ts';
+import { cancelled, type Trace } from '../../../daemon/hypervisor/port.ts';
 import { WakeError, type WakeRequest } from '../../../daemon/waker/port.ts';
 import { createRig, createSigner, node, type Rig } from './rig.ts';
 
@@ -74,6 +74,29 @@ describe('executor: the straight way', () => {
     await rig.clock.advance(20_000);
     expect(isAborted).toBe(true);
     expect(finishOf(rig, commandId)).toMatchObject({ exitCode: null, postcondition: false });
+  });
+
+  it('ends a tool that a person calls back, says so to the driver, and still asks the world', async () => {
+    const rig = createRig();
+    await rig.connect();
+    const reasons: unknown[] = [];
+    rig.world.perform = (_, { signal }) =>
+      new Promise((resolve) => {
+        signal.addEventListener('abort', () => {
+          reasons.push(signal.reason);
+          resolve({ exitCode: null, detail: 'task aborted', output: '' });
+        });
+      });
+    rig.world.observe = async () => ({ postcondition: false, detail: 'it is still on n1' });
+    const { commandId } = await rig.run();
+    await rig.verdict(commandId, 2, 'RUNNING');
+    expect(reasons).toEqual([]);
+    await rig.verdict(commandId, 2, 'CANCELLING');
+    await rig.verdict(commandId, 2, 'CANCELLING');
+    await rig.clock.advance(20_000);
+    expect(reasons).toEqual([cancelled]);
+    const detail = 'task aborted; it is still on n1';
+    expect(finishOf(rig, commandId)).toMatchObject({ postcondition: false, detail });
   });
 
   it('leaves a driver behind that ignores the abort', async () => {

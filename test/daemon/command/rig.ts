@@ -4,7 +4,13 @@
  * off from disk, world and listener, and a new one opens the same disk.
  */
 import { createHash, generateKeyPairSync, sign } from 'node:crypto';
-import type { Claim, CommandKind, GrantContent, Offer } from '../../../broker/contract/command.ts';
+import type {
+  Claim,
+  CommandKind,
+  CommandState,
+  GrantContent,
+  Offer,
+} from '../../../broker/contract/command.ts';
 import { NodeFacts } from '../../../broker/contract/facts.ts';
 import { Report } from '../../../broker/contract/report.ts';
 import type { ServerKey, Signed, SyncContent } from '../../../broker/contract/server.ts';
@@ -274,7 +280,7 @@ export function createRig({ seed = 1, nodes = [node, 'n2'], deps = {} }: RigOpti
       await flush();
       return checked;
     },
-    async verdict(commandId: string, n: number, state: 'RUNNING' | 'SUCCEEDED' | 'CANCELLED') {
+    async verdict(commandId: string, n: number, state: CommandState) {
       const body = { commandId, n, state, reason: null };
       await running().deliver({ name: 'verdict', node, body });
       await flush();
