@@ -37,16 +37,23 @@ export const tableOf = (entity: Entity, source: Source, period: string): string 
   `${entity}_${source}_${period}`;
 export const rawTable = (entity: Entity, day: Day): string => tableOf(entity, 'raw', day);
 
-/** Fixed columns first; metrics are added one by one, so that a grown catalogue meets old days. */
+const metricColumns = (entity: Entity): string =>
+  metricsOf(entity)
+    .map(({ name }) => `"${name}" DOUBLE`)
+    .join(', ');
+
+/** Three statements, since each is a commit of its own, and a busy disk takes its time for each. */
 export const createDay = (day: Day): string[] => [
   `CREATE TABLE IF NOT EXISTS ${seriesTable(day)} (id INTEGER NOT NULL, "cluster" VARCHAR NOT NULL,
      node VARCHAR NOT NULL, guest VARCHAR)`,
   `CREATE TABLE IF NOT EXISTS ${rawTable('node', day)} (series INTEGER NOT NULL,
-     at_ms BIGINT NOT NULL, incarnation BIGINT NOT NULL, seq BIGINT NOT NULL)`,
+     at_ms BIGINT NOT NULL, incarnation BIGINT NOT NULL, seq BIGINT NOT NULL,
+     ${metricColumns('node')})`,
   `CREATE TABLE IF NOT EXISTS ${rawTable('guest', day)} (series INTEGER NOT NULL,
-     at_ms BIGINT NOT NULL)`,
+     at_ms BIGINT NOT NULL, ${metricColumns('guest')})`,
 ];
 
+/** A catalogue that grew meets tables of days before. */
 export const addMetric = (table: string, name: string, type = 'DOUBLE'): string =>
   `ALTER TABLE ${table} ADD COLUMN "${name}" ${type}`;
 
