@@ -1,5 +1,5 @@
 /**
- * The clients of `bench:connect`, in a process of their own: raw sockets that speak just enough MQTT
+ * The clients of `bench:connect` and `bench:ingest`, in a process of their own: raw sockets that speak just enough MQTT
  * 3.1.1, so that the generator costs as little as it can. Driven over IPC, one order at a time; the
  * same orders go to every broker. A refused or cut client tries again after a jittered pause, as a
  * daemon does.
@@ -8,13 +8,16 @@ import { readFileSync } from 'node:fs';
 import { connect as connectTcp, type Socket } from 'node:net';
 import { connect as connectTls, type TLSSocket } from 'node:tls';
 import { generate } from 'mqtt-packet';
+import { guestMetrics, type Metric, nodeMetrics } from '../../broker/contract/metrics.ts';
+import { guestSample, nodeValues, telemetryBody, uuidOf } from '../support/messages.ts';
 
 export type Target = { host: string; port: number; caFile: string | null; secret: string };
 export type Order =
   | { do: 'connect'; target: Target; clients: number }
   | { do: 'cut' }
   | { do: 'pace'; messagesPerSecond: number; seconds: number; bytes: number }
-  | { do: 'flood'; clients: number; seconds: number; bytes: number };
+  | { do: 'flood'; clients: number; seconds: number; bytes: number }
+  | { do: 'sample'; guests: number; intervalMs: number; samples: number; fromMs: number };
 export type Done = { ms: number; cpuSeconds: number; attempts: number; sent: number };
 
 export const nameOf = (index: number): string => `n${String(index).padStart(4, '0')}`;
@@ -114,6 +117,62 @@ async function pace({ messagesPerSecond, seconds, bytes }: Extract<Order, { do: 
   return sent;
 }
 
+/** Every value of the catalogue, with as many digits as a daemon sends. */
+const valuesOf = (metrics: readonly Metric[]): Record<string, number> =>
+  Object.fromEntries(
+    metrics.map(({ name, min, max, unit }) => {
+      const value = min + Math.random() * (Math.min(max, 1e12) - min);
+      return [name, unit === 'ratio' ? Math.round(value * 1e4) / 1e4 : Math.round(value)];
+    }),
+  );
+
+/** The values of a sample as JSON; made before the run, since making them costs as much as reading. */
+function noise(guests: number): string {
+  const node = nodeValues(valuesOf(nodeMetrics));
+  const list = Array.from({ length: guests }, (_, guest) =>
+    guestSample(`${guest}`, valuesOf(guestMetrics)),
+  );
+  return JSON.stringify(telemetryBody({ node, guests: list })).replace(
+    /^\{"incarnation":\d+,"sampledAtMs":\d+,/,
+    '',
+  );
+}
+
+type Taken = { atMs: number; values: string };
+
+/** What a daemon would publish, with the values of one of some prepared samples. */
+function sampleFrame(index: number, seq: number, { atMs, values }: Taken): Buffer {
+  const head = { v: 1, id: uuidOf(seq), cluster: 'bench', node: nameOf(index) };
+  const rest = { session: uuidOf(index), seq, sentAtMs: atMs, body: { incarnation: 1 } };
+  const envelope = JSON.stringify({ ...head, ...rest }).slice(0, -2);
+  const payload = `${envelope},"sampledAtMs":${atMs},${values}}`;
+  const publish = { cmd: 'publish', qos: 0, dup: false, retain: false } as const;
+  return generate({ ...publish, topic: topicOf(index), payload });
+}
+
+const variants = 64;
+
+/** Everyone's samples, spread over the interval. */
+async function sample({ guests, intervalMs, samples, fromMs }: Extract<Order, { do: 'sample' }>) {
+  const prepared = Array.from({ length: variants }, () => noise(guests));
+  const startMs = performance.now();
+  const total = clients.length * samples;
+  let sent = 0;
+  while (sent < total) {
+    const passed = (performance.now() - startMs) / intervalMs;
+    const due = Math.min(total, passed * clients.length);
+    for (; sent < due; sent += 1) {
+      const { index, socket } = clients[sent % clients.length] as Client;
+      const values = prepared[sent % variants] as string;
+      const atMs = fromMs + Math.round(performance.now() - startMs);
+      const seq = Math.floor(sent / clients.length) + 1;
+      socket.write(sampleFrame(index, seq, { atMs, values }));
+    }
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+  return sent;
+}
+
 /** As fast as each socket takes it. */
 async function flood({ clients: count, seconds, bytes }: Extract<Order, { do: 'flood' }>) {
   const untilMs = performance.now() + seconds * 1000;
@@ -156,6 +215,8 @@ async function obey(order: Order): Promise<number> {
       return 0;
     case 'pace':
       return pace(order);
+    case 'sample':
+      return sample(order);
     case 'flood':
     default:
       return flood(order);
