@@ -58,7 +58,7 @@ async function launch(
   name: string,
   args: string[],
   { port, folder, scheme, path = required(name) }: Launch,
-): Promise<Server & { kill9(): Promise<void> }> {
+): Promise<Server & { kill9(): Promise<void>; halt(): Promise<void> }> {
   const child: ChildProcess = spawn(path, args, {
     env: programEnv(),
     cwd: folder,
@@ -81,6 +81,12 @@ async function launch(
     child.kill('SIGKILL');
     throw error;
   }
+  const halt = async (): Promise<void> => {
+    child.kill('SIGTERM');
+    const killer = setTimeout(() => child.kill('SIGKILL'), 10_000);
+    await exited;
+    clearTimeout(killer);
+  };
   return {
     port,
     url: `${scheme}://127.0.0.1:${port}`,
@@ -89,11 +95,9 @@ async function launch(
       child.kill('SIGKILL');
       await exited;
     },
+    halt,
     async stop() {
-      child.kill('SIGTERM');
-      const killer = setTimeout(() => child.kill('SIGKILL'), 10_000);
-      await exited;
-      clearTimeout(killer);
+      await halt();
       await rm(folder, { recursive: true, force: true });
     },
   };
@@ -216,14 +220,31 @@ export async function startMosquitto(
   });
 }
 
-export async function startVictoriaMetrics(): Promise<Server> {
+export type VictoriaMetrics = Server & {
+  /** Ends in order, so that what it has taken is on its disk; the folder stays. */
+  halt(): Promise<void>;
+  /** On the same folder and port, after `halt`. */
+  restart(): Promise<void>;
+};
+
+export async function startVictoriaMetrics(): Promise<VictoriaMetrics> {
   const folder = await temporary('victoria-metrics');
   const port = await freePort();
-  return launch(
-    'victoria-metrics',
-    [`-storageDataPath=${join(folder, 'data')}`, `-httpListenAddr=127.0.0.1:${port}`],
-    { port, folder, scheme: 'http' },
-  );
+  const args = [`-storageDataPath=${join(folder, 'data')}`, `-httpListenAddr=127.0.0.1:${port}`];
+  const run = () => launch('victoria-metrics', args, { port, folder, scheme: 'http' });
+  let server = await run();
+  return {
+    port,
+    url: server.url,
+    get pid() {
+      return server.pid;
+    },
+    stop: () => server.stop(),
+    halt: () => server.halt(),
+    async restart() {
+      server = await run();
+    },
+  };
 }
 
 /** Scrapes `/metrics` of these addresses every second. */
