@@ -67,6 +67,14 @@ export const Settings = z.object({
   KR_MQTT_CA: z.string().min(1).optional(),
   KR_SAMPLE_INTERVAL_MS: z.coerce.number().int().min(250).max(300_000).default(5_000),
   KR_LOG_LEVEL: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('info'),
+  KR_HA_MQTT_URL: url(['mqtt', 'mqtts', 'ws', 'wss']).optional(),
+  KR_HA_MQTT_USERNAME: z.string().default(''),
+  KR_HA_MQTT_PASSWORD: z.string().default(''),
+  KR_HA_MQTT_CA: z.string().min(1).optional(),
+  KR_HA_PREFIX: z
+    .string()
+    .regex(/^[\w-]+(\/[\w-]+)*$/, 'use the discovery prefix of Home Assistant')
+    .default('homeassistant'),
   KR_PUBLIC_URL: url(['https', 'http']).optional(),
   KR_TRUSTED_PROXIES: cidrs,
   KR_ALLOW: cidrs,

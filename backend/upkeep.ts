@@ -1,10 +1,13 @@
 /**
- * What keeps a server well beside its work: backups and notifications. Made here, started and ended
+ * What keeps a server well beside its work: backups, notifications, Home Assistant. Made here, started and ended
  * by main.ts; none of it is in the way of a command.
  */
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { openDaemonClient } from '../broker/client.ts';
 import { createBackups } from './backup/backups.ts';
 import { configPath, type Settings } from './config.ts';
+import { startHomeAssistant } from './integrations/home-assistant.ts';
 import { createNotifier } from './notify/notifier.ts';
 import type { Stages } from './stages.ts';
 import { readSnapshot } from './store/sql/database.ts';
@@ -28,6 +31,29 @@ const backupsOf = ({ settings, parts, stores }: UpkeepDeps) =>
     readSnapshot: (read) => readSnapshot(databaseOptions(settings, parts), read),
   });
 
+/** null where nobody named a broker. */
+function homeAssistantOf({ settings, parts, stages }: UpkeepDeps) {
+  const { KR_HA_MQTT_URL: url, KR_HA_MQTT_CA: caFile } = settings;
+  if (url === undefined) return null;
+  return startHomeAssistant(
+    {
+      url,
+      username: settings.KR_HA_MQTT_USERNAME,
+      password: settings.KR_HA_MQTT_PASSWORD,
+      ...(caFile !== undefined && { caPem: readFileSync(caFile, 'utf8') }),
+      prefix: settings.KR_HA_PREFIX,
+    },
+    {
+      ...parts,
+      openClient: openDaemonClient,
+      fleet: () => stages.fleet,
+      commands: stages.commands,
+      version,
+      publicUrl: settings.KR_PUBLIC_URL ?? null,
+    },
+  );
+}
+
 export async function openUpkeep(deps: UpkeepDeps) {
   const { settings, parts, stores, stages } = deps;
   const masterKey = await loadMasterKey(join(settings.KR_DATA_DIR, 'keys', 'master-key'), parts);
@@ -44,14 +70,17 @@ export async function openUpkeep(deps: UpkeepDeps) {
     pricePerKwh: stores.power.pricePerKilowattHour,
     isWell: async () => (await stores.metrics.health()).ok && stages.carrier.link.isConnected(),
   });
+  let homeAssistant: ReturnType<typeof homeAssistantOf> = null;
   return {
     backups,
     notifier,
     start(): void {
+      homeAssistant = homeAssistantOf(deps);
       backups.start();
       notifier.start();
     },
     async stop(): Promise<void> {
+      await homeAssistant?.stop();
       await notifier.stop();
       await backups.stop();
     },

@@ -50,6 +50,10 @@ export type DaemonClientOptions = {
   subscriptions: readonly string[];
   /** Asked before every attempt: each connection is a new session and needs a will that says so. */
   will: () => Outgoing | undefined;
+  /** Towards brokers of others; ours speaks 4 (MQTT 3.1.1). Default 4. */
+  protocolVersion?: 4 | 5;
+  /** Ours are for who listens now; others ask for what was said last. Default false. */
+  isWillRetained?: boolean;
   onConnect: () => void;
   /** `isRetained`: the broker kept it from some earlier time. */
   onMessage: (topic: string, payload: Uint8Array, isRetained?: boolean) => void;
@@ -97,7 +101,7 @@ function clientOptions(link: Link): IClientOptions {
   const { clientId, username, password, clientCertificate } = link.options;
   const will = link.options.will();
   return {
-    protocolVersion: 4,
+    protocolVersion: link.options.protocolVersion ?? 4,
     clean: true,
     clientId,
     username,
@@ -110,7 +114,11 @@ function clientOptions(link: Link): IClientOptions {
     queueQoSZero: false,
     timerVariant: 'native',
     ...(will && {
-      will: { ...will, payload: Buffer.from(will.payload), retain: false },
+      will: {
+        ...will,
+        payload: Buffer.from(will.payload),
+        retain: link.options.isWillRetained === true,
+      },
     }),
     ...(link.caPem !== undefined && {
       ca: link.caPem,
