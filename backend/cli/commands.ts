@@ -211,11 +211,12 @@ function addNodes(program: Command, run: Run): void {
     .command('enrol')
     .description('a one-use token (15 minutes) for the daemon of a host')
     .argument('<cluster>')
-    .argument('[node]', 'its id', nodeIdOfHost(hostname()))
+    .argument('[nodes...]', 'its id; several for a daemon that speaks for a cluster by its API')
     .option('--out <file>', 'write it there, readable by its owner alone')
-    .action((cluster: string, node: string, { out }: { out?: string }) =>
-      run((deps) => enrol({ cluster, node, out }, deps)),
-    );
+    .action((cluster: string, named: string[], { out }: { out?: string }) => {
+      const nodes = named.length > 0 ? named : [nodeIdOfHost(hostname())];
+      return run((deps) => enrol({ cluster, nodes, out }, deps));
+    });
   program
     .command('prove-wake')
     .description('show, while you stand by, that a node comes back when it is woken')

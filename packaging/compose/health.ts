@@ -1,5 +1,5 @@
 /**
- * Whether a container of ours works: `health.ts backend [port]|broker|executor|agent`. Ends with 0
+ * Whether a container of ours works: `health.ts backend [port]|broker|executor|agent [url]`. Ends with 0
  * or 1 and says why not. It asks what the process itself shows to the outside and changes nothing.
  */
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
@@ -20,20 +20,28 @@ const accepts = (where: string | number): Promise<Finding> =>
   });
 
 const established = '01';
-/** `sl local_address rem_address st tx:rx tr:when retrnsmt uid timeout inode`. */
-function establishedOf(table: string): Set<string> {
+/**
+ * `sl local_address rem_address st tx:rx tr:when retrnsmt uid timeout inode`; an address ends with
+ * its port as four hexadecimal digits.
+ */
+function establishedOf(table: string, port: number | null): Set<string> {
+  const suffix = port === null ? '' : `:${port.toString(16).toUpperCase().padStart(4, '0')}`;
   const rows = table.split('\n').map((line) => line.trim().split(/\s+/));
   return new Set(
     rows
-      .filter(([, , , state]) => state === established)
+      .filter(([, , remote, state]) => state === established && remote?.endsWith(suffix))
       .map(([, , , , , , , , , inode]) => `${inode}`),
   );
 }
 
-/** The agent opens one connection by TCP, that to its server, and keeps it. */
-export function agent(root = '/proc'): Promise<Finding> {
+/**
+ * A daemon keeps one connection to its server. An agent opens no other; one that asks the API of a
+ * cluster does, so for it the server's port counts, as its URL says.
+ */
+export function agent(root = '/proc', url?: string): Promise<Finding> {
+  const port = url === undefined ? null : Number(new URL(url).port);
   const open = ['net/tcp', 'net/tcp6'].flatMap((table) => [
-    ...establishedOf(readFileSync(`${root}/1/${table}`, 'utf8')),
+    ...establishedOf(readFileSync(`${root}/1/${table}`, 'utf8'), port),
   ]);
   const own = readdirSync(`${root}/1/fd`).flatMap((name) => {
     try {
@@ -46,11 +54,11 @@ export function agent(root = '/proc'): Promise<Finding> {
   return Promise.resolve(isConnected ? null : 'no connection to the server');
 }
 
-const checks: Record<string, (port?: string) => Promise<Finding>> = {
+const checks: Record<string, (where?: string) => Promise<Finding>> = {
   backend,
   broker: () => accepts(1883),
   executor: () => accepts('/run/kernreaktor/executor.sock'),
-  agent: () => agent(),
+  agent: (url) => agent('/proc', url),
 };
 
 if (import.meta.main) {

@@ -46,6 +46,15 @@ describe('the backend alone', () => {
     expect(seen.split(', ')).toEqual(expect.arrayContaining(['DNS:kr.example', 'DNS:localhost']));
   });
 
+  it('gives one token for all the nodes that a daemon speaks for', async () => {
+    const settings = { KR_DATA_DIR: join(stack.folder, 'data') };
+    const enrol = runProgram(['enrol', 'lab', 'pve1', 'pve2', 'pve3'], settings);
+    expect([await enrol.exited, enrol.stderr()]).toEqual([0, '']);
+    expect(enrol.stdout().trim()).toMatch(/^[0-9a-f]{64}\.[0-9a-f]{64}$/);
+    const again = runProgram(['enrol', 'lab', 'pve1', 'pve1'], settings);
+    expect(await again.exited).not.toBe(0);
+  });
+
   it('lets a daemon in by a token that only its owner may read', async () => {
     const out = join(stack.folder, 'token');
     const settings = { KR_DATA_DIR: join(stack.folder, 'data') };

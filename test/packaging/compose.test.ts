@@ -35,7 +35,7 @@ const { services, volumes } = parse(text, { merge: true }) as {
   volumes: Record<string, null>;
 };
 const all = Object.entries(services);
-const oneShots = ['init', 'enrol', 'grafana-token'];
+const oneShots = ['init', 'enrol', 'pve-enrol', 'grafana-token'];
 
 let folder: string;
 beforeEach(() => {
@@ -217,5 +217,8 @@ describe('the health of an agent', () => {
     expect(await agent(folder)).toBe('no connection to the server');
     show(row('01', 78), row('01', 77));
     expect(await agent(folder)).toBeNull();
+    // C350 is the server's port; any other is some API that is asked.
+    expect(await agent(folder, 'mqtts://127.0.0.1:50000')).toBeNull();
+    expect(await agent(folder, 'mqtts://127.0.0.1:8883')).toBe('no connection to the server');
   });
 });

@@ -2,6 +2,7 @@
  * What Proxmox itself kept of the past, asked by both drivers of the fake cluster, which answers as
  * PVE::PullMetric does.
  */
+import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import { ExportedPoints, pastSamples } from '../../../../daemon/hypervisor/proxmox/exported.ts';
 import { createProxmoxHypervisor } from '../../../../daemon/hypervisor/proxmox/driver.ts';
@@ -42,7 +43,8 @@ async function bench(kind: 'host' | 'api'): Promise<{ rig: Rig; driver: Hypervis
   const sampler = createSampler({ clock: realClock, addresses: () => ({}), root });
   const { alpha } = rig.tools;
   if (!alpha) throw new Error('no tools');
-  const driver = createProxmoxHypervisor({ ...common, node: 'alpha', sampler, tools: alpha, root });
+  const own = { node: 'alpha', sampler, tools: alpha, root, outputFolder: join(rig.folder, 'output') };
+  const driver = createProxmoxHypervisor({ ...common, ...own });
   ends.push(() => driver.close());
   return { rig, driver };
 }
