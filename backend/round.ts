@@ -105,7 +105,7 @@ export function createRound(deps: RoundDeps) {
   return async function round(cluster: ClusterRecord, nowMs: number): Promise<void> {
     const nodes = [...(deps.fleet.nodesByCluster.get(cluster.id)?.values() ?? [])];
     const policy = deps.policyOf(cluster);
-    observe(deps.history, nodes, policy, nowMs);
+    observe(deps.history, { cluster, nodes }, policy, nowMs);
     const situation: Situation = { cluster, nodes, policy, history: deps.history, nowMs };
     const plan = decide({ cluster, nodes }, policy, deps.history, nowMs);
     record(deps.history, plan, nowMs);

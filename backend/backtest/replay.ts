@@ -259,7 +259,7 @@ export class Replay {
     while (this.moves[0] && nowMs - this.moves[0].atMs > dayMs) this.moves.shift();
     history.moves.set(cluster.id, this.moves);
     history.movesInFlight.set(cluster.id, this.movesInFlight());
-    observe(history, nodes, policy, nowMs);
+    observe(history, { cluster, nodes }, policy, nowMs);
     const plan = decide({ cluster, nodes }, policy, history, nowMs);
     record(history, plan, nowMs);
     for (const { rule, reason } of plan.report.nonActions) this.tally.hold(rule, reason);

@@ -3,6 +3,7 @@
  * nodes that are awake anyway and need no more power per unit. A node is emptied only when all of
  * its guests fit elsewhere at the planned quantile; what is in the way is reported.
  */
+import { type Benefit, benefitOf, hoursText, pays } from './benefit.ts';
 import { type Look, moveCost, ratioOf } from './relieve.ts';
 import { mayStand } from './constraints.ts';
 import { fits, type Model, nodeRole, plan, type Situation, slack } from './model.ts';
@@ -142,7 +143,26 @@ function refusal(model: Model, source: number, guest: number): NonAction {
   };
 }
 
-function intentOf(model: Model, source: number, step: Step, situation: Situation): Intent {
+function copySecondsOf(model: Model, look: Look, source: number): number {
+  const { copyBytesPerSecond } = look.situation.policy.moves;
+  const bytes = model.guestsOf[source]!.reduce((sum, guest) => sum + model.memory[guest]!, 0);
+  return bytes / copyBytesPerSecond;
+}
+
+const noGain = (node: string, { savedWh, costWh, stayMs }: Benefit): NonAction => ({
+  subject: { kind: 'node', id: node },
+  rule,
+  reason:
+    `emptying it does not pay: it would sleep ${hoursText(stayMs)} and save ` +
+    `${savedWh.toFixed(1)} Wh, at a cost of ${costWh.toFixed(1)} Wh`,
+  flip: `${(costWh - savedWh).toFixed(1)} Wh more saved`,
+});
+
+type Grounds = { look: Look; benefit: Benefit };
+
+function intentOf(model: Model, source: number, step: Step, grounds: Grounds): Intent {
+  const { situation } = grounds.look;
+  const { savedWh, costWh, stayMs } = grounds.benefit;
   const guest = model.guests[step.guest]!;
   const from = model.nodes[source]!.node;
   const to = model.nodes[step.to]!.node;
@@ -160,10 +180,12 @@ function intentOf(model: Model, source: number, step: Step, situation: Situation
     facts: [
       { name: 'guestCores', value: round(model.now[step.guest]!), unit: 'count' },
       { name: 'guestMemoryBytes', value: model.memory[step.guest]!, unit: 'bytes' },
+      { name: 'expectedStayMs', value: Math.round(stayMs), unit: 'milliseconds' },
+      { name: 'costWh', value: round(costWh), unit: 'wattHours' },
     ],
     alternatives: [],
     predicted: [{ name: 'targetCpuRatio', value: round(after), unit: 'ratio' }],
-    margin: { name: 'wattsPerUnit', value: round(model.wattsPerUnit[source]!), unit: 'watts' },
+    margin: { name: 'savedWh', value: round(savedWh - costWh), unit: 'wattHours' },
   };
 }
 
@@ -192,6 +214,13 @@ type Round = { model: Model; look: Look; emptied: Uint8Array; saving: Saving };
 
 /** Plans a whole node away and begins what may begin now. @returns whether it can be emptied */
 function empty({ model, look, emptied, saving }: Round, source: number): boolean {
+  const benefit = benefitOf(model, look.situation, source, copySecondsOf(model, look, source));
+  if (!pays(benefit)) {
+    if (saving.nonActions.length < refusalsMax) {
+      saving.nonActions.push(noGain(model.nodes[source]!.node, benefit));
+    }
+    return false;
+  }
   const found = drain(model, source, look, emptied);
   if ('blockedBy' in found) {
     if (saving.nonActions.length < refusalsMax) {
@@ -203,7 +232,7 @@ function empty({ model, look, emptied, saving }: Round, source: number): boolean
   saving.draining.push(model.nodes[source]!.node);
   for (const step of found.steps) {
     if (!look.traffic.maySend(source) || !look.traffic.mayReceive(step.to)) continue;
-    saving.intents.push(intentOf(model, source, step, look.situation));
+    saving.intents.push(intentOf(model, source, step, { look, benefit }));
     look.traffic.note(source, step.to);
   }
   return true;

@@ -59,7 +59,10 @@ export function decide(state: ClusterState, policy: Policy, history: History, no
   const woken = [...short, ...timely.filter((one) => !isAmong(short, one))];
   const maySave = relief.unmetUnits === 0 && policy.save.mode !== 'off';
   const hasLookedToSave = maySave && isDue(situation);
-  const saved = maySave && mayRun('guest.migrate', situation) ? consolidate(model, look, hasLookedToSave) : null;
+  const saved =
+    maySave && mayRun('guest.migrate', situation)
+      ? consolidate(model, look, hasLookedToSave)
+      : null;
   const slept = maySave ? sleep(model, look) : null;
   const wanted = [
     ...relief.intents,

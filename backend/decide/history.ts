@@ -4,9 +4,12 @@
  * unknown is neither high nor zero.
  */
 import { type NodeKey, nodeKey } from '../../broker/contract/ids.ts';
-import type { NodeRecord } from '../state/fleet.ts';
 import { nodeState } from '../state/node-state.ts';
-import { firstForecast, type Forecast, see } from './forecast.ts';
+import { type Calibrations, emptyCalibrations } from './calibration.ts';
+import type { Forecast } from './forecast.ts';
+import { learn } from './learn.ts';
+import type { ClusterState } from './model.ts';
+import type { Peaks } from './peaks.ts';
 import type { Plan } from './plan.ts';
 import { type Policy, scaledMs } from './policy.ts';
 import { forgetRefusals, noteWakes, type Refusal, type Tries } from './refusals.ts';
@@ -37,6 +40,10 @@ export type History = {
   lastMovedAtMs: Map<string, number>;
   /** Cluster -> guest -> forecast. */
   forecasts: Map<string, Map<string, Forecast>>;
+  /** How well nodes keep what the forecasts of their guests promise. */
+  calibrations: Calibrations;
+  /** Cluster -> what it needs at which time of day and week. */
+  peaks: Map<string, Peaks>;
   /** Cluster -> when nodes to empty were last looked for. */
   lastSaveAtMs: Map<string, number>;
   /** Cluster -> nodes that are being emptied, guest by guest over several rounds. */
@@ -57,6 +64,8 @@ export const emptyHistory = (): History => ({
   moves: new Map(),
   lastMovedAtMs: new Map(),
   forecasts: new Map(),
+  calibrations: emptyCalibrations(),
+  peaks: new Map(),
   lastSaveAtMs: new Map(),
   draining: new Map(),
   wallOffsetMs: 0,
@@ -68,18 +77,6 @@ export const emptyHistory = (): History => ({
 const forgetAfterMs = 7 * 86_400_000;
 /** Looking for the forgotten is worth it only when there may be many. */
 const forgottenMin = 256;
-
-function observeGuests(known: Map<string, Forecast>, node: NodeRecord, policy: Policy): void {
-  const factor = node.facts?.singleThreadFactor ?? 1;
-  const atMs = node.sampleAtMs ?? 0;
-  for (const guest of node.guests ?? []) {
-    if (guest.state !== 'running' || guest.cpuRatio === null || guest.cpuCount === null) continue;
-    const full = guest.cpuCount * factor;
-    const forecast = known.get(guest.id);
-    if (forecast) see(forecast, guest.cpuRatio * full, atMs, policy.forecast);
-    else known.set(guest.id, firstForecast(guest.cpuRatio * full, full, atMs));
-  }
-}
 
 function forget(known: Map<string, Forecast>, present: number, nowMs: number): void {
   if (known.size < 2 * present + forgottenMin) return;
@@ -108,13 +105,13 @@ export function isUrgent(
 /** Takes one cluster's newest samples in: spells and forecasts, in place. */
 export function observe(
   history: History,
-  nodes: Iterable<NodeRecord>,
+  state: ClusterState,
   policy: Policy,
   nowMs: number,
 ): void {
   const { above, clear } = policy.relieve.cpuRatio;
   let present = 0;
-  for (const node of nodes) {
+  for (const node of state.nodes) {
     const key = nodeKey(node.cluster, node.node);
     const isAwake = nodeState(node, nowMs) === 'awake';
     if (isAwake) history.wakeTries.delete(key);
@@ -127,14 +124,12 @@ export function observe(
     setSince(history.urgentSinceMs, key, isUrgent, nowMs);
     const isEmpty = isAwake && node.guests?.every(({ state }) => state === 'stopped') === true;
     setSince(history.emptySinceMs, key, isEmpty, nowMs);
-    if (!isAwake || node.guests === null) continue;
-    const known = history.forecasts.get(node.cluster) ?? new Map<string, Forecast>();
-    history.forecasts.set(node.cluster, known);
-    observeGuests(known, node, policy);
-    present += node.guests.length;
+    present += node.guests?.length ?? 0;
   }
+  learn(history, state, policy, nowMs);
   forgetRefusals(history, nowMs);
-  for (const known of history.forecasts.values()) forget(known, present, nowMs);
+  const known = history.forecasts.get(state.cluster.id);
+  if (known) forget(known, present, nowMs);
 }
 
 /** Remembers what a plan looked for, so that the next round does not look again too soon. */

@@ -8,10 +8,12 @@ import type { GuestSample } from '../../broker/contract/telemetry.ts';
 import type { ClusterRecord, NodeRecord } from '../state/fleet.ts';
 import { nodeState } from '../state/node-state.ts';
 import { type Groups, groupsOf, isIgnored, pinsOf } from './constraints.ts';
-import { expected, firstVariance } from './forecast.ts';
+import { varianceFactor } from './calibration.ts';
+import { expected, firstVariance, outlookOf } from './forecast.ts';
 import { type GuestRule, guestRules } from './guest-rules.ts';
 import type { History } from './history.ts';
 import { type Policy, scaledMs } from './policy.ts';
+import { clusterWallMs, hourOf } from './learn.ts';
 import { type Recent, recentOf } from './recent.ts';
 import { refusalOf, targetsMax } from './refusals.ts';
 
@@ -55,6 +57,9 @@ export type Model = {
   /** Nodes that guards lately refused for a guest. */
   refused: Map<number, readonly string[]>;
   groups: Groups;
+  /** Hour of the cluster's day, and what its guests' variances are multiplied by in sums. */
+  hour: number | null;
+  varianceFactor: number;
   /** Nodes that tags pin a guest to; guests without a pin are not in it. */
   pins: Map<number, ReadonlySet<string>>;
   /** What descriptions forbid, null where nothing is described. */
@@ -134,6 +139,8 @@ function emptyModel(
     barrier: [],
     refused: new Map(),
     groups: new Map(),
+    hour: hourOf(clusterWallMs({ cluster, nodes }, nowMs)),
+    varianceFactor: varianceFactor(history.calibrations, cluster.id),
     pins: new Map(),
     rules: [],
     recent: recentOf(cluster, history, policy, nowMs),
@@ -188,8 +195,9 @@ function addGuests(model: Model, place: number, situation: Situation): void {
     const full = (guest.cpuCount ?? 0) * model.core[place]!;
     const units = (guest.cpuRatio ?? 0) * full;
     const forecast = known?.get(guest.id);
-    const counted = expected(forecast?.mean ?? units, units);
-    const spread = forecast?.variance ?? firstVariance(units, full);
+    const outlook = forecast && outlookOf(forecast, model.hour);
+    const counted = expected(outlook?.mean ?? units, units);
+    const spread = (outlook?.variance ?? firstVariance(units, full)) * model.varianceFactor;
     model.now[index] = units;
     model.counted[index] = counted;
     model.spread[index] = spread;

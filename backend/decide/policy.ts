@@ -52,6 +52,8 @@ export const Policy = z.strictObject({
       /** A node sleeps after it ran no guest for this long. */
       sleepAfterMs: durationMs.default(600_000),
       awakeMin: z.int().min(1).max(4_096).default(1),
+      /** How long a node is expected to sleep while nothing is learned of the cluster's days. */
+      expectedStayMs: durationMs.default(7_200_000),
       /** How many more voters of a quorum may fail while nodes sleep. */
       spareVoters: z.int().min(0).max(16).default(0),
     })
@@ -61,6 +63,8 @@ export const Policy = z.strictObject({
       stepMs: z.int().min(1_000).max(3_600_000).default(300_000),
       /** Weight of a new step once a guest is known; 0.06 remembers about 80 minutes. */
       weight: z.number().min(0.001).max(1).default(0.06),
+      /** So long before a learned peak, and the boot, nodes for it are woken; 0 never. */
+      leadMs: durationMs.default(600_000),
     })
     .prefault({}),
   moves: z

@@ -4,6 +4,7 @@
  * a while. Waking is the cheap direction and needs no waiting; sleeping is never urgent.
  */
 import { nodeKey } from '../../broker/contract/ids.ts';
+import { benefitOf, expectedPeak, hoursText, pays, roomUnits } from './benefit.ts';
 import { type Model, nodeRole, type Situation } from './model.ts';
 import type { Intent, NonAction } from './plan.ts';
 import { scaledMs } from './policy.ts';
@@ -15,8 +16,40 @@ import { mayLoseVotes } from './votes.ts';
 const awakeNodes = (model: Model): number[] =>
   model.nodes.map((_, place) => place).filter((place) => model.role[place] === nodeRole.awake);
 
-/** As many nodes as the unmet units need, the most efficient first. */
+/** Units that a learned peak needs beyond what is awake or waking, and when it is expected. */
+function lackAhead(model: Model, situation: Situation): Need | null {
+  const { save, forecast } = situation.policy;
+  if (save.mode === 'off' || forecast.leadMs === 0) return null;
+  const peak = expectedPeak(model, situation, forecast.leadMs);
+  if (peak === null) return null;
+  const units = peak.units - roomUnits(model, situation, new Set());
+  if (units <= 0) return null;
+  const at = new Date(peak.atWallMs).toISOString().slice(11, 16);
+  return {
+    rule: 'wake.ahead',
+    units,
+    because:
+      `${peak.units.toFixed(1)} cores of load are expected around ${at} UTC, as on ` +
+      `${peak.days} days before, and ${units.toFixed(1)} of them have no room`,
+  };
+}
+
+type Need = { rule: string; units: number; because: string };
+
+/** Nodes for what fits nowhere now, and for what is expected. */
 export function wake(model: Model, unmetUnits: number, situation: Situation): Intent[] {
+  const ahead = lackAhead(model, situation);
+  const because = `${unmetUnits.toFixed(1)} cores of load fit on no awake node`;
+  const now = { rule: 'wake.shortage', units: unmetUnits, because };
+  // What wakes for now is there for the peak too: the greater need counts.
+  return ahead !== null && ahead.units > unmetUnits
+    ? wakeFor(model, ahead, situation)
+    : wakeFor(model, now, situation);
+}
+
+/** As many nodes as the units need, the most efficient first. */
+function wakeFor(model: Model, need: Need, situation: Situation): Intent[] {
+  const { units: unmetUnits } = need;
   const executor = awakeNodes(model)
     .map((place) => model.nodes[place]!.node)
     .sort()[0];
@@ -33,7 +66,9 @@ export function wake(model: Model, unmetUnits: number, situation: Situation): In
   // Nodes that wake already will take their part.
   let missing = model.role.reduce(
     (left, role, place) =>
-      role === nodeRole.waking ? left - fillRatio * model.capacity[place]! : left,
+      role === nodeRole.waking && need.rule === 'wake.shortage'
+        ? left - fillRatio * model.capacity[place]!
+        : left,
     unmetUnits,
   );
   for (const place of sleeping) {
@@ -45,8 +80,8 @@ export function wake(model: Model, unmetUnits: number, situation: Situation): In
       target: { kind: 'node', id: node },
       executor,
       action: { kind: 'node.wake', args: {} },
-      rule: 'wake.shortage',
-      reason: `${missing.toFixed(1)} cores of load fit on no awake node: ${node} wakes`,
+      rule: need.rule,
+      reason: `${need.because}: ${node} wakes`,
       facts: [{ name: 'unmetUnits', value: Math.round(missing * 1000) / 1000, unit: 'count' }],
       alternatives: [],
       predicted: [{ name: 'roomUnits', value: Math.round(room * 1000) / 1000, unit: 'count' }],
@@ -91,6 +126,14 @@ function wakefulness(
   }
   const votes = mayLoseVotes(model, place, policy.save.spareVoters);
   if (votes !== null) return [`is empty, but ${votes}`, 'another voter is awake'];
+  const benefit = benefitOf(model, look.situation, place, 0);
+  if (!pays(benefit)) {
+    const short = (benefit.costWh - benefit.savedWh).toFixed(1);
+    return [
+      `is empty, but is needed again in ${hoursText(benefit.stayMs)}: sleeping would cost ${short} Wh`,
+      `it may sleep for longer`,
+    ];
+  }
   const refused = refusalOf(look.situation, 'node', node.node);
   if (refused !== null) {
     const ago = secondsText(look.situation.nowMs - refused.atMs);

@@ -64,6 +64,7 @@ function tell(
     node.desired = isAwake ? 'awake' : 'asleep';
     node.online = isAwake;
     node.sampleAtMs = isAwake ? seen.atMs : null;
+    node.sampledAtWallMs = node.sampleAtMs;
     node.values = { ...silentValues(), ...node.values, cpuRatio: asked / mips };
   });
 }
@@ -85,7 +86,7 @@ export function enginePolicy(policy: Policy, name = 'kernreaktor'): ReplayPolicy
       const look = (sample: number, awakened: ReadonlySet<number>): number => {
         const atMs = sample * trace.stepSeconds * 1000;
         tell(world, known, { sample, atMs, names }, awakened);
-        observe(history, known, policy, atMs);
+        observe(history, { cluster, nodes: known }, policy, atMs);
         return atMs;
       };
       if (tick === 0) look(0, new Set());

@@ -7,6 +7,7 @@ import { decide } from '../../backend/decide/decide.ts';
 import { emptyHistory, type History, observe, record } from '../../backend/decide/history.ts';
 import type { Intent } from '../../backend/decide/plan.ts';
 import type { Policy } from '../../backend/decide/policy.ts';
+import { noteRefusal } from '../../backend/decide/refusals.ts';
 import type { ClusterRecord, NodeRecord } from '../../backend/state/fleet.ts';
 import { unseenNode } from '../../backend/state/reduce.ts';
 import { type PhysicalWorld, hostPower } from './physical-world.ts';
@@ -28,7 +29,14 @@ export type Gate = {
   refusalOf(intent: Intent, cluster: ReplayCluster, world: PhysicalWorld): Promise<string | null>;
 };
 
-export type PhysicalPolicy = { name: string; round(world: PhysicalWorld): Promise<void> };
+/** How well the engine foretold: moves whose target came within ten points, and node steps. */
+export type Foretold = { moves: number; close: number; steps: number; covered: number };
+
+export type PhysicalPolicy = {
+  name: string;
+  round(world: PhysicalWorld): Promise<void>;
+  foretold?(): Foretold;
+};
 
 export type EngineOptions = {
   policy: Policy;
@@ -99,6 +107,7 @@ function tell(world: PhysicalWorld, { first, nodes }: ReplayCluster, names: read
     node.online = isAwake;
     node.activeKind = activeKindOf[world.power[host] as 0 | 1 | 2 | 3];
     node.sampleAtMs = isAwake ? world.seconds * 1000 : null;
+    node.sampledAtWallMs = node.sampleAtMs;
     node.membersOnline = node.facts?.quorum ? online : null;
     node.values = {
       ...node.values!,
@@ -124,6 +133,17 @@ function rememberMoves(
   );
 }
 
+const dayMs = 86_400_000;
+
+/** What production asks SQL for: the moves of the last day. */
+function rememberMove({ record: { id }, history }: ReplayCluster, intent: Intent, atMs: number) {
+  if (intent.action.kind !== 'guest.migrate') return;
+  const recent = (history.moves.get(id) ?? []).filter((move) => atMs - move.atMs < dayMs);
+  const { targetNode: toNode } = intent.action.args;
+  const move = { guest: intent.target.id, fromNode: intent.executor, toNode, atMs };
+  history.moves.set(id, [...recent, move]);
+}
+
 /** Carries an intent out. @returns why the world could not, or null */
 function perform(world: PhysicalWorld, { action, target }: Intent): string | null {
   if (action.kind === 'guest.migrate') {
@@ -134,30 +154,71 @@ function perform(world: PhysicalWorld, { action, target }: Intent): string | nul
   return `a trace knows no ${action.kind}`;
 }
 
+type Prediction = { guest: number; to: number; ratio: number };
+const closeRatio = 0.1;
+
+/** Predicted load of targets, held against what the copy found when it arrived. */
+class Predictions {
+  readonly counted = { moves: 0, close: 0 };
+  private open: Prediction[] = [];
+
+  note({ target, action, predicted }: Intent): void {
+    const fact = predicted.find(({ name }) => name === 'targetCpuRatio');
+    if (action.kind !== 'guest.migrate' || typeof fact?.value !== 'number') return;
+    const to = placeOf(action.args.targetNode);
+    this.open.push({ guest: placeOf(target.id), to, ratio: fact.value });
+  }
+
+  look(world: PhysicalWorld): void {
+    const isUnderWay = ({ guest }: Prediction) => world.copies.some((copy) => copy.guest === guest);
+    for (const { guest, to, ratio } of this.open.filter((one) => !isUnderWay(one))) {
+      if (world.hostOf[guest] !== to) continue;
+      this.counted.moves += 1;
+      if (Math.abs(world.utilisation(to) - ratio) <= closeRatio) this.counted.close += 1;
+    }
+    this.open = this.open.filter(isUnderWay);
+  }
+}
+
+function foretoldOf(clusters: readonly ReplayCluster[], moves: Predictions): Foretold {
+  const all = clusters.flatMap(({ history }) => [...history.calibrations.ofCluster.values()]);
+  return {
+    ...moves.counted,
+    steps: all.reduce((sum, { steps }) => sum + steps, 0),
+    covered: all.reduce((sum, { covered }) => sum + covered, 0),
+  };
+}
+
 export function physicalEngine(options: EngineOptions, name = 'kernreaktor'): PhysicalPolicy {
   let clusters: ReplayCluster[] | null = null;
   let names: string[] = [];
   const { policy, gate } = options;
+  const predictions = new Predictions();
   return {
     name,
+    foretold: () => foretoldOf(clusters ?? [], predictions),
     async round(world) {
       if (clusters === null) {
         clusters = clustersOf(world, options);
         names = world.trace.guestNames.map((_, guest) => `g${guest}`);
       }
       gate.look(world);
+      predictions.look(world);
       const nowMs = world.seconds * 1000;
       for (const cluster of clusters) {
         const { record: known, nodes, history } = cluster;
         tell(world, cluster, names);
         rememberMoves(world, cluster);
-        observe(history, nodes, policy, nowMs);
+        observe(history, { cluster: known, nodes }, policy, nowMs);
         const plan = decide({ cluster: known, nodes }, policy, history, nowMs);
         record(history, plan, nowMs);
         for (const intent of plan.intents) {
-          if ((await gate.refusalOf(intent, cluster, world)) !== null) continue;
-          if (perform(world, intent) !== null || intent.target.kind !== 'guest') continue;
+          const refusal = (await gate.refusalOf(intent, cluster, world)) ?? perform(world, intent);
+          if (refusal !== null) noteRefusal(history, intent, nowMs);
+          if (refusal !== null || intent.target.kind !== 'guest') continue;
           history.lastMovedAtMs.set(`${known.id}/${intent.target.id}`, nowMs);
+          rememberMove(cluster, intent, nowMs);
+          predictions.note(intent);
         }
       }
     },

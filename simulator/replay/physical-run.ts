@@ -5,7 +5,7 @@
  */
 import { type Day, gapless, quantile, type Result } from './run.ts';
 import { scoreOf } from './score.ts';
-import type { PhysicalPolicy } from './physical-engine.ts';
+import type { Foretold, PhysicalPolicy } from './physical-engine.ts';
 import { hostPower, type PhysicalRules, PhysicalWorld } from './physical-world.ts';
 import type { ReplayPolicy } from './policy.ts';
 import type { Move } from './world.ts';
@@ -21,6 +21,8 @@ export type PhysicalResult = Result & {
   memoryOver: number;
   /** Of `energyKwh`, what was used in the first three hours. */
   startKwh: number;
+  /** Of the engine alone. */
+  foretold?: Foretold;
   /** What no policy can undercut, on the whole and after the first three hours. */
   boundKwh: number;
   settledBoundKwh: number;
@@ -92,5 +94,6 @@ export async function playPhysical(
     failedWakes: world.failedWakes,
     memoryOver: world.memoryOverSeconds / Math.max(1, world.totals.hostingSeconds),
     startKwh: startJoules / 3_600_000,
+    ...(policy.foretold && { foretold: policy.foretold() }),
   };
 }

@@ -29,6 +29,9 @@ const columns: Column<Result>[] = [
 
 const perDay = (count: number, { days }: PhysicalResult): string => (count / days).toFixed(1);
 
+const shareOf = (part = 0, whole = 0): string =>
+  whole === 0 ? '' : ((100 * part) / whole).toFixed(1);
+
 const physicalColumns: Column<PhysicalResult>[] = [
   ['day', ({ day }) => day],
   ['policy', ({ policy }) => policy],
@@ -46,6 +49,8 @@ const physicalColumns: Column<PhysicalResult>[] = [
   ['migrations/day', (result) => perDay(result.migrations, result)],
   ['wakes/day', (result) => perDay(result.wakes, result)],
   ['failed wakes', ({ failedWakes }) => String(failedWakes)],
+  ['p90 covers %', ({ foretold }) => shareOf(foretold?.covered, foretold?.steps)],
+  ['moves as foretold %', ({ foretold }) => shareOf(foretold?.close, foretold?.moves)],
   ['ms', ({ decideMsMedian }) => decideMsMedian.toFixed(2)],
   ['ms p99', ({ decideMsP99 }) => decideMsP99.toFixed(2)],
 ];

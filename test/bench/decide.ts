@@ -73,7 +73,7 @@ function measure(clusterCount: number, nodesPerCluster: number) {
     const beganMs = performance.now();
     const cpuBefore = process.threadCpuUsage();
     for (const { cluster, nodes } of houses) {
-      observe(history, nodes, policy, nowMs);
+      observe(history, { cluster, nodes }, policy, nowMs);
       const plan = decide({ cluster, nodes }, policy, history, nowMs);
       record(history, plan, nowMs);
       intents += plan.intents.length;

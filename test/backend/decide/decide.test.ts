@@ -213,7 +213,7 @@ describe('hot spells', () => {
     const history = emptyHistory();
     samples.forEach((cpu, index) => {
       const atMs = index * 10_000;
-      observe(history, nodesOf({ n1: { cpu, atMs } }), Policy.parse({}), atMs);
+      observe(history, { cluster, nodes: nodesOf({ n1: { cpu, atMs } }) }, Policy.parse({}), atMs);
     });
     return history.hotSinceMs.get('home/n1');
   };

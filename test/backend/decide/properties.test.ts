@@ -289,7 +289,7 @@ describe('a month of rounds', () => {
           values: nodeValues({ cpuCount: 8, cpuRatio: used / 8, memoryUsedBytes: 0 }),
         };
       });
-      observe(history, nodes, policy, atMs);
+      observe(history, { cluster, nodes }, policy, atMs);
       for (const { target, action } of decide({ cluster, nodes }, policy, history, atMs).intents) {
         if (action.kind !== 'guest.migrate') continue;
         const since = atMs - (lastMs.get(target.id) ?? -Infinity);
