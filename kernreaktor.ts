@@ -12,7 +12,11 @@ import { mosquittoFilesOf, writeMosquittoFiles } from './backend/broker-acl.ts';
 import { type Backend, startBackend } from './backend/main.ts';
 import { restoreFrom, type RestoreOptions } from './backend/backup/restore-command.ts';
 import { addClientCommands } from './backend/cli/commands.ts';
+import { givenEnvironment } from './backend/cli/config.ts';
+import { textOf } from './backend/doctor/finding.ts';
+import { examineAll } from './backend/doctor/run.ts';
 import { checkConfigFile, configSchema } from './backend/config-file.ts';
+import { policySchema, schemaText } from './backend/policy-file.ts';
 import { configPath, defaultHttpPort, readSettings, type Settings } from './backend/config.ts';
 import { asyncapiYaml } from './broker/asyncapi.ts';
 import { readBrokerConfig } from './broker/config.ts';
@@ -196,6 +200,13 @@ async function restoreBackup(file: string, options: RestoreOptions): Promise<voi
   out(await restoreFrom(file, options, { settings: readSettings(), parts: partsOf('warn') }));
 }
 
+/** Ends with 1 when something is wrong. */
+async function examineHere({ json }: { json?: boolean }): Promise<void> {
+  const findings = await examineAll(partsOf('silent'), givenEnvironment());
+  out(json ? JSON.stringify(findings, null, 2) : textOf(findings));
+  if (findings.some(({ state }) => state === 'wrong')) process.exitCode = 1;
+}
+
 function programOf(): Command {
   const program = new Command('kernreaktor')
     .description('observes clusters of hosts, balances them, and explains every decision')
@@ -233,9 +244,12 @@ function programOf(): Command {
     .option('--identity <file>', 'the key that opens it; else the one in KR_DATA_DIR')
     .option('--replace', 'replace what store and folder hold now')
     .action(restoreBackup);
-  program
+  const doctor = program
     .command('doctor')
-    .description('what is missing, and the lines that mend it')
+    .description('looks at this machine, stores, broker, clock and nodes; says what mends them')
+    .option('--json', 'as JSON')
+    .action(examineHere);
+  doctor
     .command('pve')
     .description('the API of Proxmox VE, by the KR_PVE_ settings of the daemon')
     .option('--json', 'as one JSON object')
@@ -246,6 +260,8 @@ function programOf(): Command {
     .action(async () => {
       const docs = join(import.meta.dirname, 'docs');
       await writeFile(join(docs, 'asyncapi.yaml'), asyncapiYaml());
+      await writeFile(join(docs, 'kernreaktor.schema.json'), schemaText(configSchema()));
+      await writeFile(join(docs, 'policy.schema.json'), schemaText(policySchema()));
       await writeFile(join(docs, 'load-profile.schema.json'), profileSchema());
     });
   addClientCommands(program, () => ({

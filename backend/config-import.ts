@@ -7,6 +7,7 @@ import type { NewId } from '../broker/contract/ports.ts';
 import { appendAudit, systemChain } from './audit/chain.ts';
 import type { ConfigFile } from './config-file.ts';
 import { ensureCluster, ensureNodes, setProtected } from './store/sql/clusters.ts';
+import { dropFilePolicy, ensurePolicy } from './store/sql/policies.ts';
 import type { Database } from './store/sql/database.ts';
 import type { Schema } from './store/sql/schema.ts';
 
@@ -19,29 +20,6 @@ export class ConfigConflict extends Error {
 }
 
 const author = 'kernreaktor.yaml';
-
-/** The id of this text's version, new only when the text is. */
-async function ensurePolicy(
-  trx: Trx,
-  [name, { yaml, hash, source }]: [string, ConfigFile['policies'][string]],
-  { newId, nowMs }: Context,
-): Promise<string> {
-  const newest = await trx
-    .selectFrom('policies')
-    .select(['id', 'version', 'hash'])
-    .where('name', '=', name)
-    .orderBy('version', 'desc')
-    .limit(1)
-    .executeTakeFirst();
-  if (newest?.hash === hash) return newest.id;
-  const id = newId();
-  const version = (newest?.version ?? 0) + 1;
-  await trx
-    .insertInto('policies')
-    .values({ id, name, version, source, yaml, hash, author, created_at_ms: nowMs })
-    .execute();
-  return id;
-}
 
 async function applyCluster(
   trx: Trx,
@@ -63,13 +41,15 @@ async function applyCluster(
   await trx
     .updateTable('clusters')
     .set((eb) => ({
-      policy_id: cluster.policy === undefined ? null : (policies.get(cluster.policy) ?? null),
+      ...(cluster.policy !== undefined && { policy_id: policies.get(cluster.policy) ?? null }),
       ...(cluster.autonomy && { autonomy: JSON.stringify(cluster.autonomy) }),
       ...(cluster.timeScale !== undefined && { time_scale: cluster.timeScale }),
       ver: eb('ver', '+', 1),
     }))
     .where('id', '=', id)
     .execute();
+  // One that was enabled by a person stays, unless the file says otherwise.
+  if (cluster.policy === undefined) await dropFilePolicy(trx, id);
   const nodes = Object.entries(cluster.nodes ?? {});
   await ensureNodes(trx, { cluster: id, nodes: nodes.map(([node]) => node), nowMs });
   for (const [node, { protected: isProtected }] of nodes) {
@@ -87,7 +67,10 @@ export async function importConfig(
   await database.transaction(async (trx) => {
     const policies = new Map<string, string>();
     for (const entry of Object.entries(file.policies)) {
-      policies.set(entry[0], await ensurePolicy(trx, entry, context));
+      const [name, { yaml, hash, source }] = entry;
+      const wanted = { id: context.newId(), name, source, yaml, hash, author };
+      const row = await ensurePolicy(trx, { ...wanted, nowMs: context.nowMs });
+      policies.set(name, row.id);
     }
     for (const entry of Object.entries(file.clusters)) {
       await applyCluster(trx, entry, { policies, nowMs: context.nowMs });

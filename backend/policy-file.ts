@@ -22,6 +22,9 @@ export function storedForm(policy: Policy): { yaml: string; hash: string } {
 /** JSON Schema of a policy document, for editors. */
 export const policySchema = (): object => z.toJSONSchema(PolicyInput, { io: 'input' });
 
+/** A JSON Schema as it stands in docs/. */
+export const schemaText = (schema: object): string => `${JSON.stringify(schema, null, 2)}\n`;
+
 /** @param isReal limits above the ceilings of real machines are problems then */
 export function checkPolicy(text: string, { isReal = true } = {}): CheckedPolicy {
   const read = readYaml(text);

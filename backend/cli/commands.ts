@@ -15,6 +15,7 @@ import { backtest, type BacktestOptions } from './backtest.ts';
 import { readServerAddress } from './config.ts';
 import { enrol } from './enrol.ts';
 import { showCommands, showGuests, showNodes, showStatus, showWhy } from './look.ts';
+import { checkFile, diffPolicies, enablePolicy, showPolicies } from './policy.ts';
 import { personAt } from './person.ts';
 import { type Person, proveWake, ProveWakeRefused } from './prove-wake.ts';
 import { top } from './top.ts';
@@ -95,7 +96,47 @@ function addLooking(program: Command, run: Run): void {
     .action(() => run((deps) => top(deps.output, deps)));
 }
 
-function addPolicies(program: Command, run: Run): void {
+function addPolicies(program: Command, run: Run, partsOf: () => Parts): void {
+  const policy = program.command('policy').description('what the engine may do, and when');
+  policy
+    .command('check')
+    .description('without a server; exit code 1: it is wrong')
+    .argument('<file>')
+    .action((file: string) => {
+      const parts = partsOf();
+      const { ok, text } = checkFile(file);
+      parts.output.write(`${text}\n`);
+      if (!ok) parts.setExitCode(1);
+    });
+  policy
+    .command('diff')
+    .description('what differs between two, each a file, a shipped policy or a stored one')
+    .argument('<before>')
+    .argument('<after>')
+    .action(async (before: string, after: string) => {
+      const clients: ClientApi[] = [];
+      const api = (): ClientApi => {
+        const client = createClientApi(readServerAddress());
+        clients.push(client);
+        return client;
+      };
+      const text = await diffPolicies(before, after, api);
+      for (const client of clients) await client.close();
+      partsOf().output.write(`${text}\n`);
+    });
+  policy
+    .command('list')
+    .option(...jsonFlag)
+    .action((options: Json) => run(({ api }) => showPolicies(api, options.json === true)));
+  policy
+    .command('enable')
+    .description('let a cluster follow it; a file is stored first, under its name')
+    .argument('<policy>', 'a file, or the name of a stored or shipped one')
+    .requiredOption('--cluster <id>')
+    .option('--name <name>', 'instead of that of the file')
+    .action((wanted: string, options: { cluster: string; name?: string }) =>
+      run(({ api }) => enablePolicy(wanted, options, api)),
+    );
   program
     .command('backtest')
     .description('what a policy would have done with what is recorded; exit code 1: no result')
@@ -104,9 +145,7 @@ function addPolicies(program: Command, run: Run): void {
     .option('--cluster <id>', 'when there is more than one')
     .option('--price <money>', 'of a kWh')
     .option(...jsonFlag)
-    .action((options: BacktestOptions) =>
-      run((deps) => backtest(options, deps)),
-    );
+    .action((options: BacktestOptions) => run((deps) => backtest(options, deps)));
 }
 
 const collect = (value: string, before: string[]): string[] => [...before, value];
@@ -236,7 +275,7 @@ export function addClientCommands(program: Command, partsOf: () => Parts): void 
   const run = runnerOf(partsOf);
   addLooking(program, run);
   addActing(program, run);
-  addPolicies(program, run);
+  addPolicies(program, run, partsOf);
   addAccounts(program, run);
   addNodes(program, run);
   addUpkeep(program, run, (text) => void partsOf().output.write(`${text}\n`));

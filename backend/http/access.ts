@@ -32,6 +32,7 @@ export const permissions = {
   'wake:prove': { role: 'admin', everyCluster: false },
   'house:answer': { role: 'admin', everyCluster: true },
   'clusters:change': { role: 'admin', everyCluster: false },
+  'policies:write': { role: 'admin', everyCluster: true },
   'users:manage': { role: 'admin', everyCluster: true },
   'notifications:manage': { role: 'admin', everyCluster: true },
   'backups:manage': { role: 'admin', everyCluster: true },

@@ -34,6 +34,7 @@ import { fleetRoutes } from './routes/fleet.ts';
 import { notificationRoutes } from './routes/notifications.ts';
 import { operationRoutes } from './routes/operations.ts';
 import { pageRoutes, panelFolder } from './routes/page.ts';
+import { policyRoutes } from './routes/policies.ts';
 import { sessionRoutes } from './routes/session.ts';
 import { setupRoutes } from './routes/setup.ts';
 import { streamRoutes } from './routes/stream.ts';
@@ -117,6 +118,7 @@ function installRoutes(app: App, context: Context, stream: Stream): void {
   commandRoutes(app, context);
   decisionRoutes(app, context);
   backtestRoutes(app, context);
+  policyRoutes(app, context);
   userRoutes(app, context);
   tokenRoutes(app, context);
   enrolmentRoutes(app, context);

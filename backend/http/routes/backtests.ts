@@ -11,12 +11,16 @@ import type { App } from '../app.ts';
 import { type Context, requireKnownCluster } from '../context.ts';
 import { httpError, refusalError } from '../errors.ts';
 import { principalOfRequest } from '../guard.ts';
-import { At, ById, isoOf, isoOrNull, problems, Time } from '../schemas.ts';
+import { At, ById, isoOf, isoOrNull, problems } from '../schemas.ts';
 
 const tags = ['backtests'];
 const dayMs = 86_400_000;
 /** Minutes are kept for so long; older hours hide every peak. */
 const daysMax = 90;
+
+const Moment = z
+  .union([z.int().min(0), z.iso.datetime({ offset: true })])
+  .describe('Unix ms, or RFC 3339 such as 2026-01-31T12:00:00Z');
 
 const Body = z
   .strictObject({
@@ -27,8 +31,8 @@ const Body = z
       .max(48_000)
       .describe('A policy as YAML, or the name of a shipped one such as save-power'),
     days: z.number().min(0.01).max(daysMax).default(30).describe('Up to now, where from is absent'),
-    from: Time.optional(),
-    to: Time.optional(),
+    from: Moment.optional(),
+    to: Moment.optional(),
     pricePerKwh: z.number().min(0).max(1_000).optional(),
   })
   .meta({ examples: [{ cluster: 'home', policy: 'extends: save-power', days: 30 }] });
@@ -117,9 +121,12 @@ const viewOf = (backtest: Backtest): BacktestView => ({
 
 type Asked = z.infer<typeof Body>;
 
+const msOf = (moment: Asked['from']): number | undefined =>
+  typeof moment === 'string' ? Date.parse(moment) : moment;
+
 function spanOf({ days, from, to }: Asked, nowMs: number): { fromMs: number; toMs: number } {
-  const toMs = Math.min(to ?? nowMs, nowMs);
-  const fromMs = from ?? toMs - days * dayMs;
+  const toMs = Math.min(msOf(to) ?? nowMs, nowMs);
+  const fromMs = msOf(from) ?? toMs - days * dayMs;
   if (fromMs >= toMs) throw httpError('KR_BODY', '`from` is not before `to`.', { field: 'from' });
   if (toMs - fromMs > daysMax * dayMs) {
     throw httpError('KR_BODY', `At most ${daysMax} days are replayed at once.`, { field: 'from' });

@@ -75,6 +75,13 @@ const samples: Record<string, Sample> = {
     // Permitted, and the harness has no row of it.
     status: 404,
   },
+  'GET /api/v1/policies': { status: 200, foreign: 200 },
+  'POST /api/v1/policies': { payload: { name: 'calm', yaml: 'extends: balance' }, status: 201 },
+  'PUT /api/v1/clusters/:cluster/policy': {
+    url: '/api/v1/clusters/home/policy',
+    payload: { policy: 'balance' },
+    status: 200,
+  },
   'POST /api/v1/backtests': {
     payload: { cluster: 'home', policy: 'balance', days: 1 },
     status: 202,

@@ -1,0 +1,108 @@
+/** `policy check | diff | list | enable`: policies as files, beside those that the server keeps. */
+import { existsSync, readFileSync } from 'node:fs';
+import { basename } from 'node:path';
+import { parse } from 'yaml';
+import { z } from 'zod';
+import { isStrategy, strategyNames } from '../decide/strategies.ts';
+import { checkPolicy, problemText } from '../policy-file.ts';
+import type { ClientApi } from './api.ts';
+import { policyText } from './backtest.ts';
+import { NotFound } from './find.ts';
+import { json, number, table } from './output.ts';
+
+const View = z.looseObject({
+  name: z.string(),
+  version: z.number(),
+  source: z.string(),
+  about: z.string().nullable(),
+  yaml: z.string(),
+});
+const Listed = z.object({ items: z.array(View) });
+
+export type Checked = { ok: boolean; text: string };
+
+/** Without a server. */
+export function checkFile(path: string): Checked {
+  const checked = checkPolicy(policyText(path));
+  return checked.ok
+    ? { ok: true, text: `${path}: fine` }
+    : {
+        ok: false,
+        text: checked.problems.map((problem) => `${path}:${problemText(problem)}`).join('\n'),
+      };
+}
+
+const listed = (api: ClientApi) =>
+  api.ask(Listed, { method: 'GET', path: '/api/v1/policies' }).then(({ items }) => items);
+
+/** Whole policy of a file, a shipped name, or one that the server keeps. */
+async function wholeOf(wanted: string, api: () => ClientApi): Promise<unknown> {
+  if (isStrategy(wanted) || existsSync(wanted)) {
+    const checked = checkPolicy(policyText(wanted));
+    if (checked.ok) return checked.policy;
+    throw new NotFound(checked.problems.map((one) => `${wanted}:${problemText(one)}`).join('\n'));
+  }
+  const items = await listed(api());
+  const found = items.find(({ name }) => name === wanted);
+  if (found) return parse(found.yaml);
+  const names = [...new Set([...items.map(({ name }) => name), ...strategyNames])].join(', ');
+  throw new NotFound(`${wanted}: there is no such file or policy (${names})`);
+}
+
+function leavesOf(value: unknown, path: string[] = []): Map<string, string> {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    return new Map([[path.join('.'), JSON.stringify(value)]]);
+  }
+  return new Map(
+    Object.entries(value).flatMap(([name, inner]) => [...leavesOf(inner, [...path, name])]),
+  );
+}
+
+/** Every value that differs, by its field. */
+export function differences(before: unknown, after: unknown): string[] {
+  const [was, is] = [leavesOf(before), leavesOf(after)];
+  const fields = [...new Set([...was.keys(), ...is.keys()])].sort();
+  return fields
+    .filter((field) => was.get(field) !== is.get(field))
+    .map((field) => `${field}: ${was.get(field) ?? 'nothing'} -> ${is.get(field) ?? 'nothing'}`);
+}
+
+export async function diffPolicies(
+  before: string,
+  after: string,
+  api: () => ClientApi,
+): Promise<string> {
+  const found = differences(await wholeOf(before, api), await wholeOf(after, api));
+  return found.length === 0 ? 'no difference' : found.join('\n');
+}
+
+export async function showPolicies(api: ClientApi, isJson: boolean): Promise<string> {
+  const items = await listed(api);
+  if (isJson) return json(items);
+  return table(
+    ['policy', 'version', 'from', 'about'],
+    items.map(({ name, version, source, about }) => [
+      name,
+      number(String(version)),
+      source,
+      about ?? '',
+    ]),
+  );
+}
+
+/** Stores a file under its name where one is given, then lets the cluster follow it. */
+export async function enablePolicy(
+  wanted: string,
+  { cluster, name }: { cluster: string; name?: string },
+  api: ClientApi,
+): Promise<string> {
+  let policy = name ?? wanted;
+  if (existsSync(wanted)) {
+    policy = name ?? basename(wanted).replace(/\.ya?ml$/, '');
+    const body = { name: policy, yaml: readFileSync(wanted, 'utf8') };
+    await api.ask(View, { method: 'POST', path: '/api/v1/policies', body });
+  }
+  const path = `/api/v1/clusters/${encodeURIComponent(cluster)}/policy`;
+  const followed = await api.ask(View, { method: 'PUT', path, body: { policy } });
+  return `${cluster} follows ${followed.name}, version ${followed.version}`;
+}

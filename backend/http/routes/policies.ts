@@ -1,0 +1,186 @@
+/** Policies: which there are, new versions of them, and which one a cluster follows. */
+import { z } from 'zod';
+import { appendAudit, systemChain } from '../../audit/chain.ts';
+import { checkPolicy, problemText, storedForm } from '../../policy-file.ts';
+import { isStrategy, shippedPolicy, strategies, strategyNames } from '../../decide/strategies.ts';
+import { ensurePolicy, followPolicy, newestPolicies } from '../../store/sql/policies.ts';
+import type { Policies } from '../../store/sql/schema.ts';
+import type { App } from '../app.ts';
+import { changeBy, type Context } from '../context.ts';
+import { httpError } from '../errors.ts';
+import { principalOfRequest } from '../guard.ts';
+import { At, ByCluster, isoOf, problems } from '../schemas.ts';
+
+const tags = ['policies'];
+
+const PolicyName = z
+  .string()
+  .regex(/^[a-z0-9][a-z0-9-]{0,62}$/, 'use lower-case letters, digits and hyphens');
+
+const PolicyView = z.object({
+  name: z.string(),
+  version: z.int().describe('0 for a shipped one that no cluster follows'),
+  source: z.enum(['file', 'panel', 'shipped']),
+  about: z.string().nullable(),
+  yaml: z.string().describe('Whole: what it extends is already in it'),
+  hash: z.string(),
+  author: z.string(),
+  createdAt: At.nullable(),
+});
+type PolicyView = z.infer<typeof PolicyView>;
+
+const NewPolicy = z
+  .strictObject({
+    name: PolicyName,
+    yaml: z.string().min(1).max(48_000).describe('A policy; see docs/policies.md'),
+  })
+  .meta({ examples: [{ name: 'evening-saver', yaml: 'extends: save-power' }] });
+
+const Follow = z
+  .strictObject({ policy: PolicyName.describe('A stored one, its newest version, or a shipped') })
+  .meta({ examples: [{ policy: 'save-power' }] });
+
+const viewOf = (row: Policies): PolicyView => ({
+  name: row.name,
+  version: row.version,
+  source: row.source,
+  about: isStrategy(row.name) ? strategies[row.name].about : null,
+  yaml: row.yaml,
+  hash: row.hash,
+  author: row.author,
+  createdAt: isoOf(row.created_at_ms),
+});
+
+function shippedViews(stored: readonly Policies[]): PolicyView[] {
+  const known = new Set(stored.map(({ name }) => name));
+  return strategyNames.filter(isStrategy).flatMap((name): PolicyView[] => {
+    if (known.has(name)) return [];
+    const { about } = strategies[name];
+    const shown = { name, about, ...storedForm(shippedPolicy(name)) };
+    return [{ ...shown, version: 0, source: 'shipped', author: 'kernreaktor', createdAt: null }];
+  });
+}
+
+function checked(yaml: string, isReal: boolean) {
+  const found = checkPolicy(yaml, { isReal });
+  if (found.ok) return found;
+  const detail = found.problems.map(problemText).join('; ');
+  throw httpError('KR_BODY', detail, { field: 'yaml' });
+}
+
+function policyRoutesOfAll(app: App, { database, clock, newId }: Context): void {
+  app.get('/api/v1/policies', {
+    config: { access: 'decisions:read' },
+    schema: {
+      tags,
+      summary: 'The newest version of every policy, shipped ones included',
+      response: { 200: z.object({ items: z.array(PolicyView) }), ...problems },
+    },
+    handler: async () => {
+      const stored = await newestPolicies(database.db);
+      return { items: [...stored.map(viewOf), ...shippedViews(stored)] };
+    },
+  });
+
+  app.post('/api/v1/policies', {
+    config: { access: 'policies:write' },
+    schema: {
+      tags,
+      summary: 'Store a policy; a new version where its text differs from the newest one',
+      body: NewPolicy,
+      response: { 201: PolicyView, ...problems },
+    },
+    handler: async (request, reply) => {
+      const { name, yaml } = request.body;
+      if (isStrategy(name)) {
+        const detail = `${name} is the name of a shipped policy.`;
+        const wayOut = `Take another name and write extends: ${name}.`;
+        throw httpError('KR_CONFLICT', detail, { field: 'name', wayOut });
+      }
+      const form = checked(yaml, true);
+      const { actor, nowMs } = changeBy({ clock }, principalOfRequest(request));
+      const row = await database.transaction(async (trx) => {
+        const { yaml: whole, hash } = form;
+        const id = newId();
+        const wanted = { id, name, source: 'panel', yaml: whole, hash, author: actor } as const;
+        const kept = await ensurePolicy(trx, { ...wanted, nowMs });
+        await appendAudit(trx, {
+          chain: systemChain,
+          actor,
+          action: 'policy.store',
+          subject: `policy:${name}`,
+          phase: 'done',
+          detail: { version: kept.version, hash: kept.hash },
+          atMs: nowMs,
+        });
+        return kept;
+      });
+      return reply.code(201).send(viewOf(row));
+    },
+  });
+}
+
+export function policyRoutes(app: App, context: Context): void {
+  const { database, clock, newId, fleet } = context;
+  policyRoutesOfAll(app, context);
+
+  app.put('/api/v1/clusters/:cluster/policy', {
+    config: { access: 'clusters:change' },
+    schema: {
+      tags,
+      summary: 'Let a cluster follow a policy from the next decision on',
+      params: ByCluster,
+      body: Follow,
+      response: { 200: PolicyView, ...problems },
+    },
+    handler: async (request) => {
+      const { cluster } = request.params;
+      const { policy: name } = request.body;
+      const { actor, nowMs } = changeBy({ clock }, principalOfRequest(request));
+      const stored = await newestPolicies(database.db);
+      const found = stored.find((row) => row.name === name);
+      if (!found && !isStrategy(name)) {
+        const names = [...stored.map((row) => row.name), ...strategyNames].join(', ');
+        throw httpError('KR_NOT_FOUND', `There is no policy ${name}; there are ${names}.`, {
+          field: 'policy',
+        });
+      }
+      // A limit that only simulated clusters may have was stored for one of those.
+      if (found) checked(found.yaml, fleet().clusters.get(cluster)?.simulated !== true);
+      return database.transaction(async (trx) => {
+        const row =
+          found ??
+          (await ensurePolicy(trx, {
+            id: newId(),
+            name,
+            source: 'shipped',
+            ...storedForm(shippedPolicy(name as keyof typeof strategies)),
+            author: actor,
+            nowMs,
+          }));
+        const answer = await followPolicy(trx, cluster, row.id);
+        if (answer === 'unknown') {
+          throw httpError('KR_CLUSTER_UNKNOWN', `There is no cluster ${cluster}.`, {
+            field: 'cluster',
+          });
+        }
+        if (answer === 'file') {
+          throw httpError('KR_CONFLICT', `${cluster} has its policy from kernreaktor.yaml.`, {
+            field: 'cluster',
+            wayOut: 'Name the policy there, or take it out there first.',
+          });
+        }
+        await appendAudit(trx, {
+          chain: cluster,
+          actor,
+          action: 'policy.follow',
+          subject: `cluster:${cluster}`,
+          phase: 'done',
+          detail: { policy: name, version: row.version, hash: row.hash },
+          atMs: nowMs,
+        });
+        return viewOf(row);
+      });
+    },
+  });
+}
