@@ -15,6 +15,9 @@ const Client = z.object({
   KR_API_TOKEN: z.string().min(1).optional(),
 });
 
+/** For what judges the settings themselves. */
+export const givenEnvironment = (): Environment => process.env;
+
 /** Where the server of this machine keeps its data. */
 export function readDataDir(environment: Environment = process.env): string {
   const { values } = gatherSettings(['KR_DATA_DIR'], environment, readText);

@@ -44,10 +44,9 @@ export type HomeAssistantDeps = {
   log: Log;
 };
 
-const bytesOf = (text: string): Uint8Array => Buffer.from(text, 'utf8');
-const retained = (topic: string, text: string) => ({
+const retained = (topic: string, payload: string) => ({
   topic,
-  payload: bytesOf(text),
+  payload,
   qos: 1 as const,
   retain: true,
 });

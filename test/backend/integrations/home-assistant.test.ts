@@ -39,7 +39,13 @@ const connect = (url: string, onMessage: (topic: string, text: string) => void) 
     log: memoryLog(),
   });
 
-const refusal = { status: 409, code: 'KR_HOLD', field: '', detail: 'all is held', wayOut: 'wait' };
+const refusal = {
+  status: 409,
+  code: 'KR_HOLD',
+  field: '',
+  detail: 'all is held',
+  wayOut: 'wait',
+} as const;
 let isRefused = false;
 
 function start(): void {
@@ -97,7 +103,7 @@ afterEach(async () => {
 const config = (id: string): Record<string, never> =>
   JSON.parse(seen.get(`homeassistant/device/${id}/config`) ?? '{}') as Record<string, never>;
 const say = (topic: string, text: string, retain = false): Promise<void> =>
-  client.publish({ topic, payload: Buffer.from(text), qos: 1, retain });
+  client.publish({ topic, payload: text, qos: 1, retain });
 const state = (path: string): Record<string, unknown> =>
   JSON.parse(seen.get(`kernreaktor/${path}/state`) ?? '{}') as Record<string, unknown>;
 
