@@ -9,6 +9,7 @@ import { dispatch } from './act/dispatch.ts';
 import { appendAudit } from './audit/chain.ts';
 import { emptyHistory, type History, type Move } from './decide/history.ts';
 import { Policy, withCeilings } from './decide/policy.ts';
+import { createRecollection } from './recollection.ts';
 import { createRound, type Decision, defaultPolicy } from './round.ts';
 import type { ClusterRecord, Fleet } from './state/fleet.ts';
 import type { Database } from './store/sql/database.ts';
@@ -70,6 +71,7 @@ function createPolicyReader(): (cluster: ClusterRecord) => Policy {
 export function createDecider(deps: DeciderDeps): Decider {
   const { database, fleet, commands, clock } = deps;
   const history = emptyHistory();
+  const recollect = createRecollection({ database, fleet, history, clock });
   const round = createRound({
     ...deps,
     history,
@@ -116,6 +118,7 @@ export function createDecider(deps: DeciderDeps): Decider {
     round,
     async remember(clusters) {
       recall(history, await recentMigrations(database.db, clusters, clock.wallMs()), clock);
+      await recollect(clusters);
     },
   };
 }
