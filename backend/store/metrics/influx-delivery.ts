@@ -5,6 +5,7 @@
  * counted and said in the log, at most once a minute.
  */
 import type { Cancel, Clock, Log } from '../../../broker/contract/ports.ts';
+import { type Accepted, createAccepted } from './accepted.ts';
 import { MetricsWriteError } from './errors.ts';
 import { type InfluxClient, linesPerRequest, type Refused, retryAfterMs } from './influx-client.ts';
 import type { Spool, SpoolBatch, SpoolFigures } from './spool.ts';
@@ -57,6 +58,7 @@ const nothing: SpoolFigures = { bytes: 0, samples: 0, dropped: 0 };
 type State = {
   options: DeliveryOptions;
   counts: { refusedLines: number; expiredLines: number; failures: number };
+  accepted: Accepted;
   lastFailure: string | null;
   failuresInARow: number;
   notBeforeMs: number;
@@ -142,6 +144,14 @@ function drainLater(state: State, spool: Spool): void {
   });
 }
 
+/** An answer of any kind is that of a server which lives, and has lost nothing. */
+const isGone = (error: unknown): boolean =>
+  error instanceof Error && (error as { statusCode?: number }).statusCode === undefined;
+
+/** What a server that is gone may have taken with it. */
+const forgotten = ({ accepted, options }: State, cause: unknown): SpoolBatch[] =>
+  isGone(cause) ? accepted.take(options.clock.monotonicMs()) : [];
+
 async function keep(state: State, batch: SpoolBatch, cause: unknown): Promise<void> {
   const { spool } = state.options;
   // After closing nobody else watches the folder; whoever sent it keeps it.
@@ -149,7 +159,7 @@ async function keep(state: State, batch: SpoolBatch, cause: unknown): Promise<vo
     throw new MetricsWriteError(`InfluxDB did not take it: ${messageOf(cause)}`, cause);
   }
   try {
-    await spool.append(batch);
+    for (const each of [...forgotten(state, cause), batch]) await spool.append(each);
   } catch (error) {
     const hint = `neither InfluxDB (${messageOf(cause)}) nor the spool (${messageOf(error)})`;
     throw new MetricsWriteError(`${hint} took it`, error);
@@ -162,6 +172,7 @@ export function createDelivery(options: DeliveryOptions): Delivery {
   const state: State = {
     options,
     counts: { refusedLines: 0, expiredLines: 0, failures: 0 },
+    accepted: createAccepted(),
     lastFailure: null,
     failuresInARow: 0,
     notBeforeMs: 0,
@@ -177,6 +188,7 @@ export function createDelivery(options: DeliveryOptions): Delivery {
       if (spool !== null && !spool.isEmpty()) return keep(state, batch, state.lastFailure);
       try {
         await sendAll(state, batch);
+        if (spool !== null) state.accepted.add(batch, options.clock.monotonicMs());
       } catch (error) {
         failed(state, error);
         await keep(state, batch, error);
