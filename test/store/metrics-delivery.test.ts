@@ -38,8 +38,9 @@ async function open() {
     onDropped: () => undefined,
   });
   const made = (delivery = createDelivery({ client, spool, clock, log, onDrained: () => {} }));
-  const emptied = () =>
-    expect.poll(() => clock.advance(1_000).then(() => made.figures().spoolSamples)).toBe(0);
+  const emptied = async () => {
+    await expect.poll(() => clock.advance(1_000).then(() => made.figures().spoolSamples)).toBe(0);
+  };
   return { clock, server, delivery: made, emptied };
 }
 
