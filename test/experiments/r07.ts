@@ -2,7 +2,7 @@
  * R7: the metrics store (VictoriaMetrics) is gone for `n` seconds under a fleet at 5 s. Every sample
  * the daemons sent is in the store at the end, by its own export; memory grows by a bound, the spool
  * is drained in time, and decisions go on at their pace. The long form is 10 minutes of 2048 nodes;
- * a shorter one takes fewer nodes and a sample each second.
+ * a shorter one takes fewer nodes, and below two minutes a sample each second.
  */
 import { request } from 'undici';
 import { usageOf } from '../../simulator/usage.ts';
@@ -109,7 +109,7 @@ async function run({ n, seed, say }: Scope): Promise<Figures> {
   const guests = 20;
   const store = await startVictoriaMetrics();
   const settings = { KR_INFLUX_URL: store.url, KR_INFLUX_TOKEN: 'unused' };
-  const intervalSeconds = nodes < 2_048 ? 1 : 5;
+  const intervalSeconds = n < pacedSecondsMin ? 1 : 5;
   const load = { seed, nodes, guests, intervalSeconds, minutes: 600, settings };
   const fleet = await startFleet(load).catch(async (error: unknown) => {
     await store.stop();

@@ -221,6 +221,7 @@ export async function startMosquitto(
 }
 
 export type VictoriaMetrics = Server & {
+  folder: string;
   /** Ends in order, so that what it has taken is on its disk; the folder stays. */
   halt(): Promise<void>;
   /** On the same folder and port, after `halt`. */
@@ -235,6 +236,7 @@ export async function startVictoriaMetrics(): Promise<VictoriaMetrics> {
   let server = await run();
   return {
     port,
+    folder,
     url: server.url,
     get pid() {
       return server.pid;
