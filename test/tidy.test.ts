@@ -229,4 +229,14 @@ describe('the edges', () => {
     );
     expect(left.map(({ path }) => path)).toEqual([]);
   });
+
+  it('start nothing by a hook, which npm leaves out where .npmrc ignores scripts', () => {
+    expect(readFileSync(join(root, '.npmrc'), 'utf8')).toContain('ignore-scripts=true');
+    const { scripts } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as {
+      scripts: Record<string, string>;
+    };
+    const hooks = Object.keys(scripts).filter((name) => /^(pre|post)/.test(name));
+    expect(hooks).toEqual([]);
+    for (const name of ['start', 'demo']) expect(scripts[name]).toContain('npm run --silent panel');
+  });
 });
