@@ -92,7 +92,7 @@ function backtestsOf({ parts, stores, stages, undo }: Composition): Backtests {
 
 const createHttp = (
   composition: Composition,
-  { backups, notifier }: Upkeep,
+  { backups, notifier, secrets }: Upkeep,
   onSetupDone: () => Promise<void>,
 ): Promise<HttpServer> => {
   const { settings, parts, stores, stages } = composition;
@@ -101,6 +101,7 @@ const createHttp = (
     ...stages,
     backups,
     notifier,
+    secrets,
     config: httpConfig(settings, stages.tls),
     backtests: backtestsOf(composition),
     database: stores.database,

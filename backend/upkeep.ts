@@ -74,6 +74,7 @@ export async function openUpkeep(deps: UpkeepDeps) {
   return {
     backups,
     notifier,
+    secrets,
     start(): void {
       homeAssistant = homeAssistantOf(deps);
       backups.start();

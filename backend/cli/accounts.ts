@@ -69,12 +69,13 @@ export type UserChange = {
   password?: boolean;
   lock?: boolean;
   unlock?: boolean;
+  secondFactor?: false;
 };
 
 export async function changeUser(
   deps: Deps,
   username: string,
-  { role, clusters, password, lock, unlock }: UserChange,
+  { role, clusters, password, lock, unlock, secondFactor }: UserChange,
 ): Promise<string> {
   const rows = await allOf(deps.api, pageOf(UserRow), 'users');
   const user = rows.find((row) => row.username === username);
@@ -84,6 +85,7 @@ export async function changeUser(
     ...(clusters === 'every' ? { clusters: null } : clustersIn(clusters)),
     ...(lock === true ? { disabled: true } : {}),
     ...(unlock === true ? { disabled: false } : {}),
+    ...(secondFactor === false ? { secondFactor: 'off' } : {}),
     ...(password === true ? { password: await newPassword(deps) } : {}),
   };
   await deps.api.ask(UserRow, { method: 'PATCH', path: `/api/v1/users/${user.id}`, body });

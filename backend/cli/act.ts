@@ -25,6 +25,8 @@ export type ActOrder = {
   reason: string | undefined;
   wait: boolean;
   json: boolean;
+  /** Only asks whether it would be let through. */
+  dryRun?: boolean;
 };
 
 type Deps = { api: ClientApi; person: Person; clock: Clock; newId: NewId; signal: AbortSignal };
@@ -114,6 +116,22 @@ async function sent(call: Call, deps: Deps): Promise<z.infer<typeof Accepted>> {
   }
 }
 
+const Rehearsed = z.object({
+  isAllowed: z.boolean(),
+  denial: z.object({ code: z.string(), reason: z.string(), wayOut: z.string() }).nullable(),
+});
+
+/** Nothing is kept or begun. */
+async function rehearse(body: object, isJson: boolean, { api, person }: Deps): Promise<number> {
+  const call = { method: 'POST', path: '/api/v1/commands/dry-run', body } as const;
+  const answer = await api.ask(Rehearsed, call);
+  const { denial } = answer;
+  if (isJson) person.say(json(answer));
+  else if (denial === null) person.say('it would be let through now; nothing was done');
+  else person.say(`it would be refused: ${denial.code}: ${denial.reason}; ${denial.wayOut}`);
+  return denial === null ? exitCodes.succeeded : exitCodes.ended;
+}
+
 /** Answers the exit code. @throws ApiRefused, ActRefused, NotFound */
 export async function act(order: ActOrder, deps: Deps): Promise<number> {
   const { api, person, newId } = deps;
@@ -128,6 +146,7 @@ export async function act(order: ActOrder, deps: Deps): Promise<number> {
     args,
     ...(order.reason === undefined ? {} : { reason: order.reason }),
   };
+  if (order.dryRun === true) return rehearse(body, order.json, deps);
   const headers = { 'idempotency-key': newId() };
   const { id } = await sent({ method: 'POST', path: '/api/v1/commands', body, headers }, deps);
   if (!order.json) person.say(`${kind} ${subject.cluster}/${subject.id}: command ${id}`);

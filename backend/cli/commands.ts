@@ -33,7 +33,13 @@ type Parts = {
 type Deps = Parts & { api: ClientApi; person: Person };
 type Json = { json?: boolean };
 type ProveOptions = { cycles: string; waker: string; confirm?: string };
-type ActOptions = Json & { arg: string[]; by?: string; reason?: string; wait: boolean };
+type ActOptions = Json & {
+  arg: string[];
+  by?: string;
+  reason?: string;
+  wait: boolean;
+  dryRun?: boolean;
+};
 /** Runs with a connection to the server, prints what it answers, and closes the connection. */
 type Run = (work: (deps: Deps) => Promise<string | void>) => Promise<void>;
 
@@ -160,11 +166,13 @@ function addActing(program: Command, run: Run): void {
     .option('--by <node>', 'who executes it, when not the node of the target')
     .option('--reason <text>')
     .option('--no-wait', 'do not follow it')
+    .option('--dry-run', 'only ask whether the guards would let it through; exit code 3: no')
     .option(...jsonFlag)
     .action((kind: string, target: string, options: ActOptions) =>
       run(async (deps) => {
-        const { arg: args, by, reason, wait, json = false } = options;
-        deps.setExitCode(await act({ kind, target, args, by, reason, wait, json }, deps));
+        const { arg: args, by, reason, wait, json = false, dryRun = false } = options;
+        const order = { kind, target, args, by, reason, wait, json, dryRun };
+        deps.setExitCode(await act(order, deps));
       }),
     );
   for (const [verb, description] of [
@@ -225,6 +233,7 @@ function addAccounts(program: Command, run: Run): void {
     .option('--password', 'asks for a new one')
     .option('--lock', 'let it in no more')
     .option('--unlock', 'let it in again')
+    .option('--no-second-factor', 'for who has lost the app')
     .action((name: string, options) => run((deps) => accounts.changeUser(deps, name, options)));
   const token = program.command('token').description('API tokens');
   token

@@ -1,8 +1,10 @@
-/** The client commands that keep a server well, put together: backups. */
-import type { Command } from 'commander';
+/** The client commands that keep a server and its house well, put together. */
+import { Argument, type Command } from 'commander';
 import type { ClientApi } from './api.ts';
 import { listBackups, makeBackup, showBackupKey } from './backup.ts';
+import { completionScript, type Shell, shells } from './completion.ts';
 import { readDataDir } from './config.ts';
+import { keepAwake } from './keep-awake.ts';
 
 type Deps = { api: ClientApi };
 type Run = (work: (deps: Deps) => Promise<string | void>) => Promise<void>;
@@ -26,4 +28,19 @@ export function addUpkeep(program: Command, run: Run, say: (text: string) => voi
     .command('key')
     .description('what opens them, to be kept elsewhere; only on the machine of the server')
     .action(async () => say(await showBackupKey(readDataDir())));
+  program
+    .command('keep-awake')
+    .description('nothing puts a node to sleep for a while')
+    .argument('<node>', 'its id, or <cluster>/<id>')
+    .option('--for <time>', 'such as 90m, 4h or 2d', '4h')
+    .option('--end', 'let it sleep again')
+    .option('--reason <text>')
+    .action((node: string, options: { for: string; end?: boolean; reason?: string }) =>
+      run((deps) => keepAwake(deps, node, options)),
+    );
+  program
+    .command('completion')
+    .description('a script for your shell: source <(kernreaktor completion bash)')
+    .addArgument(new Argument('<shell>').choices(shells))
+    .action((shell: Shell) => say(completionScript(program, shell)));
 }

@@ -6,6 +6,7 @@ import type { HttpDeps } from './deps.ts';
 import type { LoginDelay } from './login-delay.ts';
 import type { KeyIndex } from './paging.ts';
 import type { Passwords } from './passwords.ts';
+import type { TotpCheck } from './totp.ts';
 import type { Queries } from './queries.ts';
 import type { GuestRecord, NodeRecord } from '../state/fleet.ts';
 import type { AccountStore, Change } from '../store/sql/accounts.ts';
@@ -22,6 +23,7 @@ export type Context = HttpDeps & {
   tokens: TokenStore;
   authentication: Authentication;
   passwords: Passwords;
+  checkTotp: TotpCheck;
   queries: Queries;
   setup: SetupToken;
   delays: { byAccount: LoginDelay; byAddress: LoginDelay };

@@ -13,6 +13,7 @@ import type { Observation } from '../observe/metrics.ts';
 import type { Fleet } from '../state/fleet.ts';
 import type { Notifier } from '../notify/notifier.ts';
 import type { Backups } from '../backup/backups.ts';
+import type { Secrets } from '../store/sql/secrets.ts';
 import type { MetricsStore } from '../store/ports.ts';
 import type { Database } from '../store/sql/database.ts';
 import type { Refusal } from '../refusal.ts';
@@ -67,6 +68,12 @@ export type CommandsFace = {
   submit(
     submission: Submission,
   ): Promise<{ ok: true; id: string; state: CommandState; replayed: boolean } | Refused>;
+  /** What the guards would say of it, without any command. */
+  rehearse(
+    submission: Submission,
+  ): Promise<
+    { ok: true; denial: { code: string; reason: string; wayOut: string } | null } | Refused
+  >;
   cancel(id: string, actor: string): Promise<StateAnswer>;
   approve(id: string, actor: string): Promise<StateAnswer>;
   resolve(
@@ -149,6 +156,8 @@ export type HttpDeps = {
   enrolments: EnrolmentsFace;
   metrics: Pick<MetricsStore, 'range' | 'missing' | 'total' | 'top' | 'events' | 'finestStepMs'>;
   backups: Pick<Backups, 'list' | 'make' | 'read' | 'last'>;
+  /** Seals what is nobody's to read. */
+  secrets: Secrets;
   notifier: Pick<Notifier, 'store' | 'settings' | 'seal' | 'test' | 'wake'>;
   backtests: Backtests;
   observation: Observation;

@@ -25,6 +25,7 @@ export const errorTable = {
     'Send Authorization: Bearer <token> from POST /api/v1/session or an API token.',
   ),
   KR_CREDENTIALS: entry(401, 'Sign-in refused', 'Check user name and password.'),
+  KR_TOTP: entry(401, 'Needs the second factor', 'Send the six digits that your app shows now.'),
   KR_SETUP_TOKEN: entry(
     401,
     'Wrong set-up token',

@@ -35,6 +35,8 @@ import { notificationRoutes } from './routes/notifications.ts';
 import { operationRoutes } from './routes/operations.ts';
 import { pageRoutes, panelFolder } from './routes/page.ts';
 import { policyRoutes } from './routes/policies.ts';
+import { rehearsalRoute } from './routes/rehearsal.ts';
+import { secondFactorRoutes } from './routes/second-factor.ts';
 import { sessionRoutes } from './routes/session.ts';
 import { setupRoutes } from './routes/setup.ts';
 import { streamRoutes } from './routes/stream.ts';
@@ -46,6 +48,7 @@ import { maintenanceRoutes } from './routes/maintenance.ts';
 import { wakeProofRoutes } from './routes/wake-proofs.ts';
 import { newSecret } from './secrets.ts';
 import { createStream, type Stream } from './stream.ts';
+import { createTotpCheck } from './totp.ts';
 
 const bodyBytesMax = 64 * 1024;
 /** SIGTERM must be over within 5 s; what has not answered by then is cut. */
@@ -109,6 +112,7 @@ function collectRoutes(app: App): { routes: RouteInfo[]; assertDeclared: () => v
 function installRoutes(app: App, context: Context, stream: Stream): void {
   setupRoutes(app, context);
   sessionRoutes(app, context);
+  secondFactorRoutes(app, context);
   clusterRoutes(app, context);
   fleetRoutes(app, context);
   wakeProofRoutes(app, context);
@@ -116,6 +120,7 @@ function installRoutes(app: App, context: Context, stream: Stream): void {
   telemetryRoutes(app, context);
   telemetryFleetRoutes(app, context);
   commandRoutes(app, context);
+  rehearsalRoute(app, context);
   decisionRoutes(app, context);
   backtestRoutes(app, context);
   policyRoutes(app, context);
@@ -178,6 +183,7 @@ async function createContext(deps: HttpDeps, isLocal: (request: FastifyRequest) 
     sessions,
     tokens: createTokens(database),
     passwords,
+    checkTotp: createTotpCheck(),
     authentication: createAuthentication({ accounts, sessions, passwords, clock, isLocal }),
     queries: createQueries(database),
     setup: await createSetupToken(deps, await accounts.exists()),

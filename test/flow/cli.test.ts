@@ -108,6 +108,35 @@ describe('acting', () => {
     expect(effects.length).toBeGreaterThan(0);
   });
 
+  it('asks whether a command would be let through, and does nothing', async () => {
+    const guest = await runningGuest();
+    const name = `sim-001/${guest.id}`;
+    const before = await stack.api.get<{ total: number }>('commands?limit=1');
+    const allowed = await typed('act', 'guest.restart', name, '--dry-run');
+    expect(allowed).toMatchObject({ code: 0, err: '' });
+    expect(allowed.out).toContain('nothing was done');
+    const here = ['--arg', `targetNode=${guest.node}`];
+    const refused = await typed('act', 'guest.migrate', name, ...here, '--dry-run');
+    expect([2, 3]).toContain(refused.code);
+    expect(`${refused.out}${refused.err}`).toContain('KR_');
+    const after = await stack.api.get<{ total: number }>('commands?limit=1');
+    expect(after.total).toBe(before.total);
+  });
+
+  it('keeps a node awake for a while, and lets it sleep again', async () => {
+    const [node] = await answered<Row[]>('nodes', '--cluster', 'sim-001');
+    const name = `sim-001/${node?.id ?? ''}`;
+    expect((await typed('keep-awake', name, '--for', '4h')).out).toMatch(/stays awake until 20/);
+    expect((await typed('keep-awake', name, '--for', 'long')).err).toContain('write 90m, 4h or 2d');
+    const row = (id: string) => `node:${id.split('/')[1]}`;
+    const audit = await stack.api.get<{ items: { action: string; subject: string }[] }>(
+      'audit?cluster=sim-001&limit=200',
+    );
+    const kept = audit.items.filter(({ action }) => action === 'node.kept-awake');
+    expect(kept.map(({ subject }) => subject)).toEqual([row(name)]);
+    expect((await typed('keep-awake', name, '--end')).out).toContain('may sleep again');
+  });
+
   it('names the argument that is wrong before anything is sent', async () => {
     const guest = await runningGuest();
     const before = await stack.api.get<{ total: number }>('commands?limit=1');

@@ -18,7 +18,7 @@ import { At, ById, isoOf, isoOrNull, listQuery, pageOf, Password, problems } fro
 const tags = ['commands'];
 const reason = z.string().trim().min(1).max(512);
 
-const SubmitBody = z
+export const SubmitBody = z
   .strictObject({
     cluster: ClusterId,
     kind: CommandKind,
@@ -147,7 +147,7 @@ async function commandInScope(context: Context, principal: Principal, id: string
   throw httpError('KR_NOT_FOUND', `There is no command ${id}.`, { field: 'id' });
 }
 
-function checkedArgs(body: z.infer<typeof SubmitBody>): unknown {
+export function checkedArgs(body: z.infer<typeof SubmitBody>): unknown {
   const isOfGuest = body.kind.startsWith('guest.');
   if (isOfGuest && body.guest === undefined) {
     throw httpError('KR_BODY', `${body.kind} needs a guest.`, { field: 'guest' });

@@ -4,17 +4,23 @@
  */
 import type { FastifyRequest } from 'fastify';
 import { z } from 'zod';
+import type { Account } from '../../store/sql/accounts.ts';
 import type { App } from '../app.ts';
 import { changeBy, type Context } from '../context.ts';
 import { type HttpError, httpError } from '../errors.ts';
 import { principalOfRequest } from '../guard.ts';
 import { At, isoOf, isoOrNull, Password, problems, Role, Username } from '../schemas.ts';
 import { hashOf, newSecret } from '../secrets.ts';
+import { TotpCode, totpSecretOf } from './second-factor.ts';
 
 const sessionMs = 24 * 3_600_000;
 
 const Credentials = z
-  .strictObject({ username: Username, password: Password })
+  .strictObject({
+    username: Username,
+    password: Password,
+    totp: TotpCode.optional().describe('Six digits, where a second factor is set up'),
+  })
   .meta({ examples: [{ username: 'anna', password: 'a long sentence nobody guesses' }] });
 
 const Opened = z.object({ token: z.string(), expiresAt: At });
@@ -35,6 +41,17 @@ const refusedSignIn = (context: Context, error: HttpError): HttpError => {
   context.observation.refusedLogin();
   return error;
 };
+
+/** A wrong code counts as a failed sign-in, so that nobody tries a million of them. */
+function requireSecondFactor(context: Context, account: Account, code: string | undefined): void {
+  const { id, username } = account;
+  const secret = totpSecretOf(context.secrets, account);
+  if (secret === null) return;
+  const nowMs = context.clock.wallMs();
+  if (code !== undefined && context.checkTotp({ id, username, secret }, code, nowMs)) return;
+  const detail = code === undefined ? 'This account needs a code, too.' : 'The code is wrong.';
+  throw refusedSignIn(context, httpError('KR_TOTP', detail, { field: 'totp' }));
+}
 
 async function signIn(
   context: Context,
@@ -58,6 +75,7 @@ async function signIn(
     const detail = 'User name or password is wrong.';
     throw refusedSignIn(context, httpError('KR_CREDENTIALS', detail, { field: 'password' }));
   }
+  requireSecondFactor(context, account, body.totp);
   delays.byAddress.takeBack(addressKey(request));
   delays.byAccount.succeeded(username);
   const token = newSecret(random);

@@ -41,9 +41,10 @@ const UserChange = z
     clusters: ClusterList.optional(),
     disabled: z.boolean().optional(),
     password: Password.optional(),
+    secondFactor: z.literal('off').optional().describe('For who has lost the app'),
   })
   .refine((change) => Object.keys(change).length > 0, {
-    message: 'name at least one of role, clusters, disabled, password',
+    message: 'name at least one of role, clusters, disabled, password, secondFactor',
   })
   .meta({ examples: [{ role: 'viewer' }, { disabled: true }] });
 
@@ -53,6 +54,7 @@ const UserView = z.object({
   role: Role,
   clusters: z.array(z.string()).nullable(),
   disabled: z.boolean(),
+  hasSecondFactor: z.boolean(),
   createdAt: At,
 });
 export type UserView = z.infer<typeof UserView>;
@@ -65,6 +67,7 @@ function userView(account: Account): z.infer<typeof UserView> {
     role: account.role,
     clusters: clusters && [...clusters],
     disabled: account.disabled === 1,
+    hasSecondFactor: account.totp_secret !== null,
     createdAt: isoOf(account.created_at_ms),
   };
 }
@@ -114,7 +117,8 @@ function listRoutes(app: App, context: Context): void {
         });
       }
       const createdAt = isoOf(by.nowMs);
-      const view = { id, username, role, clusters, disabled: false, createdAt };
+      const rest = { disabled: false, hasSecondFactor: false, createdAt };
+      const view = { id, username, role, clusters, ...rest };
       return reply.code(201).send(view);
     },
   });
@@ -134,7 +138,7 @@ export function userRoutes(app: App, context: Context): void {
     },
     handler: async (request) => {
       const { id } = request.params;
-      const { role, clusters, disabled, password } = request.body;
+      const { role, clusters, disabled, password, secondFactor } = request.body;
       const account = await context.accounts.find(id);
       const unknown = httpError('KR_NOT_FOUND', `There is no account ${id}.`, { field: 'id' });
       if (!account) throw unknown;
@@ -149,6 +153,7 @@ export function userRoutes(app: App, context: Context): void {
           ...(clusters === undefined ? {} : { clusters }),
           ...(disabled === undefined ? {} : { disabled }),
           ...(passwordHash === undefined ? {} : { passwordHash }),
+          ...(secondFactor === undefined ? {} : { totpSecret: null }),
         },
         changeBy(context, principalOfRequest(request)),
       );

@@ -25,6 +25,8 @@ export type AccountChange = {
   clusters?: readonly string[] | null;
   disabled?: boolean;
   passwordHash?: string;
+  /** Sealed; null takes the second factor away. */
+  totpSecret?: string | null;
 };
 
 type Trx = Transaction<Schema>;
@@ -85,6 +87,7 @@ function columnsOf(change: AccountChange, nowMs: number) {
     ...(change.disabled === undefined
       ? {}
       : { disabled: change.disabled ? (1 as const) : (0 as const) }),
+    ...(change.totpSecret === undefined ? {} : { totp_secret: change.totpSecret }),
     ...(change.passwordHash === undefined
       ? {}
       : { password_hash: change.passwordHash, password_changed_at_ms: nowMs }),
@@ -127,11 +130,15 @@ async function updateAccount(
   if (change.disabled === true || change.passwordHash !== undefined) {
     await trx.deleteFrom('sessions').where('account_id', '=', id).execute();
   }
-  const { passwordHash, ...shown } = change;
+  const { passwordHash, totpSecret, ...shown } = change;
   await audit(trx, by, {
     action: 'account.change',
     subject: `account:${account.username}`,
-    detail: { ...shown, ...(passwordHash === undefined ? {} : { password: 'changed' }) },
+    detail: {
+      ...shown,
+      ...(passwordHash === undefined ? {} : { password: 'changed' }),
+      ...(totpSecret === undefined ? {} : { secondFactor: totpSecret === null ? 'off' : 'on' }),
+    },
   });
   const updated = await trx
     .selectFrom('accounts')

@@ -145,6 +145,20 @@ export async function setMaintenance(
   );
 }
 
+/** Until then nobody but a person switches it off; null ends it. */
+export async function setKeepAwake(
+  trx: Trx,
+  { cluster, node, untilMs }: { cluster: string; node: string; untilMs: number | null },
+): Promise<boolean> {
+  return changed(
+    trx
+      .updateTable('nodes')
+      .set((eb) => ({ keep_awake_until_ms: untilMs, ver: eb('ver', '+', 1) }))
+      .where('cluster', '=', cluster)
+      .where('id', '=', node),
+  );
+}
+
 /** All that the state needs to know from SQL, for one `administration` input. */
 export async function administration(
   db: Kysely<Schema>,

@@ -75,6 +75,18 @@ export function createSessions(database: Database) {
         await audit(trx, by, { action: 'session.close', subject: by.actor, detail: {} });
       }),
 
+    /** Still valid ones, the newest first; of one account, or of all. */
+    list: (accountId: string | null, nowMs: number) =>
+      db
+        .selectFrom('sessions as s')
+        .innerJoin('accounts as a', 'a.id', 's.account_id')
+        .select(['s.id', 'a.username', 's.address', 's.user_agent'])
+        .select(['s.created_at_ms', 's.expires_at_ms'])
+        .where('s.expires_at_ms', '>', nowMs)
+        .$if(accountId !== null, (query) => query.where('s.account_id', '=', accountId ?? ''))
+        .orderBy('s.created_at_ms', 'desc')
+        .execute(),
+
     /** Notes a fresh proof of the password. */
     async touch(id: string, nowMs: number): Promise<void> {
       await db

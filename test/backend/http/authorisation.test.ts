@@ -32,6 +32,19 @@ const samples: Record<string, Sample> = {
   'POST /api/v1/setup': { payload: { token: 'x', username: 'eve', password }, status: 401 },
   'POST /api/v1/session': { payload: { username: 'eve', password }, status: 401 },
   'GET /api/v1/session': { status: 200, foreign: 200 },
+  'POST /api/v1/session/totp': { payload: {}, status: 200, foreign: 400 },
+  'PUT /api/v1/session/totp': {
+    payload: { secret: 'A'.repeat(32), code: '000000' },
+    status: 401,
+    foreign: 400,
+  },
+  'DELETE /api/v1/session/totp': { payload: {}, status: 204, foreign: 400 },
+  'GET /api/v1/sessions': { status: 200, foreign: 200 },
+  'DELETE /api/v1/sessions/:id': {
+    url: `/api/v1/sessions/${unknownId}`,
+    status: 404,
+    foreign: 404,
+  },
   'GET /api/v1/clusters': { status: 200, foreign: 200 },
   'GET /api/v1/clusters/:cluster': { url: '/api/v1/clusters/home', status: 200 },
   'PATCH /api/v1/clusters/:cluster': {
@@ -93,6 +106,12 @@ const samples: Record<string, Sample> = {
     status: 404,
     foreign: 404,
   },
+  'PUT /api/v1/clusters/:cluster/nodes/:node/keep-awake': {
+    url: '/api/v1/clusters/home/nodes/n1/keep-awake',
+    payload: { forMs: 60_000 },
+    // Permitted, and the harness has no row of it.
+    status: 404,
+  },
   'GET /api/v1/own-house': { status: 200 },
   'PUT /api/v1/own-house': { payload: { places: [] }, status: 204 },
   'GET /api/v1/guests': { status: 200, foreign: 200 },
@@ -122,6 +141,7 @@ const samples: Record<string, Sample> = {
   },
   'GET /api/v1/telemetry/missing': { url: '/api/v1/telemetry/missing?sinceMs=0', status: 200 },
   'POST /api/v1/commands': { payload: command, status: 202 },
+  'POST /api/v1/commands/dry-run': { payload: command, status: 200 },
   'GET /api/v1/commands': { status: 200, foreign: 200 },
   'GET /api/v1/commands/:id': { url: `/api/v1/commands/${commandId}`, status: 200 },
   'POST /api/v1/commands/:id/cancel': {

@@ -210,6 +210,10 @@ function commandsTwin(database: Database, newId: () => string, nowMs: () => numb
       ids.push(id);
       return { ok: true, id, state: 'QUEUED', replayed: false };
     },
+    rehearse: async () => ({
+      ok: true,
+      denial: { code: 'KR_QUORUM', reason: 'too few votes', wayOut: 'wake a node' },
+    }),
     cancel: async () => ({ ok: true, state: 'CANCELLED' }),
     approve: async () => ({
       ok: false,
@@ -289,6 +293,7 @@ export async function startHarness(config: Partial<HttpConfig> = {}) {
   const kicked: string[] = [];
   const decisionListeners: ((event: DecisionEvent) => void)[] = [];
   const setupDone: number[] = [];
+  const sealing = createSecrets(random.bytes(32), random);
   const deps: HttpDeps = {
     config: {
       host: '127.0.0.1',
@@ -363,11 +368,12 @@ export async function startHarness(config: Partial<HttpConfig> = {}) {
       last: () => null,
     },
     backtests: backtestsTwin,
+    secrets: sealing,
     notifier: createNotifier({
       database,
       fleet: () => fleet,
       metrics: { range: async () => [] },
-      secrets: createSecrets(random.bytes(32), random),
+      secrets: sealing,
       certificateEndsAtMs: () => null,
       backupProblem: () => null,
       publicUrl: null,

@@ -1,0 +1,46 @@
+/** What the guards would say of a command now, without any command: nothing is kept or begun. */
+import { z } from 'zod';
+import type { App } from '../app.ts';
+import { type Context, requireKnownCluster } from '../context.ts';
+import { refusalError } from '../errors.ts';
+import { principalOfRequest } from '../guard.ts';
+import { problems } from '../schemas.ts';
+import { checkedArgs, SubmitBody } from './commands.ts';
+
+const Rehearsed = z.object({
+  isAllowed: z.boolean(),
+  denial: z.object({ code: z.string(), reason: z.string(), wayOut: z.string() }).nullable(),
+});
+
+export function rehearsalRoute(app: App, context: Context): void {
+  app.post('/api/v1/commands/dry-run', {
+    config: { access: 'commands:submit' },
+    schema: {
+      tags: ['commands'],
+      summary: 'Whether it would be let through now, and if not, by which rule and the way out',
+      body: SubmitBody,
+      response: { 200: Rehearsed, ...problems },
+    },
+    handler: async (request) => {
+      const principal = principalOfRequest(request);
+      const { cluster, kind, node, guest } = request.body;
+      const args = checkedArgs(request.body);
+      await requireKnownCluster(context, cluster);
+      const answer = await context.commands.rehearse({
+        cluster,
+        kind,
+        node,
+        ...(guest === undefined ? {} : { guest }),
+        args,
+        origin: principal.kind === 'token' ? 'token' : 'person',
+        actor: principal.actor,
+        approved: true,
+      });
+      if (!answer.ok) throw refusalError(answer.refusal);
+      const { denial } = answer;
+      if (denial === null) return { isAllowed: true, denial: null };
+      const { code, reason, wayOut } = denial;
+      return { isAllowed: false, denial: { code, reason, wayOut } };
+    },
+  });
+}
