@@ -5,7 +5,7 @@
 import type { LinkCounters } from '../daemon/link/agent.ts';
 import type { CommandOutcome } from './commands.ts';
 import { compare } from './ground-truth.ts';
-import { between, countOf, exactQuantile, quantileOf } from './histogram.ts';
+import { exactQuantile } from './histogram.ts';
 import type { Tally } from './line.ts';
 import type { LiveWorld } from './live-world.ts';
 import { accountsOf } from './load/accounts.ts';
@@ -15,7 +15,7 @@ import type { LoadPlan } from './load/plan.ts';
 import type { Reading } from './load/reading.ts';
 import { type Row, secondsOf, type StageFigures } from './load/rows.ts';
 import { firstNodesOf } from './load/stages.ts';
-import { byKind, invalidReasons, judge, type Report } from './report.ts';
+import { byKind, invalidReasons, judge, latencyFigures, type Report } from './report.ts';
 import { cpuBetween, type Usage } from './usage.ts';
 import { settleEnergy } from './world/power.ts';
 
@@ -41,16 +41,6 @@ export type Measured = {
   tried: Tried[] | null;
   rows: readonly Row[];
 };
-
-function latencyFigures({ readingBefore, readingAfter }: Measured): Report['publishToStateMs'] {
-  if (!readingAfter) return { count: 0, p50: null, p99: null, max: null };
-  const buckets = between(readingBefore?.latency ?? new Map(), readingAfter.latency);
-  const ms = (quantile: number): number | null => {
-    const seconds = quantileOf(buckets, quantile);
-    return seconds === null ? null : Math.round(seconds * 1e5) / 100;
-  };
-  return { count: countOf(buckets), p50: ms(0.5), p99: ms(0.99), max: ms(1) };
-}
 
 function commandFigures(live: LiveWorld, outcome: CommandOutcome | null): Report['commands'] {
   if (outcome === null) return null;
@@ -99,6 +89,9 @@ function cpuFigures({ usageBefore, usageAfter, durationMs, lagP99Ms }: Measured)
     },
   };
 }
+
+/** Figures of the whole test: a shard alone does not know them, and `merge` judges them. */
+const ofAll: ReadonlySet<string> = new Set(['refused', 'duplicates', 'dropped', 'unaccounted']);
 
 /** A shard sees the server's counters of all shards: only `merge` can draw up accounts then. */
 function accountFigures({ shard }: LoadPlan, measured: Measured): Report['accounts'] {
@@ -149,7 +142,7 @@ export function reportOf(plan: LoadPlan, live: LiveWorld, measured: Measured): R
       lost,
     },
     accounts: accountFigures(plan, measured),
-    publishToStateMs: latencyFigures(measured),
+    publishToStateMs: latencyFigures(measured.readingBefore, measured.readingAfter),
     rejectedMessages: counters.rejectedMessages,
     generator,
     backend,
@@ -158,10 +151,13 @@ export function reportOf(plan: LoadPlan, live: LiveWorld, measured: Measured): R
     commands: commandFigures(live, outcome),
     faults: faultFigures(measured),
     stages: measured.stages,
+    promises: plan.slo.map(({ text }) => text),
     knee: tried && { steps: tried, found: kneeOf(tried) },
   };
   const books = shardBooks(plan, measured);
-  const promised = plan.knee ? [] : plan.slo;
+  const promised = plan.knee
+    ? []
+    : plan.slo.filter(({ figure }) => !(plan.shard && ofAll.has(figure)));
   const seconds = secondsOf(measured.rows);
   return { ...report, ...(books && { books }), brokenPromises: judge(report, promised), seconds };
 }
@@ -182,5 +178,6 @@ function shardBooks({ shard }: LoadPlan, measured: Measured): Report['books'] {
     atEnd: look(readingAtEnd),
     sent: tally.handed,
     breaks: tally.breaks,
+    followed: measured.outcome?.followed ?? [],
   };
 }

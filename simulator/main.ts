@@ -3,13 +3,7 @@
  * table, and as its last line one JSON object with the figures. Exit code 0 when every promise
  * held, 99 when one did not, 2 for a wrong option or profile, 1 when the run itself failed.
  */
-import {
-  createWriteStream,
-  openSync,
-  readFileSync,
-  type WriteStream,
-  writeFileSync,
-} from 'node:fs';
+import { createWriteStream, openSync, readFileSync, type WriteStream } from 'node:fs';
 import type { Writable } from 'node:stream';
 import type { Command } from 'commander';
 import { openDaemonClient } from '../broker/client.ts';
@@ -25,17 +19,16 @@ import {
 } from './config.ts';
 import type { OpenBreakable } from './line.ts';
 import { BrokerError, brokerTarget } from './load/broker-target.ts';
+import { mergeReports } from './load/merge.ts';
 import { type LoadPlan, planOf, ProfileError } from './load/plan.ts';
 import { RecordingError } from './load/recordings.ts';
-import { csvOfSeconds } from './load/rows.ts';
+import { compareCommand, conclude, exitCodes, forgiving, readReport } from './outcome.ts';
 import { parseOptions, type SimulationOptions } from './options.ts';
 import { executorMaker } from './parts.ts';
-import { renderReport, type Report } from './report.ts';
+import type { Report } from './report.ts';
 import { scenarios } from './scenarios/index.ts';
 import { runSimulation } from './simulate.ts';
 import { serverTarget, type Target } from './target.ts';
-
-export const exitCodes = { fine: 0, failed: 1, badOption: 2, brokenPromise: 99 } as const;
 
 export type SimulatorParts = {
   clock: Clock;
@@ -168,16 +161,11 @@ const isExpected = (error: unknown): error is Error =>
   error instanceof RecordingError ||
   error instanceof BrokerError;
 
-function writeFiles({ out, csv }: SimulationOptions, report: Report): void {
-  if (out !== undefined) writeFileSync(out, `${JSON.stringify(report)}\n`);
-  if (csv !== undefined) writeFileSync(csv, csvOfSeconds(report.seconds ?? []));
-}
-
 export async function simulateCommand(
   raw: Record<string, unknown>,
   parts: SimulatorParts,
 ): Promise<void> {
-  const { out, errors, setExitCode } = parts;
+  const { errors, setExitCode } = parts;
   const parsed = parseOptions(raw);
   if (!parsed.ok) {
     errors.write(`${parsed.problems.join('\n')}\n`);
@@ -186,12 +174,7 @@ export async function simulateCommand(
   const { options } = parsed;
   try {
     const report = await run(options, parts);
-    writeFiles(options, report);
-    const { seconds: _seconds, ...printed } = report;
-    if (!options.json) out.write(`${out.isTTY ? '\n' : ''}${renderReport(report)}\n`);
-    out.write(`${JSON.stringify(printed)}\n`);
-    const isBroken = report.brokenPromises.length > 0;
-    setExitCode(isBroken ? exitCodes.brokenPromise : exitCodes.fine);
+    conclude(report, options, parts);
   } catch (error) {
     const isBadProfile = error instanceof ProfileError;
     if (!isBadProfile && !isExpected(error)) throw error;
@@ -202,7 +185,7 @@ export async function simulateCommand(
 
 /** Adds `simulate` to the command line. Values are checked by us, so that errors look alike. */
 export function addSimulateCommand(program: Command, parts: () => SimulatorParts): void {
-  program
+  const simulate = program
     .command('simulate')
     .description('load a running server with simulated nodes and report what it did')
     .option('--profile <file>', 'stages, load, commands, faults and promises as YAML')
@@ -234,7 +217,31 @@ export function addSimulateCommand(program: Command, parts: () => SimulatorParts
     .option('--json', 'print only the JSON object with the figures')
     .option('--out <file>', 'write that object with a row for each second')
     .option('--csv <file>', 'write a row for each second')
+    .option('--html <file>', 'write a page with charts of every second')
     .option('--journal-dir <folder>', 'keep the journals of the daemons as real files there')
     .option('--effect-log <file>', 'append what really happened in the world, one JSON a line')
     .action((raw: Record<string, unknown>) => simulateCommand(raw, parts()));
+  simulate
+    .command('compare')
+    .description('what a change made better or worse; exits with 99 when something is worse')
+    .argument('<before>', 'JSON of --out')
+    .argument('<after>')
+    .option('--tolerance <percent>', 'what counts as the same', '10')
+    .action((before: string, after: string, options: { tolerance: string }) =>
+      forgiving(parts, (own) => compareCommand([before, after], options, own)),
+    );
+  simulate
+    .command('merge')
+    .description('put the reports of all shards together')
+    .argument('<reports...>', 'JSON of --out, one of each --shard')
+    .option('--json', 'print only the JSON object with the figures')
+    .option('--out <file>', 'write that object with a row for each second')
+    .option('--csv <file>', 'write a row for each second')
+    .option('--html <file>', 'write a page with charts of every second')
+    .action((files: string[], _options: object, command: Command) =>
+      forgiving(parts, (own) =>
+        // Named as those of simulate, which would take them for its own.
+        conclude(mergeReports(files.map(readReport)), command.optsWithGlobals(), own),
+      ),
+    );
 }

@@ -1,11 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import {
-  byKind,
-  invalidReasons,
-  judge,
-  renderReport,
-  type Report,
-} from '../../simulator/report.ts';
+import { byKind, invalidReasons, judge, type Report } from '../../simulator/report.ts';
+import { renderReport } from '../../simulator/render.ts';
 import { parseSlo, type Promised } from '../../simulator/slo.ts';
 
 const promises = (text: string): Promised[] => {
@@ -64,6 +59,7 @@ const report: Omit<Report, 'brokenPromises' | 'seconds'> = {
   },
   stages: [],
   knee: null,
+  promises: [],
 };
 
 describe('the report', () => {
