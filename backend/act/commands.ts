@@ -9,7 +9,6 @@ import type { Cancel, Clock, Log, NewId, Random } from '../../broker/contract/po
 import { sampleIntervalDefaultMs } from '../../broker/contract/limits.ts';
 import type { ServerLink } from '../../broker/port.ts';
 import { Policy } from '../decide/policy.ts';
-import type { Window } from '../decide/windows.ts';
 import type { Fleet } from '../state/fleet.ts';
 import type { CommandStore } from '../store/command-store.ts';
 import { createAsked } from './asked.ts';
@@ -42,7 +41,7 @@ import { answer } from './refusal.ts';
 import { remembered } from './remembered.ts';
 import { proveOnce, relayOnce, sweepOnce } from './rounds.ts';
 import type { Signer } from './signer.ts';
-import type { CommandEvent, Context, Counters } from './step.ts';
+import type { CommandEvent, Context, Counters, PolicyWords } from './step.ts';
 import { createStormWatch } from './storm.ts';
 import type { Submission } from './planned.ts';
 import { rehearse, type Rehearsed, submit, type Submitted } from './submit.ts';
@@ -113,9 +112,10 @@ const noCounters = (): Counters => ({
   failedPublishes: 0,
 });
 
-function readWindows(policyYaml: string): readonly Window[] | null {
+function readPolicy(policyYaml: string): PolicyWords | null {
   try {
-    return Policy.safeParse(parse(policyYaml)).data?.windows ?? null;
+    const { windows, moves } = Policy.parse(parse(policyYaml));
+    return { windows, copyBytesPerSecond: moves.copyBytesPerSecond };
   } catch {
     return null;
   }
@@ -132,7 +132,7 @@ function createContext(deps: CommandsDeps, emit: Context['emit']): Context {
     intervalMs: deps.intervalMs ?? (() => sampleIntervalDefaultMs),
     identities: deps.identities ?? [],
     loadOf: deps.loadOf ?? (() => Promise.resolve(null)),
-    windowsOf: remembered(policiesKept, readWindows),
+    policyOf: remembered(policiesKept, readPolicy),
     emit,
     counters: noCounters(),
   };

@@ -3,6 +3,7 @@
  * picture for what only telemetry knows. It gathers and never judges; what is unknown stays null.
  */
 import type { CommandKind } from '../../broker/contract/command.ts';
+import type { GuestFacts } from '../../broker/contract/facts.ts';
 import { nodeKey } from '../../broker/contract/ids.ts';
 import type { GuestRecord } from '../state/fleet.ts';
 import type { Target } from '../store/command-store.ts';
@@ -74,7 +75,13 @@ export function awakeOf(context: Context, cluster: string): GuardFacts['awake'] 
   return { expected: nodes.length, stale: stale.length, unheard: unheard.length };
 }
 
-type KnownArgs = { targetNode?: string; macs?: unknown[]; timeoutMs?: number };
+type KnownArgs = {
+  targetNode?: string;
+  macs?: unknown[];
+  timeoutMs?: number;
+  withLocalDisks?: boolean;
+  bandwidthBytesPerSecond?: number;
+};
 const argsOf = (row: Pick<Commands, 'args'>): KnownArgs => JSON.parse(row.args) as KnownArgs;
 
 export async function gatherFacts(
@@ -148,16 +155,50 @@ export async function gatherFacts(
   };
 }
 
+/** A gigabit, where neither a measurement nor a policy says how fast a guest is copied. */
+const usualCopyBytesPerSecond = 112_000_000;
+
+/** Disks that no other node sees; null while nobody has described them. */
+function localDiskBytes({ context, cluster }: Step, { node, id }: GuestRecord): number | null {
+  const json = context.fleet().nodes.get(nodeKey(cluster.id, node))?.guestFactsJson ?? '[]';
+  const facts = (JSON.parse(json) as GuestFacts[]).find((one) => one.id === id);
+  const disks = facts?.disks?.filter(({ shared }) => !shared);
+  return (
+    disks?.reduce<number | null>(
+      (sum, { sizeBytes }) => (sum === null || sizeBytes === null ? null : sum + sizeBytes),
+      0,
+    ) ?? null
+  );
+}
+
+/** What a migration copies; local disks travel only where the command says so. */
+function copiedBytes(step: Step, guest: GuestRecord, withLocalDisks: boolean): number | null {
+  if (!withLocalDisks) return guest.memoryTotalBytes;
+  const disks = localDiskBytes(step, guest);
+  return disks === null || guest.memoryTotalBytes === null ? null : disks + guest.memoryTotalBytes;
+}
+
+function copyEffort(step: Step, row: Commands): Pick<Effort, 'migrateEstimateMs' | 'isMeasured'> {
+  const { withLocalDisks = false, bandwidthBytesPerSecond = Infinity } = argsOf(row);
+  const { nodes, clusters } = step.context.fleet();
+  const guest = guestOf(step.context, row.cluster, row.target_id);
+  const bytes = guest ? copiedBytes(step, guest, withLocalDisks) : null;
+  const record = nodes.get(nodeKey(row.cluster, row.executor));
+  const measured = record?.facts?.migrationBytesPerSecond ?? null;
+  const isMeasured = measured !== null;
+  if (bytes === null) return { migrateEstimateMs: null, isMeasured };
+  const policyYaml = clusters.get(row.cluster)?.policyYaml;
+  const said = policyYaml ? step.context.policyOf(policyYaml)?.copyBytesPerSecond : undefined;
+  const bytesPerSecond = measured ?? said ?? usualCopyBytesPerSecond;
+  const migrateEstimateMs = (bytes / Math.min(bytesPerSecond, bandwidthBytesPerSecond)) * 1_000;
+  return { migrateEstimateMs: Math.ceil(migrateEstimateMs), isMeasured };
+}
+
 /** What is known of the size of a command, for the time it may take. */
 export function effortOf(step: Step, row: Commands): Effort {
   const { timeoutMs: stopTimeoutMs = null } = argsOf(row);
-  const guest = guestOf(step.context, row.cluster, row.target_id);
-  const record = step.context.fleet().nodes.get(nodeKey(row.cluster, row.executor));
-  const bytes = guest?.memoryTotalBytes ?? null;
-  const bytesPerSecond = record?.facts?.migrationBytesPerSecond ?? null;
-  const migrateEstimateMs =
-    bytes === null || bytesPerSecond === null ? null : Math.ceil((bytes / bytesPerSecond) * 1_000);
+  const copy = row.kind === 'guest.migrate' ? copyEffort(step, row) : { migrateEstimateMs: null };
   const target = step.context.fleet().nodes.get(nodeKey(row.cluster, row.target_id));
   const bootEstimateMs = target?.facts?.bootMs ?? null;
-  return { stopTimeoutMs, migrateEstimateMs, bootEstimateMs };
+  return { stopTimeoutMs, ...copy, bootEstimateMs };
 }

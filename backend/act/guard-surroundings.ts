@@ -53,7 +53,7 @@ export async function readFailingWakes(step: Step): Promise<OtherCommand[]> {
 export function windowsOf({ context, cluster }: Step): readonly Window[] | null {
   if (cluster.policy_id === null) return [];
   const record = context.fleet().clusters.get(cluster.id);
-  return record?.policyYaml ? context.windowsOf(record.policyYaml) : null;
+  return record?.policyYaml ? (context.policyOf(record.policyYaml)?.windows ?? null) : null;
 }
 
 const touchesHouse: ReadonlySet<CommandKind> = new Set([

@@ -173,11 +173,15 @@ const effectMs: Record<CommandKind, number> = {
 };
 
 const effectMaxMs = 60 * minute;
+/** A container of terabytes takes its time; no tool may act for longer. */
+const migrateMaxMs = 24 * 60 * minute;
 
 /** What is known of a command's size, for the time it may take. */
 export type Effort = {
   stopTimeoutMs: number | null;
   migrateEstimateMs: number | null;
+  /** Whether the estimate rests on migrations that were seen, not on what a policy assumes. */
+  isMeasured?: boolean;
   /** How long the node was measured to take from the wake to its cluster. */
   bootEstimateMs?: number | null;
 };
@@ -189,7 +193,9 @@ export function effectTimeoutMs(kind: CommandKind, effort: Effort): number {
     return Math.min(effectMaxMs, Math.max(usual, (effort.stopTimeoutMs ?? 0) + 2 * minute));
   }
   if (kind === 'guest.migrate') {
-    return Math.min(effectMaxMs, Math.max(5 * minute, 3 * (effort.migrateEstimateMs ?? usual / 3)));
+    // Only a measured speed shortens the usual time: a move that is given up has copied in vain.
+    const leastMs = effort.isMeasured && effort.migrateEstimateMs !== null ? 5 * minute : usual;
+    return Math.min(migrateMaxMs, Math.max(leastMs, 3 * (effort.migrateEstimateMs ?? 0)));
   }
   if (kind === 'node.wake') {
     const bootMs = effort.bootEstimateMs ?? usual;

@@ -52,6 +52,9 @@ export type Counters = {
   failedPublishes: number;
 };
 
+/** `copyBytesPerSecond`: how fast the network and the disks copy a guest. */
+export type PolicyWords = { windows: readonly Window[]; copyBytesPerSecond: number };
+
 export type Context = {
   store: CommandStore;
   link: ServerLink;
@@ -68,8 +71,8 @@ export type Context = {
   watermark: (cluster: string, node: string) => { incarnation: number; seq: number };
   /** How often a node is asked to sample. */
   intervalMs: (cluster: string, node: string) => number;
-  /** Change windows of a policy's text; null where it cannot be read. */
-  windowsOf: (policyYaml: string) => readonly Window[] | null;
+  /** What a policy's text says to this part; null where it cannot be read. */
+  policyOf: (policyYaml: string) => PolicyWords | null;
   /** The machines our own parts run on, as this process can tell. */
   identities: readonly Identity[];
   /** The busiest of a node's past, null where the metrics store cannot say. */

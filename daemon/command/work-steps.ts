@@ -47,10 +47,12 @@ export async function within<T>(
 export const messageOf = (error: unknown): string =>
   error instanceof Error ? error.message : String(error);
 
+/** `graceMs`: how long what was asked to end may take to put things right. */
 export async function limited(
   deps: WorkDeps,
   timeoutMs: number,
   begin: (signal: AbortSignal) => Promise<Performed>,
+  graceMs = abortGraceMs,
 ): Promise<Performed> {
   const stop = new AbortController();
   const ended = (async () => begin(stop.signal))().catch((error: unknown): Performed => {
@@ -60,7 +62,7 @@ export async function limited(
   const inTime = await within(deps.clock, timeoutMs, ended);
   if (inTime) return inTime;
   stop.abort();
-  const killed = await within(deps.clock, abortGraceMs, ended);
+  const killed = await within(deps.clock, graceMs, ended);
   const detail = `ended after its time limit of ${timeoutMs} ms`;
   return killed ?? { exitCode: null, detail: `not ${detail}`, output: '' };
 }

@@ -30,6 +30,8 @@ export type WorkHooks = {
 };
 
 const goodbyeMaxMs = 2_000;
+/** Proxmox takes up to three minutes to give a migration up: disks are removed, locks taken off. */
+const migrationGraceMs = 200_000;
 
 /** Only the target's own hello proves that it woke, so nothing is observed here. */
 async function wake(
@@ -97,8 +99,13 @@ async function followed(
   { work, begin, back }: Followed,
 ): Promise<Outcome> {
   const untilMs = deps.clock.monotonicMs() + grant.timeoutMs;
-  const performed = await limited(deps, grant.timeoutMs, (limit) =>
-    begin(AbortSignal.any([limit, back])),
+  const { kind, timeoutMs } = grant;
+  const graceMs = kind === 'guest.migrate' ? migrationGraceMs : undefined;
+  const performed = await limited(
+    deps,
+    timeoutMs,
+    (limit) => begin(AbortSignal.any([limit, back])),
+    graceMs,
   );
   const { postcondition, detail } = await watch(deps, work, untilMs);
   const details = [performed.detail, detail].filter((text) => text !== '');

@@ -24,6 +24,8 @@ import { endOf, realTypesOf, type TaskEnd, type Upid, upidIn } from './tasks.ts'
 const lookEveryMs = 200;
 /** HA looks at its requests every 10 s, and its agents take another 5 s. */
 const queuedMaxMs = 180_000;
+/** A worker stands as running until its end is written down. */
+const endsWithinMs = 10_000;
 
 const gaveUp: Performed = {
   exitCode: null,
@@ -133,6 +135,24 @@ const performed = ({ isOk, detail }: TaskEnd, upid: Upid, output: string): Perfo
   output,
 });
 
+/** What became of the task of a tool that was asked to end. */
+async function givenUp(
+  context: Context,
+  { upid, run }: { upid: Upid | null; run: Run },
+  result: ToolResult,
+): Promise<Performed> {
+  const output = outputOf(result);
+  if (upid === null || realTypesOf(upid.type) !== undefined) return { ...gaveUp, output };
+  const late = new AbortController();
+  const cancel = context.clock.after(endsWithinMs, () => late.abort());
+  const end = await followTask(context, upid, late.signal);
+  cancel();
+  if (end === undefined) return { ...gaveUp, output };
+  conclude(context, run, end.isOk);
+  const told = performed(end, upid, output);
+  return { ...told, detail: `asked to end in time; ${told.detail}` };
+}
+
 type Following = { upid: Upid; run: Run; known: ReadonlySet<string>; output: string };
 
 /** From the first task that was named to the one that does the work. */
@@ -201,7 +221,8 @@ async function runCall(
   const [result, seen] = await Promise.all([running, naming]);
   const upid = seen ?? upidIn(result.stdout);
   const ending = { call, run };
-  if (upid === null || result.killedBy !== null) return resultOf(context, ending, result);
+  if (result.killedBy !== null) return givenUp(context, { upid, run }, result);
+  if (upid === null) return resultOf(context, ending, result);
   if (seen === null) await work.onHandle(upid.upid);
   const isQueued = realTypesOf(upid.type) !== undefined && result.exitCode === 0;
   const hasDied = result.exitCode === null;

@@ -154,10 +154,16 @@ describe('time', () => {
 
   it('for a migration is three times the estimate within its bounds, for a stop what it asks', () => {
     const none = { stopTimeoutMs: null, migrateEstimateMs: null };
-    expect(effectTimeoutMs('guest.migrate', { ...none, migrateEstimateMs: 200_000 })).toBe(600_000);
-    expect(effectTimeoutMs('guest.migrate', { ...none, migrateEstimateMs: 1 })).toBe(300_000);
-    expect(effectTimeoutMs('guest.migrate', { ...none, migrateEstimateMs: 9e9 })).toBe(3_600_000);
+    const ofMove = (migrateEstimateMs: number, isMeasured = true): number =>
+      effectTimeoutMs('guest.migrate', { ...none, migrateEstimateMs, isMeasured });
+    expect(ofMove(200_000)).toBe(600_000);
+    expect(ofMove(1)).toBe(300_000);
+    expect(ofMove(9e9)).toBe(24 * 3_600_000);
+    // What was only assumed lengthens the usual time and never shortens it.
+    expect(ofMove(1, false)).toBe(900_000);
+    expect(ofMove(2_000_000, false)).toBe(6_000_000);
     expect(effectTimeoutMs('guest.migrate', none)).toBe(900_000);
+    expect(effectTimeoutMs('guest.migrate', { ...none, isMeasured: true })).toBe(900_000);
     expect(effectTimeoutMs('guest.stop', { ...none, stopTimeoutMs: 600_000 })).toBe(720_000);
     expect(effectTimeoutMs('guest.stop', none)).toBe(300_000);
     expect(effectTimeoutMs('node.shutdown', none)).toBe(900_000);

@@ -445,6 +445,22 @@ describe('effects', () => {
     expect((await driver.observe(deed)).postcondition).toBeNull();
   });
 
+  it('ask a migration that takes too long to end, and tell what its task says of that', async () => {
+    const { rig, driver } = await bench({ timeScale: 1 });
+    const deed = work('guest.migrate', '100', { targetNode: 'beta' });
+    const ctx = context();
+    const running = driver.perform(deed, ctx);
+    await until(() => ctx.handles.length === 1);
+    ctx.abort.abort();
+    const { exitCode, detail } = await running;
+    expect({ exitCode, detail }).toEqual({
+      exitCode: 1,
+      detail: 'asked to end in time; qmigrate: cancelled',
+    });
+    expect(await driver.observe(deed)).toMatchObject({ postcondition: false });
+    expect(rig.live.world.guests.get('lab/100')?.node.spec.node).toBe('alpha');
+  });
+
   it('refuse a locked guest, a guest of another node and one that is not there', async () => {
     const { rig, driver } = await bench();
     rig.pve.extra.set('100', { lock: 'backup' });
