@@ -10,6 +10,7 @@ import { type ClusterState, type Model, modelOf, nodeRole, type Situation } from
 import type { Intent, NonAction, Plan } from './plan.ts';
 import type { Policy } from './policy.ts';
 import { sleep, wake } from './power.ts';
+import { relievePressure } from './pressure.ts';
 import { type Look, preferredNodes, ratioOf, relieve } from './relieve.ts';
 import { trafficOf } from './traffic.ts';
 
@@ -54,10 +55,12 @@ export function decide(state: ClusterState, policy: Policy, history: History, no
     needed: neededNodes(model, situation),
   };
   const relief = relieve(model, look);
-  const short = wake(model, relief.unmetUnits, situation);
+  const pressed = relievePressure(model, look);
+  const unmetUnits = relief.unmetUnits + pressed.unmetUnits;
+  const short = wake(model, unmetUnits, situation);
   const timely = wakeNeeded(model, look.needed, situation);
   const woken = [...short, ...timely.filter((one) => !isAmong(short, one))];
-  const maySave = relief.unmetUnits === 0 && policy.save.mode !== 'off';
+  const maySave = unmetUnits === 0 && policy.save.mode !== 'off';
   const hasLookedToSave = maySave && isDue(situation);
   const saved =
     maySave && mayRun('guest.migrate', situation)
@@ -66,6 +69,7 @@ export function decide(state: ClusterState, policy: Policy, history: History, no
   const slept = maySave ? sleep(model, look) : null;
   const wanted = [
     ...relief.intents,
+    ...pressed.intents,
     ...woken,
     ...(saved?.intents ?? []),
     ...(slept?.intents ?? []),
@@ -74,6 +78,7 @@ export function decide(state: ClusterState, policy: Policy, history: History, no
   const nonActions = [
     ...shut,
     ...relief.nonActions,
+    ...pressed.nonActions,
     ...(saved?.nonActions ?? []),
     ...(slept?.nonActions ?? []),
   ];

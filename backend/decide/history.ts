@@ -11,6 +11,7 @@ import { learn } from './learn.ts';
 import type { ClusterState } from './model.ts';
 import type { Peaks } from './peaks.ts';
 import type { Plan } from './plan.ts';
+import { observePressure } from './pressure.ts';
 import { type Policy, scaledMs } from './policy.ts';
 import { forgetRefusals, noteWakes, type Refusal, type Tries } from './refusals.ts';
 
@@ -30,6 +31,8 @@ export type History = {
   hotSinceMs: Map<NodeKey, number>;
   /** The same above `relieve.urgent`, where a policy has it. */
   urgentSinceMs: Map<NodeKey, number>;
+  /** Since when a node is short of memory or disk, by node and resource. */
+  pressedSinceMs: Map<string, number>;
   /** Monotonic ms since when a node is awake and runs no guest. */
   emptySinceMs: Map<NodeKey, number>;
   /** Migrations that are still under way, by cluster. */
@@ -59,6 +62,7 @@ export type History = {
 export const emptyHistory = (): History => ({
   hotSinceMs: new Map(),
   urgentSinceMs: new Map(),
+  pressedSinceMs: new Map(),
   emptySinceMs: new Map(),
   movesInFlight: new Map(),
   moves: new Map(),
@@ -126,6 +130,7 @@ export function observe(
     setSince(history.emptySinceMs, key, isEmpty, nowMs);
     present += node.guests?.length ?? 0;
   }
+  observePressure(history, state.nodes, policy, nowMs);
   learn(history, state, policy, nowMs);
   forgetRefusals(history, nowMs);
   const known = history.forecasts.get(state.cluster.id);

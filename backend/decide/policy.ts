@@ -11,20 +11,28 @@ const durationMs = z
   .min(0)
   .max(7 * 86_400_000);
 
+/** A threshold with its dead band, and for how long it must be passed. */
+const band = (above: number, clear: number) =>
+  z
+    .strictObject({
+      above: ratio.default(above),
+      clear: ratio.default(clear),
+      forMs: durationMs.default(300_000),
+    })
+    .refine((one) => one.clear < one.above, {
+      path: ['clear'],
+      message: 'must lie below `above`',
+    })
+    .prefault({});
+
 export const Policy = z.strictObject({
   relieve: z
     .strictObject({
-      cpuRatio: z
-        .strictObject({
-          above: ratio.default(0.85),
-          clear: ratio.default(0.75),
-          forMs: durationMs.default(300_000),
-        })
-        .refine((band) => band.clear < band.above, {
-          path: ['clear'],
-          message: 'must lie below `above`',
-        })
-        .prefault({}),
+      cpuRatio: band(0.85, 0.75),
+      /** Memory in use, and shares of a minute in which tasks waited (PSI some, avg60). */
+      memoryRatio: band(0.92, 0.85),
+      memoryPressureRatio: band(0.3, 0.15),
+      ioPressureRatio: band(0.5, 0.3),
       /** A target must keep mean + sigmas x deviation below fillRatio of its capacity. */
       sigmas: z.number().min(0).max(6).default(1.1),
       /** A second, shorter wait for what is hotter still; none when absent. */
