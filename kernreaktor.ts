@@ -13,6 +13,8 @@ import { type Backend, startBackend } from './backend/main.ts';
 import { restoreFrom, type RestoreOptions } from './backend/backup/restore-command.ts';
 import { addClientCommands } from './backend/cli/commands.ts';
 import { givenEnvironment } from './backend/cli/config.ts';
+import { personAt } from './backend/cli/person.ts';
+import { runSupportBundle } from './backend/cli/support-bundle.ts';
 import { textOf } from './backend/doctor/finding.ts';
 import { examineAll } from './backend/doctor/run.ts';
 import { checkConfigFile, configSchema } from './backend/config-file.ts';
@@ -200,11 +202,42 @@ async function restoreBackup(file: string, options: RestoreOptions): Promise<voi
   out(await restoreFrom(file, options, { settings: readSettings(), parts: partsOf('warn') }));
 }
 
+async function makeBundle(options: { out: string; yes?: boolean }): Promise<void> {
+  const terminal = { input: process.stdin, output: process.stdout, signal: stopping.signal };
+  out(await runSupportBundle({ ...partsOf('silent'), person: personAt(terminal) }, options));
+}
+
 /** Ends with 1 when something is wrong. */
 async function examineHere({ json }: { json?: boolean }): Promise<void> {
   const findings = await examineAll(partsOf('silent'), givenEnvironment());
   out(json ? JSON.stringify(findings, null, 2) : textOf(findings));
   if (findings.some(({ state }) => state === 'wrong')) process.exitCode = 1;
+}
+
+function addCare(program: Command): void {
+  program
+    .command('restore')
+    .description('put a backup back, on the machine of the server, while it is stopped')
+    .argument('<file>')
+    .option('--identity <file>', 'the key that opens it; else the one in KR_DATA_DIR')
+    .option('--replace', 'replace what store and folder hold now')
+    .action(restoreBackup);
+  program
+    .command('support-bundle')
+    .description('what a helper needs to know, without secrets, addresses and names; shown first')
+    .option('--out <file>', 'where to', 'kernreaktor-support.txt')
+    .option('--yes', 'write it without asking')
+    .action(makeBundle);
+  const doctor = program
+    .command('doctor')
+    .description('looks at this machine, stores, broker, clock and nodes; says what mends them')
+    .option('--json', 'as JSON')
+    .action(examineHere);
+  doctor
+    .command('pve')
+    .description('the API of Proxmox VE, by the KR_PVE_ settings of the daemon')
+    .option('--json', 'as one JSON object')
+    .action(examinePve);
 }
 
 function programOf(): Command {
@@ -237,23 +270,7 @@ function programOf(): Command {
   const config = program.command('config').description('kernreaktor.yaml');
   config.command('check').argument('[file]').action(checkConfig);
   config.command('schema').action(() => out(JSON.stringify(configSchema(), null, 2)));
-  program
-    .command('restore')
-    .description('put a backup back, on the machine of the server, while it is stopped')
-    .argument('<file>')
-    .option('--identity <file>', 'the key that opens it; else the one in KR_DATA_DIR')
-    .option('--replace', 'replace what store and folder hold now')
-    .action(restoreBackup);
-  const doctor = program
-    .command('doctor')
-    .description('looks at this machine, stores, broker, clock and nodes; says what mends them')
-    .option('--json', 'as JSON')
-    .action(examineHere);
-  doctor
-    .command('pve')
-    .description('the API of Proxmox VE, by the KR_PVE_ settings of the daemon')
-    .option('--json', 'as one JSON object')
-    .action(examinePve);
+  addCare(program);
   program
     .command('docs')
     .description('write the generated pages of docs/')

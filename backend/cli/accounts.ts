@@ -69,7 +69,7 @@ export type UserChange = {
   password?: boolean;
   lock?: boolean;
   unlock?: boolean;
-  secondFactor?: false;
+  secondFactor?: boolean;
 };
 
 export async function changeUser(
