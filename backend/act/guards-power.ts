@@ -136,6 +136,14 @@ function busyDenial(node: NodeFact | null): Says | null {
       wayOut: 'use a driver that reports tasks and locks of its node',
     };
   }
+  const silent = busy.find(({ what }) => what === 'ups-silent');
+  if (silent) {
+    return {
+      code: 'KR_UPS_SILENT',
+      reason: `UPS ${silent.detail} of node ${node.id} does not say whether it is on battery`,
+      wayOut: `see \`upsc ${silent.detail}\`; or take it out of upsmon.conf when it is gone for good`,
+    };
+  }
   if (busy[0]) {
     return {
       code: 'KR_BUSY',

@@ -3,7 +3,7 @@
  * nothing here decides whether a command may start; it only carries the machine's answer out, and
  * brings back what it found as the command's next input.
  */
-import type { Probe } from '../../broker/contract/command.ts';
+import type { GrantContent, Probe } from '../../broker/contract/command.ts';
 import type { Actors } from './actors.ts';
 import { claimOf, type Command, type Effect, type In, type Outcome } from './command-state.ts';
 import type { FromExecutor } from './executor-port.ts';
@@ -149,16 +149,22 @@ export class Effects {
   }
 
   async #check(command: In<'received' | 'granted'>): Promise<void> {
-    const { deps, hold, journal, post } = this.#bench;
+    const { deps, post } = this.#bench;
     const { node, commandId } = command;
     const grant = command.phase === 'granted' ? command.grant : null;
     const wanted = grant ?? command.offer;
     if (grant) this.#reserve(grant);
-    const facts = await gatherFacts(deps, node, wanted);
-    const quarantined = await journal.quarantined();
-    const hasReserve = await journal.hasReserve();
-    const denial = judge({
-      ...facts,
+    const facts = await this.#factsOf(node, wanted, grant);
+    const denial = judge(facts);
+    if (grant && facts.parkable?.length) this.#parkers.add(commandId);
+    if (denial) deps.log.warn({ commandId, node, ...denial }, 'command denied');
+    await post(node, commandId, { type: 'checked', denial, bootId: facts.bootId });
+  }
+
+  async #factsOf(node: string, wanted: Wanted, grant: GrantContent | null) {
+    const { deps, hold, journal } = this.#bench;
+    return {
+      ...(await gatherFacts(deps, node, wanted)),
       node,
       wanted,
       grant,
@@ -167,12 +173,27 @@ export class Effects {
       isObserveOnly: deps.observeOnly,
       wakers: wakersFor(deps.wakers, wanted.target.id, wakerOf(wanted)).length,
       isTargetBusy: this.#isBusy(wanted),
-      quarantined,
-      hasReserve,
-    });
-    if (grant && facts.parkable?.length) this.#parkers.add(commandId);
-    if (denial) deps.log.warn({ commandId, node, ...denial }, 'command denied');
-    await post(node, commandId, { type: 'checked', denial, bootId: facts.bootId });
+      quarantined: await journal.quarantined(),
+      hasReserve: await journal.hasReserve(),
+    };
+  }
+
+  /**
+   * The guards again, directly before a power-off: a vote, a session or a guest may have come or
+   * gone while others were parked. A later epoch is no objection, since its leader knows of this
+   * start; a guest that may be parked is one, since its turn is over.
+   */
+  async #lastLook({ node, commandId, grant }: In<'started'>): Promise<string | null> {
+    const held = await this.#heldBy();
+    if (held !== null) return held;
+    try {
+      const facts = await this.#factsOf(node, grant, grant);
+      const denial = judge({ ...facts, maxEpoch: grant.epoch, parkable: [] });
+      return denial && `${denial.code}: ${denial.reason}`;
+    } catch (error) {
+      this.#bench.deps.log.error({ err: error, commandId, node }, 'command could not be judged');
+      return unjudged.reason;
+    }
   }
 
   #claim(command: In<'claiming'>): void {
@@ -194,7 +215,8 @@ export class Effects {
     return (await isHeldHere(this.#bench.deps)) ? 'the HOLD file of this machine stands' : null;
   }
 
-  #hooksOf({ node, commandId, grant }: In<'started'>): WorkHooks {
+  #hooksOf(command: In<'started'>): WorkHooks {
+    const { node, commandId, grant } = command;
     const heldBy = () => this.#heldBy();
     const parking = { ...this.#bench.deps, journal: this.#bench.journal, heldBy };
     const over = new AbortController();
@@ -203,6 +225,7 @@ export class Effects {
     this.#back.set(commandId, back);
     return {
       heldBy,
+      lastLook: () => this.#lastLook(command),
       over: over.signal,
       back: back.signal,
       park: async () => (this.#parkers.has(commandId) ? park(parking, grant) : null),

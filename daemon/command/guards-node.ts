@@ -135,6 +135,14 @@ const work = ofPowerOff('busy', ({ busy, upsOnBattery }) => {
       'use a driver that reports its tasks',
     );
   }
+  const silent = busy.find(({ what }) => what === 'ups-silent');
+  if (silent) {
+    return deny(
+      'KR_UPS_SILENT',
+      `UPS ${silent.detail} does not say whether it is on battery`,
+      `see \`upsc ${silent.detail}\`; or take it out of upsmon.conf when it is gone for good`,
+    );
+  }
   const [first] = busy;
   if (first) return deny('KR_BUSY', `${first.what} is at work here`, 'wait until it has ended');
   return upsOnBattery === true

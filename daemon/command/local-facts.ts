@@ -81,10 +81,11 @@ export async function gatherLocalWill(
 export async function gatherFacts(
   sources: FactSources,
   node: string,
-  { kind }: Wanted,
+  { kind }: Pick<Wanted, 'kind'>,
 ): Promise<LocalFacts> {
+  const isFresh = isPowerOff(kind);
   const [description, will] = await Promise.all([
-    answered(sources, 'description', () => sources.hypervisor.describe(node)),
+    answered(sources, 'description', () => sources.hypervisor.describe(node, { isFresh })),
     gatherLocalWill(sources),
   ]);
   return {
@@ -92,7 +93,7 @@ export async function gatherFacts(
     nodeFacts: description?.facts ?? null,
     guests: description?.guests ?? null,
     bootId: description?.bootId ?? null,
-    ...(isPowerOff(kind)
+    ...(isFresh
       ? await countRunning(sources, node, description)
       : { runningGuests: null, parkable: [] }),
     ...will,

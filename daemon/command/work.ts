@@ -15,6 +15,8 @@ import { limited, observeMaxMs, watch, within, type WorkDeps } from './work-step
 export type WorkHooks = {
   /** Who forbids an effect at this very moment, or null. */
   heldBy: () => Promise<string | null>;
+  /** What the guards say of a power-off at this very moment, by fresh facts, HOLD included. */
+  lastLook: () => Promise<string | null>;
   /** Fires when the server calls the command over while it works. */
   over: AbortSignal;
   /** Fires when somebody calls the effect itself back. */
@@ -101,12 +103,14 @@ async function followed(
   const untilMs = deps.clock.monotonicMs() + grant.timeoutMs;
   const { kind, timeoutMs } = grant;
   const graceMs = kind === 'guest.migrate' ? migrationGraceMs : undefined;
-  const performed = await limited(
+  const { neverBegan, ...performed } = await limited(
     deps,
     timeoutMs,
     (limit) => begin(AbortSignal.any([limit, back])),
     graceMs,
   );
+  // Whether a host went off cannot be seen from itself, and that it was not told to is enough.
+  if (neverBegan && isPowerOff(kind)) return { ...performed, postcondition: false };
   const { postcondition, detail } = await watch(deps, work, untilMs);
   const details = [performed.detail, detail].filter((text) => text !== '');
   return { ...performed, postcondition, detail: details.join('; ') };
@@ -135,13 +139,17 @@ export async function perform(
       deps.log.warn({ error }, 'goodbye failed');
     });
     await within(deps.clock, goodbyeMaxMs, said);
-    // Parking takes minutes, and the goodbye may take as long as a hand at the switch needs.
-    const why = await hooks.heldBy();
+    // Parking takes minutes: long enough for a hand at the switch, and for a neighbour to die.
+    const why = await hooks.lastLook();
     if (why !== null) return awakeAgain(notBegun(why), hooks);
   }
   const begin = (signal: AbortSignal): Promise<Performed> => {
-    const { onHandle, heldBy: isHeldBy } = hooks;
-    const context: WorkContext = { signal, onHandle, heldBy: isHeldBy };
+    const { onHandle, lastLook } = hooks;
+    const context: WorkContext = {
+      signal,
+      onHandle,
+      heldBy: isPowerOff(grant.kind) ? lastLook : hooks.heldBy,
+    };
     return deps.hypervisor.perform(work, context);
   };
   const outcome = await followed(deps, grant, { work, begin, back: hooks.back });

@@ -52,7 +52,7 @@ export function createOwnFacts(options: OwnFactsOptions): OwnFacts {
       ...facts,
       links: links ?? null,
       roles,
-      busy: await readBusy(files, [], gauged.zfsWork),
+      busy: await readBusy(files, [], gauged.work),
       upsOnBattery: gauged.upsOnBattery ?? (await readUps(files)),
     };
   };

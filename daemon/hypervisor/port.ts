@@ -55,8 +55,9 @@ export type WorkContext = {
    * became; resolves when journaled. */
   onHandle(handle: string): Promise<void>;
   /**
-   * Who forbids the effect at this very moment, or null: for a driver whose preparations take so
-   * long that somebody may have changed their mind. Absent: nobody is asked again.
+   * What forbids the effect at this very moment, or null: for a driver whose preparations take so
+   * long that somebody may have changed their mind, or the world has changed. Of a power-off all
+   * guards look again, so it is asked last of all. Absent: nobody is asked again.
    */
   heldBy?(): Promise<string | null>;
 };
@@ -77,6 +78,8 @@ export type Performed = {
   output: string;
   /** What a person must still do, because it could not be taken back. */
   left?: string[];
+  /** Proof that the effect has not begun and will not, so that nobody need wait to see it. */
+  neverBegan?: true;
 };
 
 export type Observation = {
@@ -88,7 +91,8 @@ export type Observation = {
 export type Hypervisor = {
   /** Nodes this driver speaks for. */
   nodes(): readonly string[];
-  describe(node: string): Promise<Description>;
+  /** `isFresh`: what a program told earlier does not count, since a power-off is judged by it. */
+  describe(node: string, asked?: { isFresh: boolean }): Promise<Description>;
   sample(node: string): Promise<HostSample>;
   /** What the hypervisor kept of that span, in order of time; absent where it keeps nothing. */
   history?(node: string, span: PastSpan): Promise<PastSample[]>;

@@ -106,8 +106,8 @@ export function withPower(driver: Hypervisor, { settings, node, ...deps }: Optio
       else source = powerWatts === null ? null : 'rapl';
       return { ...sample, node: { ...sample.node, powerWatts: told ?? powerWatts } };
     },
-    async describe(name) {
-      const description = await driver.describe(name);
+    async describe(name, asked) {
+      const description = await driver.describe(name, asked);
       if (name !== node) return description;
       // The first rate takes two samples, and until then this is what will be measured, if any is.
       const powerSource = source ?? (reader === null ? 'rapl' : 'program');

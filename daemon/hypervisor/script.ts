@@ -153,7 +153,7 @@ async function perform(memory: Memory, work: Work, signal: AbortSignal): Promise
   const path = kind && memory.config.actions[kind];
   if (path === undefined) {
     const detail = `no program is configured for ${work.action.kind}`;
-    return { exitCode: null, detail, output: '' };
+    return { exitCode: null, detail, output: '', neverBegan: true };
   }
   const run = keep(memory.runs, work.commandId, {
     startedAtMs: memory.clock.monotonicMs(),
@@ -181,7 +181,7 @@ async function perform(memory: Memory, work: Work, signal: AbortSignal): Promise
     };
   } catch (error) {
     if (!(error instanceof SandboxError)) throw error;
-    return { exitCode: null, detail: error.message, output: '' };
+    return { exitCode: null, detail: error.message, output: '', neverBegan: true };
   } finally {
     run.ended = { atMs: memory.clock.monotonicMs(), isOk };
   }

@@ -34,7 +34,7 @@ const answer = (exitCode: number | null, detail: string): Performed => ({
 function notStarted(run: Run, why: string): Performed {
   run.hasEnded = true;
   run.neverBegan = true;
-  return answer(null, `not started: ${why}`);
+  return { ...answer(null, `not started: ${why}`), neverBegan: true };
 }
 
 async function rootPoolOf({ api }: Context, project: string): Promise<string | null> {

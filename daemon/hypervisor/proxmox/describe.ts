@@ -1,7 +1,7 @@
 /**
  * The facts of this node and its guests. Votes are asked anew each time; membership, placement,
- * configurations, HA and what runs are read anew; storages may be a minute old. What
- * could not be learned is null, so that a guard which needs it denies.
+ * configurations, HA and what runs are read anew; storages may be a minute old, and so may what the
+ * machine's own programs tell, except for a judgement of a power-off. What could not be learned is null, so that a guard which needs it denies.
  */
 import type { CommandKind } from '../../../broker/contract/command.ts';
 import type { GuestFacts, NodeFacts } from '../../../broker/contract/facts.ts';
@@ -9,7 +9,7 @@ import type { Description } from '../port.ts';
 import { GuestList, type Resources } from './answers.ts';
 import { type Context, nodeIdOf, pveNodeOf } from './context.ts';
 import { readBusy, readReplication, readRoles, readUps } from './duties.ts';
-import type { Gauged } from './gauged.ts';
+import { type Gauged, readGauged } from './gauged.ts';
 import { type Config, guestFacts } from './guest-config.ts';
 import { type HaAnswers, haFacts, isInMaintenance, isOwnedByBalancer, serviceOf } from './ha.ts';
 import type { LocalGuest } from './host-files.ts';
@@ -99,7 +99,7 @@ async function runningGuests(
   return (await context.host.countAlive()) ?? listRunning(context, pveNode);
 }
 
-/** `Wake-on: g` is a minute old at most; the kernel's own switch is read now. */
+/** `Wake-on: g` may be a minute old; the kernel's own switch is read now. */
 async function withWake(
   { files }: Context,
   links: NodeFacts['links'],
@@ -153,17 +153,22 @@ function factsOf(guest: LocalGuest, { resources, ha, pveNode }: Around): GuestFa
 const isKept = (config: Config): boolean => tagsOf(config.get('tags')).includes('kr_protected');
 
 /** @throws QuorumUnknownError */
-export async function describe(context: Context): Promise<Description> {
-  const { sampler, host, files, slow, simulated, daemonVersion } = context;
+export async function describe(
+  context: Context,
+  { isFresh } = { isFresh: false },
+): Promise<Description> {
+  const { sampler, host, files, toolbox, slow, simulated, daemonVersion } = context;
   const pveNode = await pveNodeOf(context);
-  const [{ facts, bootId }, votes, answers, guests, ha] = await Promise.all([
+  const [{ facts, bootId }, votes, answers, guests, ha, now] = await Promise.all([
     sampler.facts(),
     quorum(context),
     slow.fresh(),
     host.guests(pveNode),
     host.ha(),
+    isFresh ? readGauged(toolbox, files) : null,
   ]);
-  const { resources, version, gauged, ceph } = answers;
+  const { resources, version, ceph } = answers;
+  const gauged = now ?? answers.gauged;
   const around = { resources, ha, pveNode };
   return {
     driver: {
@@ -183,7 +188,7 @@ export async function describe(context: Context): Promise<Description> {
       links: await withWake(context, facts.links, gauged),
       replication: await readReplication(files, guests && guests.map(({ vmid }) => vmid)),
       roles: await readRoles(files, pveNode),
-      busy: await readBusy(files, await host.tasks(), gauged.zfsWork),
+      busy: await readBusy(files, await host.tasks(), gauged.work),
       ceph,
       upsOnBattery: gauged.upsOnBattery ?? (await readUps(files)),
       protected: guests?.some(({ config }) => isKept(config)) ?? null,

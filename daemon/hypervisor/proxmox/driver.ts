@@ -204,7 +204,7 @@ export function createProxmoxHypervisor(options: ProxmoxOptions): Hypervisor {
   };
   return {
     nodes: () => [node],
-    describe: () => describe(context),
+    describe: (_node, asked) => describe(context, asked),
     sample: () => sample(context, kept),
     history: (_node, span) => history(context, span),
     deviceVote: () => deviceVote(context),

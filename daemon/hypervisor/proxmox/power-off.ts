@@ -13,6 +13,7 @@ export const notStarted = (why: string): Performed => ({
   exitCode: null,
   detail: `not started: ${why}`,
   output: '',
+  neverBegan: true,
 });
 
 /** What was said of it, and of the maintenance that was taken back or could not be. */
@@ -66,7 +67,7 @@ export async function powerOff(
   const why =
     maintenance.problem ??
     (await lastLook(context)) ??
-    // Services may take ten minutes to move, long enough to change one's mind.
+    // Services may take ten minutes to move: long enough to change one's mind, or to lose a vote.
     (await workContext.heldBy?.()) ??
     undefined;
   if (why !== undefined) {

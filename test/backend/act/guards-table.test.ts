@@ -427,6 +427,13 @@ const denied: Case[] = [
   ['node-busy', 'V2', 'KR_BUSY_UNKNOWN', /driver/, says({ busy: null })],
   ['node-busy', 'V2', 'KR_BUSY', /wait/, says({ busy: [{ what: 'vzdump', detail: null }] })],
   ['node-busy', 'V2', 'KR_LOCKED', /backup/, is({ lockedGuests: ['100'] })],
+  [
+    'node-busy',
+    'V2',
+    'KR_UPS_SILENT',
+    /upsmon.conf/,
+    says({ busy: [{ what: 'ups-silent', detail: 'ups@localhost' }] }),
+  ],
   ['node-busy', 'V2', 'KR_ON_BATTERY', /mains/, says({ upsOnBattery: true })],
   [
     'power-group',

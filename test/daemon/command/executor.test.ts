@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { NodeFacts } from '../../../broker/contract/facts.ts';
 import { JournalError } from '../../../daemon/command/journal.ts';
 import { cancelled, type Trace } from '../../../daemon/hypervisor/port.ts';
 import { WakeError, type WakeRequest } from '../../../daemon/waker/port.ts';
@@ -846,6 +847,27 @@ describe('executor: crash and restart', () => {
     await rig.clock.advance(20_000);
     expect(finishOf(rig, commandId)).toMatchObject({ postcondition });
     expect(rig.world.effects).toEqual([commandId]);
+  });
+
+  it('asks all guards once more before the tool, and calls what never began over at once', async () => {
+    const rig = createRig();
+    await rig.connect();
+    const asked: (string | null | undefined)[] = [];
+    rig.world.perform = async (_work, context) => {
+      asked.push(await context.heldBy?.());
+      const busy = [{ what: 'session', detail: 'ada' }];
+      const facts = NodeFacts.parse({ ...rig.world.description.facts, busy });
+      rig.world.description = { ...rig.world.description, facts };
+      asked.push(await context.heldBy?.());
+      return { exitCode: null, detail: 'not started', output: '', neverBegan: true };
+    };
+    rig.world.observe = async () => ({ postcondition: null, detail: 'still answers' });
+    const shutdown = { kind: 'node.shutdown', target: { kind: 'node', id: node } } as const;
+    const { commandId } = await rig.run(shutdown);
+    await rig.flush();
+    expect(asked).toEqual([null, 'KR_BUSY: session is at work here']);
+    expect(finishOf(rig, commandId)).toMatchObject({ postcondition: false, detail: 'not started' });
+    expect(rig.world.observed).toEqual([]);
   });
 
   it('repeats an outcome after a restart until its verdict, with the same number', async () => {

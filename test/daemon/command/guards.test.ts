@@ -164,6 +164,12 @@ describe('node-local guards', () => {
     ['roles', 'KR_PROTECTED', shutdown, { nodeFacts: nodeFacts({ roles: ['ceph-osd'] }) }],
     ['busy', 'KR_BUSY_UNKNOWN', shutdown, { nodeFacts: nodeFacts({ busy: null }) }],
     ['busy', 'KR_BUSY', shutdown, { nodeFacts: nodeFacts({ busy: [{ what: 'vzdump' }] }) }],
+    [
+      'busy',
+      'KR_UPS_SILENT',
+      shutdown,
+      { nodeFacts: nodeFacts({ busy: [{ what: 'ups-silent', detail: 'ups@localhost' }] }) },
+    ],
     ['busy', 'KR_ON_BATTERY', shutdown, { nodeFacts: nodeFacts({ upsOnBattery: true }) }],
     ['wake-path', 'KR_WAKE_DISARMED', shutdown, { nodeFacts: nodeFacts({ links: null }) }],
     [

@@ -163,6 +163,36 @@ describe('parking', () => {
     expect(JSON.stringify(endOf(rig, commandId))).toContain('guest 101 did not shut down');
   });
 
+  it('leaves the node on, and starts all again, when its cluster lost votes meanwhile', async () => {
+    const rig = createRig();
+    const world = houseOf(rig, { 100: parked() });
+    const member = (index: number) => ({ node: `n${index}`, votes: 1, online: true });
+    const members = [1, 2, 3, 4, 5].map(member);
+    const votes = { expectedVotes: 5, totalVotes: 5, quorumVotes: 3 };
+    const ha = { managed: false, watchdogOpen: false, services: [] };
+    const tell = () => {
+      const quorum = { quorate: true, ...votes, members: structuredClone(members) };
+      const facts = NodeFacts.parse({ ...rig.world.description.facts, quorum, ha });
+      rig.world.description = { ...rig.world.description, facts };
+    };
+    tell();
+    const { perform } = rig.world;
+    rig.world.perform = async (work, context) => {
+      if (work.action.kind === 'guest.stop') {
+        for (const lost of members.slice(2)) lost.online = false;
+        tell();
+      }
+      return perform(work, context);
+    };
+    await rig.connect();
+    const { commandId } = await rig.run(off);
+    await pass(rig, 60_000);
+    expect(world.house.log).toEqual(['guest.stop 100', 'guest.start 100']);
+    const end = endOf(rig, commandId);
+    expect(end).toMatchObject({ postcondition: false });
+    expect(end).toMatchObject({ detail: expect.stringContaining('not begun: KR_QUORUM: ') });
+  });
+
   it('starts a guest that shuts down when nobody waits for it any more', async () => {
     const rig = createRig();
     const world = houseOf(rig, { 100: parked(), 101: parked() });

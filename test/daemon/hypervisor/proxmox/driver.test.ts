@@ -609,6 +609,15 @@ describe('what the host does for others, and is busy with', () => {
       busy: [{ what: 'zfs-scrub', detail: 'tank' }],
       upsOnBattery: true,
     });
+    const driver = driverOn('alpha');
+    await driver.describe('alpha');
+    await writeFile(upsc, '#!/bin/sh\necho Error: Data stale >&2\n');
+    expect((await driver.describe('alpha')).facts.upsOnBattery).toBe(true);
+    // Who judges a power-off is told nothing of a minute ago.
+    expect((await driver.describe('alpha', { isFresh: true })).facts).toMatchObject({
+      busy: [{ what: 'zfs-scrub' }, { what: 'ups-silent', detail: 'ups@localhost' }],
+      upsOnBattery: null,
+    });
     await writeFile(zpool, '#!/bin/sh\nexit 1\n');
     expect((await driverOn('alpha').describe('alpha')).facts.busy).toBeNull();
   });

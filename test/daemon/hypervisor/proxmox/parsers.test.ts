@@ -10,6 +10,7 @@ import {
   TaskList,
   TaskStatus,
 } from '../../../../daemon/hypervisor/proxmox/answers.ts';
+import { parseUpsStatus } from '../../../../daemon/hypervisor/proxmox/gauged.ts';
 import {
   cpuCountMax,
   guestFacts,
@@ -44,6 +45,21 @@ import {
   realTypesOf,
   upidIn,
 } from '../../../../daemon/hypervisor/proxmox/tasks.ts';
+
+describe('ups.status', () => {
+  it.each([
+    ['OL CHRG', false],
+    ['OL OFF', false],
+    ['OB DISCHRG', true],
+    ['FSD OB LB', true],
+    ['FSD', true],
+    ['ALARM OB RB', true],
+    ['BYPASS', null],
+    ['', null],
+  ])('reads %j as on battery: %j', (text, isOn) => {
+    expect(parseUpsStatus(`${text}\n`)).toBe(isOn);
+  });
+});
 
 describe('cluster/resources', () => {
   const guest = { type: 'qemu', vmid: 101, node: 'alpha', status: 'running', tags: 'web;prod' };
