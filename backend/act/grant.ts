@@ -6,6 +6,7 @@
  */
 import { strict as assert } from 'node:assert';
 import {
+  type Allowance,
   type CommandKind,
   type CommandState,
   type GrantContent,
@@ -14,6 +15,7 @@ import {
 import type { Message } from '../../broker/contract/messages.ts';
 import { appendEntry } from '../audit/entry.ts';
 import type { Commands } from '../store/sql/schema.ts';
+import { allowancesIn, allowancesOf } from './allowances.ts';
 import { effortOf, gatherFacts, readNode } from './facts.ts';
 import { type Denial, denialOf, type Evaluation } from './guard.ts';
 import { limitsOf } from './guard-limits.ts';
@@ -44,7 +46,9 @@ function silence(step: Step, claim: Claim, why: string): void {
   step.context.log.debug({ commandId, node: claim.node, why }, 'claim left unanswered');
 }
 
-function signGrant(step: Step, row: Commands, nonce: string): string {
+type Permission = { nonce: string; allows: Allowance[] };
+
+function signGrant(step: Step, row: Commands, { nonce, allows }: Permission): string {
   const { cluster, context, epoch } = step;
   const content = {
     v: 1,
@@ -62,6 +66,7 @@ function signGrant(step: Step, row: Commands, nonce: string): string {
     timeoutMs: effectTimeoutMs(kindOf(row), effortOf(step, row)),
     timeScale: cluster.simulated === 1 ? cluster.time_scale : 1,
     policyHash: row.policy_hash,
+    ...(allows.length > 0 ? { allows } : {}),
   } satisfies GrantContent;
   return JSON.stringify(context.signer.sign(content));
 }
@@ -142,7 +147,7 @@ async function grant(step: Step, row: Commands, claim: Claim): Promise<void> {
     return end(step, claim, stateOf(rejected), reason);
   }
   if (!(await takeTarget(step, row))) return silence(step, claim, 'target busy');
-  const signed = signGrant(step, row, nonce);
+  const signed = signGrant(step, row, { nonce, allows: allowancesOf(facts) });
   const granted = await move(step, row, 'grant', {
     actor: 'act',
     data: { journalId, incarnation },
@@ -179,7 +184,7 @@ async function regrant(step: Step, row: Commands, claim: Claim): Promise<void> {
   if (row.nonce === nonce && row.grant_signed !== null && row.epoch === step.epoch) {
     return sendGrant(step, claim, row.grant_signed);
   }
-  const signed = signGrant(step, row, nonce);
+  const signed = signGrant(step, row, { nonce, allows: allowancesIn(row.grant_signed) });
   await move(step, row, 'regrant', {
     actor: 'act',
     patch: { nonce, grant_signed: signed, claim_incarnation: incarnation },

@@ -201,7 +201,8 @@ export const judged = (rule: string, facts: Fact[], says: Says | null): Verdict 
 });
 
 export type Evaluation = {
-  phase: Phase;
+  /** `NODE`: what the node's own guards said against it, as it told. */
+  phase: Phase | 'NODE';
   atMs: number;
   verdicts: ({ id: string } & Verdict)[];
 };

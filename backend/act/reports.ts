@@ -12,6 +12,7 @@ import { retryUnstarted } from './again.ts';
 import { missingArrival } from './arrival.ts';
 import { effortOf } from './facts.ts';
 import { resultOf, tellLeft } from './left-undone.ts';
+import type { Evaluation } from './guard.ts';
 import { kindOf, move, note, readCommand, stateOf } from './ledger.ts';
 import { cancellableStates, effectTimeoutMs, isPowerOff, silenceTimeoutMs } from './lifecycle.ts';
 import { say, type Step } from './step.ts';
@@ -154,8 +155,13 @@ async function looked(
 }
 
 /** A durable tombstone: this id has not started and never will. */
-async function neverStarted(step: Step, row: Commands, said: Said, why: string): Promise<Commands> {
-  const change = { actor: actorOf(said.node), reason: why };
+async function neverStarted(
+  step: Step,
+  row: Commands,
+  said: Said,
+  { why, guards = row.guards }: { why: string; guards?: string },
+): Promise<Commands> {
+  const change = { actor: actorOf(said.node), reason: why, patch: { guards } };
   const state = stateOf(row);
   if (state === 'QUEUED' || state === 'OFFERED') return move(step, row, 'reject', change);
   if (state === 'GRANTED') {
@@ -170,16 +176,31 @@ async function neverStarted(step: Step, row: Commands, said: Said, why: string):
   return failed;
 }
 
+/** Kept beside what this server's own guards said, with what the node judged by. */
+function withNodes(row: Commands, atMs: number, said: Of<'refused'>): string {
+  const { guard, code, reason, wayOut } = said;
+  if (!guard) return row.guards;
+  const denial = { rule: guard.rule, code, reason, wayOut };
+  const facts = guard.facts.map(({ unit, ...fact }) =>
+    unit === undefined ? fact : { ...fact, unit },
+  );
+  const verdicts = [{ id: guard.id, facts, denial }];
+  const evaluation: Evaluation = { phase: 'NODE', atMs, verdicts };
+  return JSON.stringify([...(JSON.parse(row.guards) as Evaluation[]), evaluation]);
+}
+
 const onRefused = (step: Step, row: Commands, said: Said): Promise<Commands> => {
-  const { code, reason, wayOut } = said.report as Of<'refused'>;
-  return neverStarted(step, row, said, [`${code}: ${reason}`, wayOut].filter(Boolean).join('; '));
+  const report = said.report as Of<'refused'>;
+  const { code, reason, wayOut } = report;
+  const why = [`${code}: ${reason}`, wayOut].filter(Boolean).join('; ');
+  return neverStarted(step, row, said, { why, guards: withNodes(row, step.nowMs, report) });
 };
 
 async function onExecutorProbed(step: Step, row: Commands, said: Said): Promise<Commands> {
   const report = said.report as Of<'probed'>;
   const state = stateOf(row);
   if (report.started === false) {
-    return neverStarted(step, row, said, 'the executor proves that it never started');
+    return neverStarted(step, row, said, { why: 'the executor proves that it never started' });
   }
   // While it still works, a post-condition may hold from before: a restart's guest runs.
   const isOver = state === 'VERIFYING' || state === 'INDETERMINATE';

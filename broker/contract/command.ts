@@ -169,6 +169,14 @@ export const Claim = z.strictObject({
 });
 
 /**
+ * What the node would refuse by its own look, and the server has let pass because it knows more:
+ * the node wakes by a way that asks no network card; replicas on it may age while it sleeps; an
+ * administrator has said that no vote need be spare.
+ */
+export const Allowance = z.enum(['no-magic-packet', 'aged-replicas', 'no-spare-vote']);
+export type Allowance = z.infer<typeof Allowance>;
+
+/**
  * What the server signs when it grants: everything the executor needs, nothing left to choose.
  * Travels as the string `signed` of `Signed`; parsed only after the signature was checked.
  */
@@ -191,6 +199,8 @@ export const GrantContent = z.strictObject({
   /** Divides durations inside a simulated world; 1 everywhere else. */
   timeScale: z.number().positive().default(1),
   policyHash: z.string().max(64).nullable().default(null),
+  /** Absent when there is none. */
+  allows: z.array(Allowance).min(1).max(8).optional(),
 });
 
 /** The server asks an executor, or a witness, what is true now. */

@@ -26,6 +26,8 @@ export const nameLengthMax = 128;
 export const textLengthMax = 512;
 /** A host parks a handful of guests; the first of them say enough. */
 export const leftMax = 16;
+/** What one guard of a node judged by. */
+export const guardFactsMax = 16;
 /** Tail of a command's output that travels in a report; the executor keeps 64 KiB. */
 export const outputTailLengthMax = 2_048;
 export const openCommandsMax = 64;

@@ -5,7 +5,7 @@
 import { z } from 'zod';
 import { CommandState } from './command.ts';
 import { Uuid } from './ids.ts';
-import { leftMax, outputTailLengthMax, textLengthMax } from './limits.ts';
+import { guardFactsMax, leftMax, outputTailLengthMax, textLengthMax } from './limits.ts';
 
 const text = z.string().max(textLengthMax);
 
@@ -16,6 +16,13 @@ const common = {
   journalId: Uuid,
   incarnation: z.int().min(1),
 };
+
+/** As the server keeps the inputs of its own guards. */
+const NamedFact = z.strictObject({
+  name: z.string().max(64),
+  value: z.union([z.number(), z.string().max(textLengthMax), z.boolean(), z.null()]),
+  unit: z.string().max(16).optional(),
+});
 
 /** true: seen to hold; false: seen not to hold, stably; null: could not be seen. */
 const Observed = z.boolean().nullable();
@@ -51,6 +58,14 @@ export const Report = z.discriminatedUnion('step', [
     code: z.string().regex(/^KR_[A-Z0-9_]{2,48}$/, 'use a KR_ code'),
     reason: text,
     wayOut: text.default(''),
+    /** Absent unless a guard of the node refused it: which one, by which rule, and on what facts. */
+    guard: z
+      .strictObject({
+        id: z.string().max(64),
+        rule: z.string().max(16),
+        facts: z.array(NamedFact).max(guardFactsMax),
+      })
+      .optional(),
   }),
   z.strictObject({
     ...common,
@@ -70,5 +85,6 @@ export const Verdict = z.strictObject({
   reason: text.nullable().default(null),
 });
 
+export type GuardFact = z.infer<typeof NamedFact>;
 export type Report = z.infer<typeof Report>;
 export type Verdict = z.infer<typeof Verdict>;

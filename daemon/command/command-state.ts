@@ -10,7 +10,7 @@ import type {
   Offer,
   Probe,
 } from '../../broker/contract/command.ts';
-import type { Report, Verdict } from '../../broker/contract/report.ts';
+import type { GuardFact, Report, Verdict } from '../../broker/contract/report.ts';
 import { firstResend, numbered } from './reports.ts';
 
 export type Repeat = { attempt: number; atMs: number };
@@ -51,7 +51,13 @@ export type Command = Common &
   (Received | Claiming | Granted | Started | Finished | Refused | Witness);
 export type In<P extends Command['phase']> = Extract<Command, { phase: P }>;
 
-export type Refusal = { code: string; reason: string; wayOut: string };
+export type Refusal = {
+  code: string;
+  reason: string;
+  wayOut: string;
+  /** Which guard of this node refused it, by which rule, and on what facts. */
+  guard?: { id: string; rule: string; facts: GuardFact[] };
+};
 export type Outcome = {
   exitCode: number | null;
   postcondition: boolean | null;

@@ -143,7 +143,7 @@ export class Effects {
       await this.#check(command);
     } catch (error) {
       this.#bench.deps.log.error({ err: error, commandId, node }, 'command could not be judged');
-      const denial = { rule: 'facts', ...unjudged };
+      const denial = { ...unjudged, guard: { id: 'facts', rule: 'T1', facts: [] } };
       await this.#bench.post(node, commandId, { type: 'checked', denial, bootId: null });
     }
   }

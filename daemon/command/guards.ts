@@ -11,6 +11,7 @@ import {
   type Offer,
 } from '../../broker/contract/command.ts';
 import type { Driver, GuestFacts, NodeFacts } from '../../broker/contract/facts.ts';
+import type { GuardFact } from '../../broker/contract/report.ts';
 import type { Refusal } from './command-state.ts';
 import { nodeGuards } from './guards-node.ts';
 import type { PolicyReading } from './local-policy.ts';
@@ -44,8 +45,17 @@ export type GuardFacts = {
   hasReserve: boolean;
 };
 
-export type Denial = Refusal & { rule: string };
-export type Guard = { id: string; verdict: (facts: GuardFacts) => Refusal | null };
+export type Denial = Refusal & Required<Pick<Refusal, 'guard'>>;
+/** What a row says; its rule where one row keeps several. */
+export type Says = Omit<Refusal, 'guard'> & { rule?: string };
+export type Guard = {
+  id: string;
+  /** The rule it keeps by the words of docs/commands.md; `exec` where it is the executor's own. */
+  rule: string;
+  verdict: (facts: GuardFacts) => Says | null;
+  /** What it judges by, told with its refusal. */
+  inputs?: (facts: GuardFacts) => GuardFact[];
+};
 
 const powerOff: ReadonlySet<CommandKind> = new Set(['node.shutdown', 'node.reboot']);
 export const isPowerOff = (kind: CommandKind): boolean => powerOff.has(kind);
@@ -58,7 +68,7 @@ const harmless: ReadonlySet<CommandKind> = new Set([
   'guest.snapshot',
 ]);
 
-const deny = (code: string, reason: string, wayOut: string): Refusal => ({ code, reason, wayOut });
+const deny = (code: string, reason: string, wayOut: string): Says => ({ code, reason, wayOut });
 
 /** Strict: an argument the kind does not know, or out of its bounds, is an error. */
 export function actionOf({ kind, args }: Pick<Wanted, 'kind' | 'args'>): Action | string {
@@ -71,6 +81,7 @@ export function actionOf({ kind, args }: Pick<Wanted, 'kind' | 'args'>): Action 
 const rows: Guard[] = [
   {
     id: 'local-hold',
+    rule: 'K1',
     verdict: ({ isHeldHere }) =>
       isHeldHere
         ? deny('KR_HOLD', 'the HOLD file of this machine stands', 'remove /etc/kernreaktor/HOLD')
@@ -78,6 +89,7 @@ const rows: Guard[] = [
   },
   {
     id: 'server-hold',
+    rule: 'K1',
     verdict: ({ isHeldByServer }) =>
       isHeldByServer
         ? deny('KR_HOLD', 'the server holds this cluster', 'release HOLD in the panel or by API')
@@ -85,6 +97,7 @@ const rows: Guard[] = [
   },
   {
     id: 'observe-only',
+    rule: 'exec',
     verdict: ({ isObserveOnly }) =>
       isObserveOnly
         ? deny(
@@ -96,6 +109,7 @@ const rows: Guard[] = [
   },
   {
     id: 'args',
+    rule: 'exec',
     verdict({ wanted }) {
       const action = actionOf(wanted);
       return typeof action === 'string'
@@ -105,6 +119,7 @@ const rows: Guard[] = [
   },
   {
     id: 'target',
+    rule: 'exec',
     verdict({ wanted: { kind, target }, node }) {
       const isGuest = kind.startsWith('guest.');
       if (isGuest !== (target.kind === 'guest')) {
@@ -118,6 +133,7 @@ const rows: Guard[] = [
   },
   {
     id: 'local-policy',
+    rule: 'exec',
     verdict({ policy, wanted }) {
       if (!policy.ok) return deny('KR_LOCAL_POLICY', policy.problem, 'correct the local policy');
       const { allow } = policy.policy;
@@ -132,6 +148,7 @@ const rows: Guard[] = [
   },
   {
     id: 'facts',
+    rule: 'T1',
     verdict: ({ driver, nodeFacts }) =>
       driver && nodeFacts
         ? null
@@ -143,6 +160,7 @@ const rows: Guard[] = [
   },
   {
     id: 'simulated',
+    rule: 'exec',
     verdict({ grant, driver }) {
       if (!grant || grant.simulated === driver?.simulated) return null;
       const [command, own] = grant.simulated ? ['simulated', 'real'] : ['real', 'simulated'];
@@ -155,6 +173,7 @@ const rows: Guard[] = [
   },
   {
     id: 'capability',
+    rule: 'exec',
     verdict({ wanted: { kind, target }, driver, wakers }) {
       if (kind === 'node.wake') {
         return wakers > 0
@@ -176,6 +195,11 @@ const rows: Guard[] = [
   },
   {
     id: 'epoch',
+    rule: 'L1',
+    inputs: ({ wanted: { epoch }, maxEpoch }) => [
+      { name: 'epoch', value: epoch },
+      { name: 'maxEpoch', value: maxEpoch },
+    ],
     verdict: ({ wanted: { epoch }, maxEpoch }) =>
       epoch < maxEpoch
         ? deny(
@@ -187,6 +211,7 @@ const rows: Guard[] = [
   },
   {
     id: 'journal',
+    rule: 'exec',
     verdict: ({ quarantined, wanted: { kind } }) =>
       quarantined && !harmless.has(kind)
         ? deny(
@@ -198,6 +223,7 @@ const rows: Guard[] = [
   },
   {
     id: 'disk',
+    rule: 'exec',
     verdict: ({ hasReserve }) =>
       hasReserve
         ? null
@@ -205,6 +231,7 @@ const rows: Guard[] = [
   },
   {
     id: 'target-busy',
+    rule: 'exec',
     verdict: ({ isTargetBusy, wanted: { target } }) =>
       isTargetBusy
         ? deny(
@@ -216,6 +243,7 @@ const rows: Guard[] = [
   },
   {
     id: 'protected',
+    rule: 'C3',
     verdict({ wanted: { kind }, policy, nodeFacts }) {
       const isProtected = (policy.ok && policy.policy.protected) || nodeFacts?.protected === true;
       return isPowerOff(kind) && isProtected
@@ -229,6 +257,11 @@ const rows: Guard[] = [
   },
   {
     id: 'running-guests',
+    rule: 'V1',
+    inputs: ({ runningGuests, parkable = [] }) => [
+      { name: 'runningGuests', value: runningGuests },
+      { name: 'parkable', value: parkable.join(', ') || null },
+    ],
     verdict({ wanted: { kind }, runningGuests, parkable = [] }) {
       if (!isPowerOff(kind) || runningGuests === 0) return null;
       if (kind === 'node.shutdown' && runningGuests === parkable.length) return null;
@@ -251,9 +284,11 @@ export const guards: readonly Guard[] = [...rows, ...nodeGuards];
 
 /** The first denial, or null: nothing speaks against it. */
 export function judge(facts: GuardFacts): Denial | null {
-  for (const { id, verdict } of guards) {
-    const refusal = verdict(facts);
-    if (refusal) return { rule: id, ...refusal };
+  for (const { id, rule: usual, verdict, inputs } of guards) {
+    const says = verdict(facts);
+    if (!says) continue;
+    const { rule = usual, ...refusal } = says;
+    return { ...refusal, guard: { id, rule, facts: inputs?.(facts) ?? [] } };
   }
   return null;
 }

@@ -3,8 +3,13 @@
  * per command and journal and only grows, also across restarts, although most reports are never
  * journaled: each start of the daemon counts in a block of its own. Pure.
  */
-import { leftMax, outputTailLengthMax, textLengthMax } from '../../broker/contract/limits.ts';
-import type { Report } from '../../broker/contract/report.ts';
+import {
+  guardFactsMax,
+  leftMax,
+  outputTailLengthMax,
+  textLengthMax,
+} from '../../broker/contract/limits.ts';
+import type { GuardFact, Report } from '../../broker/contract/report.ts';
 
 /** 7 days of heartbeats at 10 s fit in one block. */
 const numbersPerStart = 65_536;
@@ -20,6 +25,9 @@ type Reporting = Counted & {
 
 type Bare<R> = R extends Report ? Omit<R, 'commandId' | 'n' | 'journalId' | 'incarnation'> : never;
 export type ReportBody = Bare<Report>;
+
+const clippedFact = (fact: GuardFact): GuardFact =>
+  typeof fact.value === 'string' ? { ...fact, value: fact.value.slice(0, textLengthMax) } : fact;
 
 /**
  * Texts come from tools and drivers, and the wire bounds them. Only the fields of the report are
@@ -41,7 +49,10 @@ function clipped(body: ReportBody): ReportBody {
     case 'refused': {
       const { step, code } = body;
       const reason = body.reason.slice(0, textLengthMax);
-      return { step, code, reason, wayOut: body.wayOut.slice(0, textLengthMax) };
+      const wayOut = body.wayOut.slice(0, textLengthMax);
+      const facts = body.guard?.facts.slice(0, guardFactsMax).map(clippedFact) ?? [];
+      const rest = body.guard ? { guard: { ...body.guard, facts } } : {};
+      return { step, code, reason, wayOut, ...rest };
     }
     case 'probed':
       return { ...body, detail: body.detail.slice(0, textLengthMax) };

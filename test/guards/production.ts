@@ -2,7 +2,8 @@
  * The same question put to the product: its server guards and its node-local guards, each from the
  * facts it would have gathered. Only translates; it never judges and never repairs.
  */
-import { CommandKind, commandArgs } from '../../broker/contract/command.ts';
+import { type Allowance, CommandKind, commandArgs } from '../../broker/contract/command.ts';
+import { allowancesOf } from '../../backend/act/allowances.ts';
 import type { GuardFacts, Load, NodeFact, OtherCommand } from '../../backend/act/guard.ts';
 import type { Window } from '../../backend/decide/windows.ts';
 import { limitsOf } from '../../backend/act/guard-limits.ts';
@@ -342,7 +343,8 @@ function powerOffsMax({ nodes }: Case): number {
 
 type Local = Parameters<typeof judge>[0];
 
-export function localFacts({ proposal, local, nodes, cluster }: Case): Local {
+/** With what goes with the grant, which only a server that allows it signs. */
+export function localFacts({ proposal, local, nodes, cluster }: Case, allows: Allowance[]): Local {
   const own = nodes.find(({ record }) => record.node === proposal.node);
   const { kind } = proposal.action;
   // Facts that did not come within 5 s are missing (daemon/command/local-facts.ts).
@@ -350,19 +352,33 @@ export function localFacts({ proposal, local, nodes, cluster }: Case): Local {
   const nodeFacts = isOld ? null : local.facts;
   const counted = isOld ? null : (local.guests?.filter(isAlive).length ?? null);
   const args = commandArgs[kind].safeParse(proposal.action.args);
+  const wanted: Local['wanted'] = {
+    commandId: '01990000-0000-7000-8000-00000000000a',
+    kind,
+    target:
+      proposal.guest === null
+        ? { kind: 'node', id: proposal.node }
+        : { kind: 'guest', id: proposal.guest },
+    args: { ...(args.success ? args.data : proposal.action.args) },
+    epoch: cluster.leader ? epoch : epoch - 1,
+  };
   return {
     node: proposal.node,
-    wanted: {
-      commandId: '01990000-0000-7000-8000-00000000000a',
-      kind,
-      target:
-        proposal.guest === null
-          ? { kind: 'node', id: proposal.node }
-          : { kind: 'guest', id: proposal.guest },
-      args: { ...(args.success ? args.data : proposal.action.args) },
-      epoch: cluster.leader ? epoch : epoch - 1,
+    wanted,
+    grant: {
+      ...wanted,
+      v: 1,
+      type: 'grant',
+      cluster: 'home',
+      node: proposal.node,
+      generation: 1,
+      nonce: 'a'.repeat(32),
+      simulated: own?.record.driver?.simulated ?? cluster.simulated,
+      timeoutMs: 1_000,
+      timeScale: 1,
+      policyHash: null,
+      allows,
     },
-    grant: null,
     driver: own?.record.driver ?? null,
     nodeFacts,
     guests: isOld ? null : local.guestFacts,
@@ -393,10 +409,12 @@ const isTargetTaken = ({ proposal, commands }: Case): boolean =>
 export type Answer = { server: string[]; local: string | null };
 
 export function productSays(question: Case): Answer {
-  const { verdicts } = evaluate('GRANT', nowMs, serverFacts(question));
+  const facts = serverFacts(question);
+  const { verdicts } = evaluate('GRANT', nowMs, facts);
   const denials = verdicts.flatMap(({ id, denial }) => (denial ? [id] : []));
+  const allows = denials.length === 0 ? allowancesOf(facts) : [];
   return {
     server: isTargetTaken(question) ? [...denials, 'mutex'] : denials,
-    local: judge(localFacts(question))?.rule ?? null,
+    local: judge(localFacts(question, allows))?.guard.id ?? null,
   };
 }

@@ -8,10 +8,13 @@ import { q6Says } from './second-quorum.ts';
 import { isByHand } from './second-power.ts';
 import { lockedGuest, v1Says, v2Node } from './second-guests.ts';
 import { c3Says } from './second-scale.ts';
-import { isDestructive, isKnown, kindOf, second, stopsNode } from './second-words.ts';
+import { isDestructive, isKnown, kindOf, second, stopsNode, target } from './second-words.ts';
 
-/** Its own vote gone, and nobody counted whom its own membership does not show. */
-function quorumSays({ quorum }: NodeFacts, node: string): string | null {
+/**
+ * Its own vote gone, and nobody counted whom its own membership does not show; and any one more
+ * voter, the device included, may be lost unless an administrator said otherwise.
+ */
+function quorumSays({ quorum }: NodeFacts, node: string, spareVotes: number): string | null {
   if (quorum === null) return null;
   if (!quorum.quorate) return 'not quorate';
   const { qdevice } = quorum;
@@ -21,12 +24,18 @@ function quorumSays({ quorum }: NodeFacts, node: string): string | null {
       : 0;
   let votes = device;
   let expected = qdevice?.votes ?? 0;
+  let heaviest = device;
   for (const member of quorum.members) {
     expected += member.votes;
-    if (member.online && member.node !== node) votes += member.votes;
+    if (!member.online || member.node === node) continue;
+    votes += member.votes;
+    heaviest = Math.max(heaviest, member.votes);
   }
   const floor = Math.floor(Math.max(expected, quorum.expectedVotes) / 2) + 1;
-  return votes >= Math.max(floor, quorum.quorumVotes) ? null : 'too few votes remain';
+  const needed = Math.max(floor, quorum.quorumVotes);
+  if (votes < needed) return 'too few votes remain';
+  if (spareVotes === 0) return null;
+  return votes - heaviest >= needed ? null : 'no vote is spare';
 }
 
 function powerOffSays(question: Case): string | null {
@@ -36,10 +45,13 @@ function powerOffSays(question: Case): string | null {
   const inCluster = nodes.some(({ record }) => isKnown(record.facts?.quorum));
   if (inCluster && facts.quorum === null) return 'its membership cannot be read';
   const proofAssumed = cluster.simulated && cluster.wakeProof === 'assumed';
+  const isManaged = target(question)?.managementWaker === true;
   const wakes =
-    isByHand(question) || facts.links?.some(({ wakeOnMagic }) => wakeOnMagic === true) === true;
+    isByHand(question) ||
+    isManaged ||
+    facts.links?.some(({ wakeOnMagic }) => wakeOnMagic === true) === true;
   return (
-    quorumSays(facts, proposal.node) ??
+    quorumSays(facts, proposal.node, cluster.spareVotes) ??
     (inCluster ? q6Says(facts, proposal.node) : null) ??
     v1Says(facts.runningGuests, local.guests, proposal.action.kind === 'node.shutdown') ??
     v2Node(facts) ??

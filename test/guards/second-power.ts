@@ -39,6 +39,14 @@ const same = (left: WakeBinding, right: WakeBinding): boolean =>
   left.waker === right.waker &&
   left.wakeOnMagic === right.wakeOnMagic;
 
+/** A BMC or a plug asks no network card, so its proof is bound to the machine alone. */
+function isProvenOutOfBand({ record, managementWaker }: CaseNode, binding: WakeBinding): boolean {
+  const { kernel = null, biosVersion = null } = record.facts ?? {};
+  const isOutOfBand = binding.waker !== null && binding.waker !== 'wol';
+  const isSame = binding.kernel === kernel && binding.biosVersion === biosVersion;
+  return isOutOfBand && managementWaker && kernel !== null && isSame;
+}
+
 /** Cycles that prove the node as it is now; a change of anything they are bound to voids them. */
 export function validProofs(question: Case, node: CaseNode): WakeProof[] {
   return question.proofs.filter(
@@ -47,8 +55,9 @@ export function validProofs(question: Case, node: CaseNode): WakeProof[] {
       proof.succeeded &&
       proof.bootMs !== null &&
       proof.bootMs <= 10 * minute &&
-      isWhole(proof.binding) &&
-      currentBindings(node, proof.binding.waker).some((now) => same(now, proof.binding)),
+      (isProvenOutOfBand(node, proof.binding) ||
+        (isWhole(proof.binding) &&
+          currentBindings(node, proof.binding.waker).some((now) => same(now, proof.binding)))),
   );
 }
 
@@ -82,14 +91,14 @@ export const w2: Rule = (question) => {
   const own = node?.record.facts?.links;
   if (!node || !own) return 'its network cannot be read';
   const armed = own.filter(({ wakeOnMagic, broadcast }) => wakeOnMagic === true && broadcast);
-  if (armed.length === 0) return 'the card is not armed';
+  if (armed.length === 0 && !node.managementWaker) return 'the card is not armed';
   const near = new Set(armed.map(({ broadcast }) => broadcast));
   const wakers = question.nodes.filter(
     (other) =>
       other !== node &&
       isFresh(other) &&
       other.record.driver?.capabilities.includes('node.wake') === true &&
-      [...networks(other)].some((network) => near.has(network)) &&
+      (node.managementWaker || [...networks(other)].some((network) => near.has(network))) &&
       !question.commands.some(
         (command) => command.node === other.record.node && isPowerOff(command) && isOpen(command),
       ),

@@ -1,6 +1,7 @@
 /** The second opinion itself: it must allow what is in order, and deny by the rule that is hurt. */
 import { describe, expect, it } from 'vitest';
 import type { Case } from './case.ts';
+import { productSays } from './production.ts';
 import { addGuest, healthyCase, localOf } from './healthy.ts';
 import { opinions, secondRules } from './second.ts';
 
@@ -83,7 +84,7 @@ describe('the second opinion should', () => {
 
   it('deny by Q1, Q2 and Q3 as votes and the device disappear', () => {
     const three = { ...five, nodes: 3 };
-    expect(hurt(() => undefined, three)).toEqual(['Q2']);
+    expect(hurt(() => undefined, three)).toEqual(['Q2', 'local']);
     expect(hurt(({ cluster }) => (cluster.spareVotes = 0), three)).toEqual([]);
     expect(hurt((question) => (question.cluster.spareVotes = 0), { ...five, nodes: 2 })).toEqual([
       'Q1',
@@ -92,7 +93,23 @@ describe('the second opinion should', () => {
       'local',
     ]);
     const device = { ...five, nodes: 5, deviceVotes: 4 };
-    expect(hurt(() => undefined, device)).toEqual(['Q3']);
+    expect(hurt(() => undefined, device)).toEqual(['Q3', 'local']);
+  });
+
+  it('allow, as the product does, a host whose card answers nothing and whose BMC is proven', () => {
+    const question = healthyCase(five);
+    const off = nodeAt(question);
+    off.managementWaker = true;
+    const links = facts(question).links?.map((link) => ({ ...link, wakeOnMagic: false })) ?? [];
+    facts(question).links = links;
+    if (question.local.facts) question.local.facts.links = structuredClone(links);
+    for (const { record } of question.nodes.slice(1)) {
+      if (record.facts) record.facts.wakers = [{ node: off.record.node, by: ['ipmi'] }];
+    }
+    expect(opinions(question).map(({ rule }) => rule)).toEqual(['W1']);
+    for (const proof of question.proofs) proof.binding.waker = 'ipmi';
+    expect(opinions(question)).toEqual([]);
+    expect(productSays(question)).toEqual({ server: [], local: null });
   });
 
   it('name each of its rules once', () => {

@@ -274,6 +274,24 @@ describe('a report', () => {
     });
   });
 
+  it('of a refusal by a guard of the node keeps its rule and facts beside our own', async () => {
+    await claim(nonceOf('a'));
+    const says = { code: 'KR_LOCKED', reason: 'guest 100 is locked: backup', wayOut: 'wait' };
+    const inputs = [{ name: 'lockedGuests', value: 1 }];
+    const guard = { id: 'busy', rule: 'V2', facts: inputs };
+    await report({ step: 'refused', ...says, guard });
+    const row = await world.command(id);
+    expect(row?.state).toBe('REJECTED');
+    expect(JSON.parse(row?.guards ?? '[]')).toMatchObject([
+      { phase: 'PLANNED' },
+      { phase: 'GRANT' },
+      {
+        phase: 'NODE',
+        verdicts: [{ id: 'busy', facts: inputs, denial: { rule: 'V2', ...says } }],
+      },
+    ]);
+  });
+
   it('from another journal or node proves neither start nor its absence', async () => {
     await claim(nonceOf('a'));
     const refused = { step: 'refused', code: 'KR_NEVER_SEEN', reason: 'no', wayOut: '' };

@@ -36,5 +36,7 @@ it('denies a command, and lives on, where the look before it fails', async () =>
   const command = { phase: 'received', node: 'n1', commandId: 'c1', offer } as unknown as Ran;
   new Effects(bench).run(command, { type: 'check' });
   await answered;
-  expect(posted).toMatchObject([{ type: 'checked', denial: { rule: 'facts', code: 'KR_FACTS' } }]);
+  expect(posted).toMatchObject([
+    { type: 'checked', denial: { guard: { id: 'facts' }, code: 'KR_FACTS' } },
+  ]);
 });

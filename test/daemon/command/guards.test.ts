@@ -1,6 +1,12 @@
 import { describe, expect, it } from 'vitest';
-import { commandArgs, type CommandKind, type Offer } from '../../../broker/contract/command.ts';
+import {
+  Allowance,
+  commandArgs,
+  type CommandKind,
+  type Offer,
+} from '../../../broker/contract/command.ts';
 import { GuestFacts, NodeFacts } from '../../../broker/contract/facts.ts';
+import type { GuardFact } from '../../../broker/contract/report.ts';
 import type { PolicyReading } from '../../../daemon/command/local-policy.ts';
 import { type GuardFacts, guards, judge } from '../../../daemon/command/guards.ts';
 
@@ -47,6 +53,13 @@ const clustered = (count: number, quorum: Partial<Quorum> = {}, ha: object | nul
   nodeFacts: nodeFacts({ quorum: quorumOf(count, quorum), ha: ha && { ...noHa, ...ha } }),
 });
 const qdevice = { votes: 1, alive: true, voting: true, seenAgeMs: 3_000 };
+const deviceOfFour = {
+  expectedVotes: 9,
+  quorumVotes: 5,
+  qdevice: { ...qdevice, votes: 4 },
+};
+const replica = 'replication-target';
+const lockedGuest = GuestFacts.parse({ id: '100', kind: 'vm', name: 'web', lock: 'backup' });
 const pair = { expectedVotes: 3, quorumVotes: 2 };
 const vm = (state: string, node: string) => ({ services: [{ sid: 'vm:1', state, node }] });
 
@@ -75,7 +88,7 @@ const facts = (wanted: Offer, more: Partial<GuardFacts> = {}): GuardFacts => ({
   ...more,
 });
 
-const granted = (wanted: Offer, simulated: boolean): Partial<GuardFacts> => ({
+const granted = (wanted: Offer, simulated: boolean, allows?: Allowance[]): Partial<GuardFacts> => ({
   grant: {
     ...wanted,
     v: 1,
@@ -87,7 +100,13 @@ const granted = (wanted: Offer, simulated: boolean): Partial<GuardFacts> => ({
     timeoutMs: 1_000,
     timeScale: 1,
     policyHash: null,
+    ...(allows ? { allows } : {}),
   },
+});
+/** Granted, with nothing allowed beyond what the node sees itself. */
+const bare = (more: Partial<GuardFacts>): Partial<GuardFacts> => ({
+  ...granted(shutdown, false),
+  ...more,
 });
 
 const shutdown = offer('node.shutdown');
@@ -171,16 +190,16 @@ describe('node-local guards', () => {
       { nodeFacts: nodeFacts({ busy: [{ what: 'ups-silent', detail: 'ups@localhost' }] }) },
     ],
     ['busy', 'KR_ON_BATTERY', shutdown, { nodeFacts: nodeFacts({ upsOnBattery: true }) }],
-    ['wake-path', 'KR_WAKE_DISARMED', shutdown, { nodeFacts: nodeFacts({ links: null }) }],
-    [
-      'guest-lock',
-      'KR_LOCKED',
-      offer('guest.stop'),
-      { guests: [GuestFacts.parse({ id: '100', kind: 'vm', name: 'web', lock: 'backup' })] },
-    ],
-  ])('rule %s denies with %s', (rule, code, wanted, more) => {
+    ['wake-path', 'KR_WAKE_DISARMED', shutdown, bare({ nodeFacts: nodeFacts({ links: null }) })],
+    ['roles', 'KR_PROTECTED', shutdown, bare({ nodeFacts: nodeFacts({ roles: [replica] }) })],
+    ['votes', 'KR_QUORUM_SPARE', shutdown, bare(clustered(3))],
+    ['votes', 'KR_QDEVICE', shutdown, bare(clustered(2, { ...pair, qdevice }))],
+    ['votes', 'KR_QDEVICE', shutdown, bare(clustered(5, deviceOfFour))],
+    ['busy', 'KR_LOCKED', shutdown, { guests: [lockedGuest] }],
+    ['guest-lock', 'KR_LOCKED', offer('guest.stop'), { guests: [lockedGuest] }],
+  ])('row %s denies with %s', (id, code, wanted, more) => {
     const denial = judge(facts(wanted, more));
-    expect(denial).toMatchObject({ rule, code });
+    expect(denial).toMatchObject({ guard: { id }, code });
     expect(denial?.reason).not.toBe('');
     expect(denial?.wayOut).not.toBe('');
   });
@@ -209,23 +228,75 @@ describe('node-local guards', () => {
     expect(judge(facts(shutdown, more))).toBeNull();
   });
 
+  it.each<[string, string, GuardFact[], Partial<GuardFacts>]>([
+    [
+      'Q2',
+      'votes',
+      [
+        { name: 'quorate', value: true },
+        { name: 'votesLeft', value: 2 },
+        { name: 'votesNeeded', value: 2 },
+        { name: 'qdeviceVotes', value: 0 },
+        { name: 'largestVoter', value: 1 },
+      ],
+      bare(clustered(3)),
+    ],
+    [
+      'C2',
+      'roles',
+      [{ name: 'roles', value: 'replication-target' }],
+      bare({ nodeFacts: nodeFacts({ roles: [replica] }) }),
+    ],
+    [
+      'V2',
+      'busy',
+      [
+        { name: 'busy', value: '' },
+        { name: 'lockedGuests', value: 1 },
+        { name: 'upsOnBattery', value: null },
+      ],
+      bare({ guests: [lockedGuest] }),
+    ],
+  ])('names rule %s of row %s, and what it judged by', (rule, id, inputs, more) => {
+    expect(judge(facts(shutdown, more))?.guard).toEqual({ id, rule, facts: inputs });
+  });
+
+  it.each<[Allowance, Partial<GuardFacts>]>([
+    ['no-magic-packet', { nodeFacts: nodeFacts({ links: [{ ...link, wakeOnMagic: false }] }) }],
+    ['aged-replicas', { nodeFacts: nodeFacts({ roles: [replica] }) }],
+    ['no-spare-vote', clustered(3)],
+  ])('takes the signed word %s of a grant, and refuses nothing of it to an offer', (word, more) => {
+    const others = Allowance.options.filter((one) => one !== word);
+    expect(judge(facts(shutdown, more))).toBeNull();
+    expect(judge(facts(shutdown, { ...more, ...granted(shutdown, false, [word]) }))).toBeNull();
+    expect(judge(facts(shutdown, { ...more, ...granted(shutdown, false, others) }))).not.toBeNull();
+  });
+
+  it('lets no word of a grant excuse quorum itself, or another role', () => {
+    const all = granted(shutdown, false, [...Allowance.options]);
+    const few = clustered(3, { expectedVotes: 5 });
+    expect(judge(facts(shutdown, { ...few, ...all }))).toMatchObject({ code: 'KR_QUORUM' });
+    const both = { nodeFacts: nodeFacts({ roles: [replica, 'nfs'] }), ...all };
+    expect(judge(facts(shutdown, both))).toMatchObject({ reason: 'this node is nfs' });
+  });
+
   it('asks no way back of a node that a person switches on by hand, and names', () => {
     const asleep = { nodeFacts: nodeFacts({ links: [{ ...link, wakeOnMagic: false }] }) };
     const byHand = (switchOnByHand: string) =>
-      judge(facts({ ...shutdown, args: { switchOnByHand } }, asleep));
+      judge(facts({ ...shutdown, args: { switchOnByHand } }, bare(asleep)));
     expect(byHand('n1')).toBeNull();
-    expect(byHand('n2')).toMatchObject({ rule: 'wake-path', code: 'KR_WAKE_DISARMED' });
+    expect(byHand('n2')).toMatchObject({ guard: { id: 'wake-path' }, code: 'KR_WAKE_DISARMED' });
     const busy = nodeFacts({ links: null, busy: [{ what: 'vzdump' }] });
     const excused = { ...shutdown, args: { switchOnByHand: 'n1' } };
-    expect(judge(facts(excused, { nodeFacts: busy }))).toMatchObject({ rule: 'busy' });
+    expect(judge(facts(excused, { nodeFacts: busy }))).toMatchObject({ guard: { id: 'busy' } });
   });
 
   it('asks a reboot for no way back, and other kinds for nothing about the node', () => {
-    const bare = { nodeFacts: NodeFacts.parse({}) };
+    const unknown = { nodeFacts: NodeFacts.parse({}) };
     expect(
       judge(facts(offer('node.reboot'), { nodeFacts: nodeFacts({ links: null }) })),
     ).toBeNull();
-    expect(judge(facts(start, bare))).toBeNull();
+    expect(judge(facts(start, unknown))).toBeNull();
   });
 
   it('gives each rule its own id', () => {

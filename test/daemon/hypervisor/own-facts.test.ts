@@ -52,18 +52,32 @@ const living = {
   'run/systemd/sessions/.keep': '',
 };
 
+const wanted = {
+  commandId: '00000000-0000-7000-8000-000000000001',
+  kind: 'node.shutdown',
+  target: { kind: 'node', id: 'pve1' },
+  args: {},
+  epoch: 1,
+} as const;
+const grant = {
+  ...wanted,
+  v: 1,
+  type: 'grant',
+  cluster: 'home',
+  node: 'pve1',
+  generation: 1,
+  nonce: 'a'.repeat(32),
+  simulated: false,
+  timeoutMs: 1_000,
+  timeScale: 1,
+  policyHash: null,
+} as const;
 /** What the rows about this machine say of a power-off by these facts. */
 const denialOf = (nodeFacts: NodeFacts) =>
   judge({
     node: 'pve1',
-    wanted: {
-      commandId: '00000000-0000-7000-8000-000000000001',
-      kind: 'node.shutdown',
-      target: { kind: 'node', id: 'pve1' },
-      args: {},
-      epoch: 1,
-    },
-    grant: null,
+    wanted,
+    grant,
     driver: { name: 'script', version: '1', simulated: false, capabilities: ['node.shutdown'] },
     nodeFacts,
     guests: [],
