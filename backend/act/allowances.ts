@@ -17,7 +17,7 @@ export function allowancesOf({ kind, args, targetNode, target, limits }: GuardFa
     'no-magic-packet': kind === 'node.shutdown' && !isArmed && !isByHand,
     'aged-replicas':
       limits.replicas === 'may-age' && facts?.roles?.includes('replication-target') === true,
-    'no-spare-vote': limits.spareVoters === 0 && facts?.quorum != null,
+    'no-spare-vote': limits.spareVoters === 0 && (facts?.quorum ?? null) !== null,
   };
   return Allowance.options.filter((one) => found[one]);
 }
