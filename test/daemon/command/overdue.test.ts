@@ -31,6 +31,7 @@ async function outcomeOf(kind: CommandKind, args: object, cleanUpMs: number) {
   const deps = { hypervisor: driver as Hypervisor, wakers: [], clock, log: memoryLog() };
   const running = perform(deps, grant, {
     heldBy: async () => null,
+    lastLook: async () => null,
     over: never,
     back: never,
     onHandle: async () => undefined,
