@@ -11,7 +11,6 @@ import { z } from 'zod';
 import { BackupError, opened, sealed } from './seal.ts';
 
 const Value = z.union([z.string(), z.number(), z.null()]);
-export type Row = Record<string, z.infer<typeof Value>>;
 
 const Head = z.object({
   kind: z.literal('kernreaktor-backup'),

@@ -17,7 +17,6 @@ const Listed = z.object({
   items: z.array(BackupView),
   last: z.object({ at: At, problem: z.string().nullable() }).nullable(),
 });
-export type BackupsView = z.infer<typeof Listed>;
 
 const ByName = z.strictObject({ name: z.string().max(64) });
 
