@@ -9,7 +9,8 @@ import type { Dispatched } from './act/dispatch.ts';
 import { decide } from './decide/decide.ts';
 import { type History, observe, record } from './decide/history.ts';
 import type { Situation } from './decide/model.ts';
-import type { Plan } from './decide/plan.ts';
+import { flipText, smallestFlip } from './decide/flip.ts';
+import type { NonAction, Plan } from './decide/plan.ts';
 import { Policy } from './decide/policy.ts';
 import { noteRefusal } from './decide/refusals.ts';
 import type { ClusterRecord, Fleet } from './state/fleet.ts';
@@ -77,6 +78,15 @@ const repeatMs: Record<Decision['outcome'], number> = {
   nothing: 300_000,
 };
 
+/** Refusals of one decision for which a change is looked for and tried. */
+const flipsMax = 4;
+
+const withFlips = ({ report }: Plan, situation: Situation): NonAction[] =>
+  report.nonActions.map((refusal, at) => {
+    const changes = at < flipsMax ? smallestFlip(refusal, situation) : null;
+    return changes === null ? refusal : { ...refusal, verified: flipText(changes) };
+  });
+
 type Kept = { signature: string; outcome: Decision['outcome']; atMs: number };
 
 /** Tells of what a report says for the first time. */
@@ -115,6 +125,7 @@ export function createRound(deps: RoundDeps) {
     const isRepeat = last?.signature === found && nowMs - last.atMs < repeatMs[last.outcome];
     if (found === '') lastKept.delete(cluster.id);
     if (found === '' || isRepeat) return;
+    const report = { ...plan.report, nonActions: withFlips(plan, situation) };
     const id = deps.newId();
     const openedSeq = plan.intents.length > 0 ? await deps.openAudit(plan, id) : null;
     const results = await deps.dispatch(plan, id);
@@ -132,7 +143,7 @@ export function createRound(deps: RoundDeps) {
       outcome: outcomeOf(results),
       summary: plan.report.summary,
       plan: JSON.stringify({ intents: plan.intents, results: results.map(outline) }),
-      report: JSON.stringify(plan.report),
+      report: JSON.stringify(report),
     };
     await deps.closeAudit(decision, openedSeq);
     lastKept.set(cluster.id, { signature: found, outcome: decision.outcome, atMs: nowMs });

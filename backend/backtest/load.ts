@@ -6,15 +6,7 @@ import type { Entity } from '../../broker/contract/metrics.ts';
 import { MetricsQueryError } from '../store/metrics/errors.ts';
 import type { MetricsStore, Series } from '../store/ports.ts';
 import type { Source } from './outcome.ts';
-import {
-  estimateColumn,
-  guestColumns,
-  nodeColumns,
-  peakColumn,
-  type Reel,
-  type Rows,
-  wattsColumn,
-} from './reel.ts';
+import { columns, estimateColumn, peakColumn, type Reel, type Rows, wattsColumn } from './reel.ts';
 
 type Metrics = Pick<MetricsStore, 'range' | 'finestStepMs'>;
 export type Stretch = { fromMs: number; toMs: number; stepMs: number };
@@ -30,7 +22,7 @@ export function* stretchesOf(
   rowCount: number,
   finestStepMs: (fromMs: number) => number,
 ): Generator<Stretch> {
-  const perStep = Math.max(1, rowCount) * (nodeColumns.length + 2);
+  const perStep = Math.max(1, rowCount) * (columns.length + 2);
   const steps = Math.max(10, Math.floor(pointsPerStretch / perStep));
   let at = Math.floor(fromMs / stepMs) * stepMs;
   while (at < toMs) {
@@ -84,8 +76,8 @@ async function ask(
   stretch: Stretch,
 ): Promise<(readonly [Series, string])[]> {
   const of = { cluster, entity, ...stretch };
-  const columns = entity === 'node' ? [...nodeColumns, wattsColumn, estimateColumn] : guestColumns;
-  const means = await metrics.range({ ...of, metrics: columns, aggregate: 'mean' });
+  const asked = entity === 'node' ? [...columns, wattsColumn, estimateColumn] : columns;
+  const means = await metrics.range({ ...of, metrics: asked, aggregate: 'mean' });
   const peaks = await metrics.range({ ...of, metrics: ['cpuRatio'], aggregate: 'max' });
   return [
     ...means.map((series) => [series, series.metric] as const),

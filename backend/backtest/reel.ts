@@ -19,8 +19,7 @@ export type Reel = {
   guestNode: Int32Array;
 };
 
-export const nodeColumns = ['cpuRatio', 'cpuCount', 'memoryUsedBytes', 'memoryTotalBytes'] as const;
-export const guestColumns = nodeColumns;
+export const columns = ['cpuRatio', 'cpuCount', 'memoryUsedBytes', 'memoryTotalBytes'] as const;
 /** Of a step the highest as well as the mean: energy follows the mean, overload the highest. */
 export const peakColumn = 'cpuRatioMax';
 export const wattsColumn = 'powerWatts';

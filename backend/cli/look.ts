@@ -115,6 +115,30 @@ export async function showStatus(
 /** How many decisions are looked through for the last word about somebody. */
 const decisionsMax = 50;
 
+type Told = z.infer<typeof Decision>;
+
+const factText = ({ name, value }: { name: string; value: unknown }): string =>
+  `${name} ${String(value)}`;
+
+function intentLines({ rule, reason, alternatives, predicted, margin }: Told['intents'][number]) {
+  return [
+    `${rule}: ${reason}.`,
+    ...alternatives.map(({ what, rejectedBecause }) => `  not ${what}: ${rejectedBecause}.`),
+    ...(predicted.length > 0
+      ? [`  expected after it: ${predicted.map(factText).join(', ')}.`]
+      : []),
+    ...(margin ? [`  better than doing nothing by ${factText(margin)}.`] : []),
+  ];
+}
+
+function refusalLines({ rule, reason, flip, verified }: Told['nonActions'][number]): string[] {
+  return [
+    `Left alone by ${rule}: ${reason}.`,
+    ...(flip === null ? [] : [`  It would change with: ${flip}.`]),
+    ...(verified === undefined ? [] : [`  Tried on the same inputs, it acts with: ${verified}.`]),
+  ];
+}
+
 /** The newest decision that says something about a node or guest, in plain sentences. */
 export async function showWhy(
   api: ClientApi,
@@ -134,11 +158,8 @@ export async function showWhy(
     if (isJson) return json({ ...decision, intents: wished, nonActions: left });
     return [
       `${decision.at}, ${decision.outcome} (decision ${decision.id})`,
-      ...wished.map(({ rule, reason }) => `${rule}: ${reason}`),
-      ...left.flatMap(({ rule, reason, flip }) => [
-        `left alone by ${rule}: ${reason}`,
-        ...(flip === null ? [] : [flip]),
-      ]),
+      ...wished.flatMap(intentLines),
+      ...left.flatMap(refusalLines),
     ].join('\n');
   }
   return isJson

@@ -68,7 +68,16 @@ export const Decision = z.looseObject({
   outcome: z.string(),
   summary: z.string(),
   intents: z.array(
-    z.looseObject({ target: z.object({ id: z.string() }), reason: z.string(), rule: z.string() }),
+    z.looseObject({
+      target: z.object({ id: z.string() }),
+      reason: z.string(),
+      rule: z.string(),
+      alternatives: z
+        .array(z.object({ what: z.string(), rejectedBecause: z.string() }))
+        .default([]),
+      predicted: z.array(z.looseObject({ name: z.string(), value: z.unknown() })).default([]),
+      margin: z.looseObject({ name: z.string(), value: z.unknown() }).optional(),
+    }),
   ),
   nonActions: z.array(
     z.looseObject({
@@ -76,6 +85,7 @@ export const Decision = z.looseObject({
       rule: z.string(),
       reason: z.string(),
       flip: z.string().nullable(),
+      verified: z.string().optional(),
     }),
   ),
 });

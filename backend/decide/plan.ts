@@ -30,6 +30,8 @@ export type NonAction = {
   reason: string;
   /** The smallest change that would have flipped it, null when none is known. */
   flip: string | null;
+  /** A change that was tried on the same inputs and did flip it; absent where none was found. */
+  verified?: string;
 };
 
 export type Report = {
