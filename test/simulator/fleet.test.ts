@@ -111,6 +111,34 @@ describe('a fleet', () => {
     expect(all.fleet.counters().samples).toBeGreaterThanOrEqual(6);
   });
 
+  it('grows and shrinks to the size that is wanted, saying goodbye, and follows another pace', async () => {
+    const all = await rig();
+    all.fleet.resize(1);
+    expect(await all.fleet.start(10_000)).toMatchObject({ connected: 1 });
+    expect(all.heard('presence', 'n0002')).toEqual([]);
+    all.fleet.resize(3);
+    await until(() => all.fleet.connected() === 3);
+    all.fleet.resize(2);
+    await until(() => presence(all, 'n0003').includes('goodbye') && all.fleet.running() === 2);
+    // A node that is not wanted stays away when its power comes and goes.
+    all.live.change((world) => crash(world, nodeOf(all.live, 'n0003')));
+    all.live.change((world) => wakeByMac(world, [nodeOf(all.live, 'n0003').spec.mac], null));
+    await until(() => nodeOf(all.live, 'n0003').power === 'on');
+    expect([all.fleet.wanted(), all.fleet.running()]).toEqual([2, 2]);
+    all.fleet.setPace(300);
+    await until(() =>
+      all
+        .heard('telemetry', 'n0001')
+        .some((message) => message.name === 'telemetry' && message.body.intervalMs === 300),
+    );
+    all.fleet.endSampling();
+    const { sent, replayed } = all.fleet.counters();
+    // What was handed over last is counted as sent when it has been written.
+    await until(() => all.fleet.counters().sent === all.fleet.tally().handed - replayed);
+    expect(all.fleet.counters().sent).toBeGreaterThanOrEqual(sent);
+    expect(all.fleet.tally().breaks).toBe(0);
+  });
+
   it('lets a node that loses power vanish with its will, and come back as a new boot', async () => {
     const all = await rig();
     await all.fleet.start(10_000);

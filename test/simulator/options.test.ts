@@ -35,6 +35,15 @@ describe('options of simulate', () => {
     [{ timeScale: '0.5' }, '--time-scale: use a number from 1 to 3600'],
     [{ journalDir: '' }, '--journal-dir: name a folder'],
     [{ speed: '9' }, '--speed: no such option'],
+    [{ profile: 'p.yaml', interval: '1' }, '--interval: stands in the profile; change it there'],
+    [{ brokerOnly: true }, '--broker-only: name the broker with --broker mqtt://host:1883'],
+    [{ broker: 'tcp://host:1' }, '--broker: use mqtt://, mqtts://, ws:// or wss://'],
+    [{ brokerCert: 'c.pem' }, '--broker-cert: needs --broker-key beside it'],
+    [{ brokerUser: 'load' }, '--broker-user: goes with --broker-only'],
+    [{ brokerCa: 'ca.pem', brokerFingerprint: 'ab'.repeat(32) }, '--broker-ca: use it or'],
+    [{ brokerFingerprint: 'ab:cd' }, '--broker-fingerprint: write the SHA-256 of the CA'],
+    [{ shard: '3/2' }, '--shard: use 1/2 to 64/64'],
+    [{ findKnee: true, shard: '1/2' }, '--find-knee: one simulator looks for a knee'],
   ])('name what is wrong with %j and the way out', (raw, problem) => {
     expect(parseOptions(raw)).toEqual({
       ok: false,
