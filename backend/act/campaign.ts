@@ -32,6 +32,8 @@ export type Campaign = {
   nextAtMs: number;
   /** Nobody is at hand any more: the node is still woken, and not switched off again. */
   isCancelled: boolean;
+  /** Witnesses saw it off in this cycle; only such a cycle shows anything. */
+  isOffSeen: boolean;
 };
 
 export type View = {
@@ -47,12 +49,16 @@ export type View = {
   /** It is back: its daemon speaks, and its cluster counts it. */
   hasRejoined: boolean;
   rejoinMaxMs: number;
+  /** From the grant of the power-off until it must have been seen. */
+  offMaxMs: number;
+  /** So long a node that sleeps waits for what stands against its wake. */
+  wakeMaxMs: number;
 };
 
 export type CampaignStep =
   | { do: 'wait'; why: string }
   | { do: 'send'; kind: 'node.shutdown' | 'node.wake' }
-  | { do: 'enter'; phase: CampaignPhase }
+  | { do: 'enter'; phase: CampaignPhase; isOffSeen?: boolean }
   /** The cycle is complete. */
   | { do: 'prove'; bootMs: number }
   | {
@@ -93,23 +99,42 @@ function beforeOff({ campaign, nowMs, denial, proven, isHeld }: View): CampaignS
 }
 
 function duringOff(view: View): CampaignStep {
-  const { command } = view;
+  const { command, nowMs, offMaxMs } = view;
   if (!command) return beforeOff(view);
-  const { state, reason } = command;
-  if (!isTerminal(state)) return wait(`the node switches off: ${state}`);
-  if (state === 'SUCCEEDED') return { do: 'enter', phase: 'wake' };
+  const { state, reason, grantedAtMs } = command;
+  if (!isTerminal(state)) {
+    // It may lie there asleep, and nobody must be left to find that out: it is woken all the same.
+    const isOverdue = grantedAtMs !== null && nowMs - grantedAtMs > offMaxMs;
+    if (isOverdue) return { do: 'enter', phase: 'wake', isOffSeen: false };
+    return wait(`the node switches off: ${state}`);
+  }
+  if (state === 'SUCCEEDED') return { do: 'enter', phase: 'wake', isOffSeen: true };
   // Nothing has happened yet in these; guards may pass later.
   if (state === 'REJECTED' || state === 'EXPIRED') return { do: 'enter', phase: 'off' };
   if (state === 'CANCELLED') return end('cancelled', reason ?? 'its power-off was cancelled');
   return fail(`its power-off failed: ${reason ?? 'no reason kept'}`);
 }
 
-function duringWake({ campaign, command, isHeld, nowMs, denial }: View): CampaignStep {
-  if (!command) {
-    if (isHeld) return wait('HOLD: the node stays asleep until it is released');
-    if (nowMs < campaign.nextAtMs) return wait('a pause, so that it is really off');
-    return denial ? wait(`${denial.reason}; ${denial.wayOut}`) : { do: 'send', kind: 'node.wake' };
+const unseen =
+  'nobody saw it off in time; let another daemon in its network, or its cluster, be a witness, and begin again';
+
+function beforeWake({ campaign, isHeld, nowMs, denial, wakeMaxMs }: View): CampaignStep {
+  if (isHeld) return wait('HOLD: the node stays asleep until it is released');
+  if (nowMs < campaign.nextAtMs) return wait('a pause, so that it is really off');
+  if (denial === null) return { do: 'send', kind: 'node.wake' };
+  if (denial.code === 'KR_ALREADY_AWAKE') {
+    const woken = 'it was awake before its wake was sent: by hand, or by itself; begin again';
+    return fail(campaign.isOffSeen ? woken : `it is awake, and ${unseen}`);
   }
+  if (nowMs - campaign.nextAtMs > wakeMaxMs) {
+    return fail(`it sleeps and could not be woken, switch it on by hand: ${denial.reason}`);
+  }
+  return wait(`${denial.reason}; ${denial.wayOut}`);
+}
+
+function duringWake(view: View): CampaignStep {
+  const { campaign, command } = view;
+  if (!command) return beforeWake(view);
   const { state, reason, grantedAtMs } = command;
   if (state === 'SUCCEEDED') return { do: 'enter', phase: 'rejoin' };
   const mayStillWork = !isTerminal(state) && state !== 'INDETERMINATE';
@@ -119,7 +144,7 @@ function duringWake({ campaign, command, isHeld, nowMs, denial }: View): Campaig
   return fail(`it was not woken by ${campaign.waker}: ${reason ?? state}`, true);
 }
 
-function duringRejoin({ command, nowMs, hasRejoined, rejoinMaxMs }: View): CampaignStep {
+function duringRejoin({ campaign, command, nowMs, hasRejoined, rejoinMaxMs }: View): CampaignStep {
   const sentAtMs = command?.grantedAtMs ?? null;
   if (sentAtMs === null) return fail('the wake of this cycle is not on record');
   const bootMs = nowMs - sentAtMs;
@@ -127,7 +152,8 @@ function duringRejoin({ command, nowMs, hasRejoined, rejoinMaxMs }: View): Campa
     const minutes = Math.round(rejoinMaxMs / 60_000);
     return fail(`it woke and did not rejoin its cluster within ${minutes} minutes`, true);
   }
-  return hasRejoined ? { do: 'prove', bootMs } : wait('it is awake and has yet to rejoin');
+  if (!hasRejoined) return wait('it is awake and has yet to rejoin');
+  return campaign.isOffSeen ? { do: 'prove', bootMs } : fail(`it is awake again, but ${unseen}`);
 }
 
 /** What is to be done now; one thing, and the same thing for the same view. */

@@ -23,6 +23,9 @@ import { renewWakeTables } from './sync-content.ts';
 import { bindingHash, bindingOf, proofsOf, type WakerKind } from './wake-ways.ts';
 
 const rejoinMaxMs = 600_000;
+/** A power-off is in doubt after 15 min; whoever could have seen it was asked again by then. */
+const offMaxMs = 20 * 60_000;
+const wakeMaxMs = 30 * 60_000;
 /** A machine that says it is off may still be closing its disks. */
 const settleMs = 30_000;
 const askAgainMs = 15_000;
@@ -102,6 +105,7 @@ async function viewOf(step: Step, row: WakeCampaigns): Promise<View> {
       deadlineAtMs: row.deadline_at_ms,
       nextAtMs: row.next_at_ms,
       isCancelled: row.is_cancelled === 1,
+      isOffSeen: row.off_at_ms !== null,
     },
     nowMs: step.nowMs,
     isHeld: step.isHeld,
@@ -116,6 +120,8 @@ async function viewOf(step: Step, row: WakeCampaigns): Promise<View> {
     proven: await provenBy(step, row),
     hasRejoined: node !== undefined && isBack(nodeFact(step, node)),
     rejoinMaxMs: scaled(step, rejoinMaxMs),
+    offMaxMs: scaled(step, offMaxMs),
+    wakeMaxMs: scaled(step, wakeMaxMs),
   };
 }
 
@@ -167,14 +173,21 @@ async function send(step: Step, row: WakeCampaigns, kind: 'node.shutdown' | 'nod
   });
 }
 
-async function enter(step: Step, row: WakeCampaigns, phase: WakeCampaigns['phase']) {
+async function enter(
+  step: Step,
+  row: WakeCampaigns,
+  { phase, isOffSeen = true }: Extract<CampaignStep, { do: 'enter' }>,
+) {
   if (phase === 'rejoin') return save(step, row, { phase, why: 'it is awake and has to rejoin' });
   const isNew = phase !== row.phase;
   await save(step, row, {
     phase,
     command_id: null,
     next_at_ms: step.nowMs + scaled(step, isNew ? settleMs : askAgainMs),
-    ...(isNew && { off_at_ms: step.nowMs, why: 'the node is off' }),
+    ...(isNew && {
+      off_at_ms: isOffSeen ? step.nowMs : null,
+      why: isOffSeen ? 'the node is off' : 'nobody saw the node off; it is woken all the same',
+    }),
   });
 }
 
@@ -242,7 +255,7 @@ async function take(step: Step, row: WakeCampaigns, next: CampaignStep): Promise
     case 'send':
       return send(step, row, next.kind);
     case 'enter':
-      return enter(step, row, next.phase);
+      return enter(step, row, next);
     case 'prove':
       return prove(step, row, next.bootMs);
     case 'end':

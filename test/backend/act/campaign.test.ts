@@ -20,6 +20,7 @@ const campaign = (change: Partial<Campaign> = {}): Campaign => ({
   deadlineAtMs: 1_000_000,
   nextAtMs: 0,
   isCancelled: false,
+  isOffSeen: true,
   ...change,
 });
 const view = (change: Partial<View> = {}, row: Partial<Campaign> = {}): View => ({
@@ -31,6 +32,8 @@ const view = (change: Partial<View> = {}, row: Partial<Campaign> = {}): View => 
   proven: 0,
   hasRejoined: false,
   rejoinMaxMs: 600_000,
+  offMaxMs: 1_200_000,
+  wakeMaxMs: 1_800_000,
   ...change,
 });
 const command = (
@@ -43,6 +46,8 @@ const command = (
 });
 const denial = { rule: 'W4', code: 'KR_UP_TOO_SHORT', reason: 'up 5 s', wayOut: 'wait' };
 
+const awake = { rule: 'W1', code: 'KR_ALREADY_AWAKE', reason: 'is awake', wayOut: 'nothing' };
+
 describe('a proving campaign', () => {
   it.each<[string, View, Partial<CampaignStep>]>([
     ['switches the node off first', view(), { do: 'send', kind: 'node.shutdown' }],
@@ -51,7 +56,49 @@ describe('a proving campaign', () => {
     ['waits for its pause', view({}, { nextAtMs: 101 }), { do: 'wait' }],
     ['waits for the power-off', view({ command: command('VERIFYING') }), { do: 'wait' }],
     ['waits for a doubtful one', view({ command: command('INDETERMINATE') }), { do: 'wait' }],
-    ['goes on to wake', view({ command: command('SUCCEEDED') }), { do: 'enter', phase: 'wake' }],
+    [
+      'wakes it all the same when nobody has seen it off for long',
+      view({ command: command('INDETERMINATE'), nowMs: 1_200_051 }),
+      { do: 'enter', phase: 'wake', isOffSeen: false },
+    ],
+    [
+      'goes on to wake',
+      view({ command: command('SUCCEEDED') }),
+      { do: 'enter', phase: 'wake', isOffSeen: true },
+    ],
+    [
+      'ends when it was woken by hand',
+      view({ denial: awake }, { phase: 'wake' }),
+      { do: 'end', state: 'failed', isWakeFailure: false, why: expect.stringContaining('by hand') },
+    ],
+    [
+      'ends when it never went off',
+      view({ denial: awake }, { phase: 'wake', isOffSeen: false }),
+      { do: 'end', state: 'failed', isWakeFailure: false, why: expect.stringContaining('saw it') },
+    ],
+    [
+      'waits for what stands against its wake',
+      view({ denial, nowMs: 1_800_000 }, { phase: 'wake' }),
+      { do: 'wait' },
+    ],
+    [
+      'and ends when that lasts, naming the way out',
+      view({ denial, nowMs: 1_800_001 }, { phase: 'wake' }),
+      {
+        do: 'end',
+        state: 'failed',
+        isWakeFailure: false,
+        why: expect.stringContaining('switch it'),
+      },
+    ],
+    [
+      'proves nothing by a cycle that nobody saw',
+      view(
+        { command: command('SUCCEEDED'), hasRejoined: true },
+        { phase: 'rejoin', isOffSeen: false },
+      ),
+      { do: 'end', state: 'failed', isWakeFailure: false },
+    ],
     [
       'asks again after a refusal',
       view({ command: command('REJECTED', null) }),
