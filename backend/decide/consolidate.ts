@@ -3,7 +3,7 @@
  * nodes that are awake anyway and need no more power per unit. A node is emptied only when all of
  * its guests fit elsewhere at the planned quantile; what is in the way is reported.
  */
-import { type Benefit, benefitOf, hoursText, pays } from './benefit.ts';
+import { type Benefit, benefitOf, hoursText, pays, roomUnits } from './benefit.ts';
 import { type Look, moveCost, ratioOf } from './relieve.ts';
 import { mayStand } from './constraints.ts';
 import { fits, type Model, nodeRole, plan, type Situation, slack } from './model.ts';
@@ -210,11 +210,14 @@ const vain = (node: string): NonAction => ({
 export type Saving = { intents: Intent[]; nonActions: NonAction[]; draining: string[] };
 
 /** One look at what can be emptied; `emptied` marks the nodes that nothing may move to. */
-type Round = { model: Model; look: Look; emptied: Uint8Array; saving: Saving };
+type Round = { model: Model; look: Look; emptied: Uint8Array; saving: Saving; room: number };
 
 /** Plans a whole node away and begins what may begin now. @returns whether it can be emptied */
-function empty({ model, look, emptied, saving }: Round, source: number): boolean {
-  const benefit = benefitOf(model, look.situation, source, copySecondsOf(model, look, source));
+function empty({ model, look, emptied, saving, room }: Round, source: number): boolean {
+  const benefit = benefitOf(model, look.situation, source, {
+    copySeconds: copySecondsOf(model, look, source),
+    room,
+  });
   if (!pays(benefit)) {
     if (saving.nonActions.length < refusalsMax) {
       saving.nonActions.push(noGain(model.nodes[source]!.node, benefit));
@@ -245,7 +248,13 @@ function empty({ model, look, emptied, saving }: Round, source: number): boolean
 export function consolidate(model: Model, look: Look, looksForMore: boolean): Saving {
   const { save } = look.situation.policy;
   const saving: Saving = { intents: [], nonActions: [], draining: [] };
-  const round: Round = { model, look, emptied: model.draining.slice(), saving };
+  const round: Round = {
+    model,
+    look,
+    emptied: model.draining.slice(),
+    saving,
+    room: roomUnits(model, look.situation),
+  };
   for (let source = 0; source < model.nodes.length; source += 1) {
     if (!model.draining[source] || model.role[source] !== nodeRole.awake) continue;
     if (look.traffic.isFull() || model.touched[source]) {

@@ -57,6 +57,8 @@ export type Model = {
   /** Nodes that guards lately refused for a guest. */
   refused: Map<number, readonly string[]>;
   groups: Groups;
+  /** Time of the cluster's own day, null while nobody is heard. */
+  wallMs: number | null;
   /** Hour of the cluster's day, and what its guests' variances are multiplied by in sums. */
   hour: number | null;
   varianceFactor: number;
@@ -113,6 +115,7 @@ function emptyModel(
   { nodes, cluster, history, policy, nowMs }: Situation,
   guestCount: number,
 ): Model {
+  const wallMs = clusterWallMs({ cluster, nodes }, nowMs);
   const perNode = () => new Float64Array(nodes.length);
   const perGuest = () => new Float64Array(guestCount);
   return {
@@ -139,7 +142,8 @@ function emptyModel(
     barrier: [],
     refused: new Map(),
     groups: new Map(),
-    hour: hourOf(clusterWallMs({ cluster, nodes }, nowMs)),
+    wallMs,
+    hour: hourOf(wallMs),
     varianceFactor: varianceFactor(history.calibrations, cluster.id),
     pins: new Map(),
     rules: [],

@@ -22,7 +22,7 @@ function lackAhead(model: Model, situation: Situation): Need | null {
   if (save.mode === 'off' || forecast.leadMs === 0) return null;
   const peak = expectedPeak(model, situation, forecast.leadMs);
   if (peak === null) return null;
-  const units = peak.units - roomUnits(model, situation, new Set());
+  const units = peak.units - roomUnits(model, situation);
   if (units <= 0) return null;
   const at = new Date(peak.atWallMs).toISOString().slice(11, 16);
   return {
@@ -98,12 +98,13 @@ const goingOf = (model: Model): string | undefined =>
 
 const sleepRule = 'save.sleep';
 
-type Waiting = { place: number; emptyMs: number };
+/** A node without guests, beside how many are awake and what they may carry. */
+type Waiting = { place: number; emptyMs: number; awake: number; room: number };
 
 /** Why an awake node without guests stays on, or null when it may sleep. */
 function wakefulness(
   model: Model,
-  { place, emptyMs }: Waiting,
+  { place, emptyMs, awake, room }: Waiting,
   look: Look,
 ): [string, string] | null {
   const { policy, cluster } = look.situation;
@@ -120,13 +121,13 @@ function wakefulness(
     return [`is empty, but ${need.what} needs it until ${until}`, `after ${until}`];
   }
   if (node.protected) return ['is empty, but protected', 'its protection ends'];
-  if (awakeNodes(model).length <= awakeMin) {
+  if (awake <= awakeMin) {
     const nodes = awakeMin === 1 ? '1 node is' : `${awakeMin} nodes are`;
     return [`is empty, but ${nodes} to stay awake`, 'another node is awake'];
   }
   const votes = mayLoseVotes(model, place, policy.save.spareVoters);
   if (votes !== null) return [`is empty, but ${votes}`, 'another voter is awake'];
-  const benefit = benefitOf(model, look.situation, place, 0);
+  const benefit = benefitOf(model, look.situation, place, { copySeconds: 0, room });
   if (!pays(benefit)) {
     const short = (benefit.costWh - benefit.savedWh).toFixed(1);
     return [
@@ -185,7 +186,9 @@ export function sleep(model: Model, look: Look): { intents: Intent[]; nonActions
   const { awakeMin } = situation.policy.save;
   const intents: Intent[] = [];
   const nonActions: NonAction[] = [];
-  const most = Math.min(sleepsLeft(model), awakeNodes(model).length - awakeMin);
+  const awake = awakeNodes(model).length;
+  const room = roomUnits(model, situation);
+  const most = Math.min(sleepsLeft(model), awake - awakeMin);
   const refuse = (place: number, [reason, flip]: readonly [string, string]): void => {
     const subject = { kind: 'node' as const, id: model.nodes[place]!.node };
     nonActions.push({ subject, rule: sleepRule, reason, flip });
@@ -196,7 +199,7 @@ export function sleep(model: Model, look: Look): { intents: Intent[]; nonActions
     .map((place): Waiting => {
       const key = nodeKey(situation.cluster.id, model.nodes[place]!.node);
       const since = situation.history.emptySinceMs.get(key);
-      return { place, emptyMs: since === undefined ? 0 : situation.nowMs - since };
+      return { place, emptyMs: since === undefined ? 0 : situation.nowMs - since, awake, room };
     });
   for (const one of waiting) {
     const why = wakefulness(model, one, look);
