@@ -193,6 +193,10 @@ describe('the edges', () => {
     ws: /^broker\//,
     'csv-parse': /^simulator\/load\/recordings\.ts$/,
     croner: /^backend\/decide\/windows\.ts$/,
+    'age-encryption': /^backend\/backup\/seal\.ts$/,
+    nodemailer: /^backend\/notify\/mail\.ts$/,
+    standardwebhooks: /^backend\/notify\/send\.ts$/,
+    otpauth: /^backend\/http\/totp\.ts$/,
     'node:child_process': /^(daemon\/command|daemon\/hypervisor|simulator)\//,
   };
   it.each(Object.entries(behindOneFile))('keep %s behind %s', (name, home) => {
