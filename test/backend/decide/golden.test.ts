@@ -11,10 +11,10 @@ const cases = files.flatMap((name) =>
 );
 
 describe('golden plans', () => {
-  it('are at least thirty, and a third of them are about doing nothing', () => {
+  it('are a hundred, and at least thirty of them are about doing nothing, with the reason', () => {
     const idle = cases.filter(([, { plan }]) => plan.every((line) => /^\S+: /.test(line)));
-    expect(cases.length).toBeGreaterThanOrEqual(30);
-    expect(idle.length * 3).toBeGreaterThanOrEqual(cases.length);
+    expect(cases.length).toBeGreaterThanOrEqual(100);
+    expect(idle.length).toBeGreaterThanOrEqual(30);
   });
 
   it.each(cases)('%s', (_, { cluster, plan }) => {
