@@ -25,11 +25,12 @@ import { createEnrolments } from '../../backend/store/sql/enrolments.ts';
 import { factsAt, factsBetween, recordFacts } from '../../backend/store/sql/facts-history.ts';
 import { tables as firstTables } from '../../backend/store/sql/migrations/001-schema.ts';
 import { controlTables } from '../../backend/store/sql/migrations/002-control.ts';
+import { notificationTables } from '../../backend/store/sql/migrations/003-notifications.ts';
 import type { Commands, Settings } from '../../backend/store/sql/schema.ts';
 import { seededRandom } from '../support/clock.ts';
 import { commandRow } from '../support/command-row.ts';
 
-const tables = { ...firstTables, ...controlTables };
+const tables = { ...firstTables, ...controlTables, ...notificationTables };
 
 export type Opened = {
   database: Database;
@@ -103,7 +104,7 @@ export function sqlContract(open: () => Promise<Opened>): void {
         ]),
       );
       expect(actual).toEqual(expected);
-      expect(Object.keys(actual)).toHaveLength(26);
+      expect(Object.keys(actual)).toHaveLength(30);
     });
 
     it('stay as they are when the store is opened again', async () => {
