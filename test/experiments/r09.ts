@@ -78,7 +78,9 @@ async function run({ n, seed, say }: Scope): Promise<Figures> {
     }
     const after = usageOf(pid);
     const { samples, isValid } = await fleet.simulation.report();
-    const { violations, ...figures } = judge(looks, n);
+    // When the daemons have ended, the server's memory and descriptors are another thing.
+    const whileAllAreHere = looks.filter(({ descriptors }) => descriptors > nodes);
+    const { violations, ...figures } = judge(whileAllAreHere, n);
     if (samples.lost !== 0) violations.push(`${samples.lost} samples are lost`);
     const rejected = await fleet.figure('kr_ingest_total', { figure: 'rejected' });
     if (rejected > 0) violations.push(`${rejected} samples were rejected`);
