@@ -88,6 +88,7 @@ async function bareDriver(
       clock,
       log,
       declared: proxmox?.nodes ?? {},
+      hasNoQdevice: proxmox?.quorumDevice === 'none',
       migrationBytesPerSecond: proxmox?.migrationBytesPerSecond ?? null,
     });
   }

@@ -89,7 +89,7 @@ export async function openDemoRack(options: DemoRackOptions): Promise<DemoRack> 
       tokenSecret: secret,
       ca: null,
     };
-    return createProxmoxApiHypervisor({ ...common, nodes: [node], endpoint });
+    return createProxmoxApiHypervisor({ ...common, nodes: [node], endpoint, hasNoQdevice: true });
   };
   return {
     hypervisorOf(place) {

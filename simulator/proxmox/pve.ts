@@ -49,6 +49,8 @@ export type Pve = {
   /** What waits for the next start of a guest. */
   readonly pending: Map<string, Record<string, string>>;
   qdevice: { votes: number; flags: string } | null;
+  /** Nodes whose corosync-qdevice does not run: the API of each shows no device at all. */
+  readonly qdeviceDown: Set<string>;
   /** null: Ceph is not installed. */
   ceph: { health: string; mons: string[]; inQuorum: string[]; minSizes: number[] } | null;
   /** What `ethtool` says of a node's link: `g`, or `d` for disabled. */
@@ -92,6 +94,7 @@ export function createPve(live: LiveWorld, clusterId: string, clock: Clock): Pve
     ha: new Shown(onChange),
     maintenance: new Shown(onChange),
     extra: new Map(),
+    qdeviceDown: new Set(),
     pending: new Map(),
     get options() {
       return options;

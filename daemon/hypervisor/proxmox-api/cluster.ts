@@ -13,16 +13,17 @@ import type { PveApi } from './client.ts';
 const ConfiguredVotes = z.array(
   z.object({ node: z.string(), quorum_votes: Count.default(1) }).transform((row) => row),
 );
-/** Empty where there is none. */
+/**
+ * Empty where the member has no socket of corosync-qdevice: there is no device, or its daemon does
+ * not run there, which this answer does not tell apart.
+ */
 const Qdevice = z
   .record(z.string(), z.unknown())
   .nullish()
-  .transform((answer) => {
-    const fields = answer ?? {};
-    return Object.keys(fields).length === 0
-      ? null
-      : { isConnected: fields['State'] === 'Connected' };
-  });
+  .transform((answer) => ({
+    isShown: Object.keys(answer ?? {}).length > 0,
+    isConnected: answer?.['State'] === 'Connected',
+  }));
 
 /** `/cluster/metrics/export`, the newest value per id and metric. */
 const Exported = z
@@ -49,13 +50,21 @@ const Exported = z
   });
 export type Exported = z.infer<typeof Exported>;
 
+/** What the members say of a quorum device, each by its own URL. */
+export type Qdevices = {
+  /** `unknown`: no member shows one, and nobody has declared that there is none. */
+  state: 'none' | 'unknown' | 'shown';
+  /** Those whose own daemon is connected, as Proxmox spells them. */
+  connected: readonly string[];
+};
+
 export type Look = {
   atMs: number;
   resources: Resources;
   status: z.infer<typeof ClusterStatus> | null;
   votes: z.infer<typeof ConfiguredVotes> | null;
-  /** undefined: it could not be asked. */
-  qdevice: { isConnected: boolean } | null | undefined;
+  /** null: no member answered. */
+  qdevice: Qdevices | null;
   ha: HaAnswers | null;
   exported: Exported | null;
 };
@@ -67,7 +76,37 @@ export type Cluster = {
   expire(): void;
 };
 
-type Asking = { api: PveApi; clock: Clock; log: Log };
+type Asking = { api: PveApi; clock: Clock; log: Log; hasNoQdevice: boolean };
+
+/** A member that is off costs seconds, and is not asked again for so long. */
+const silentMs = 60_000;
+
+/** Asks every member by itself: a device counts only where its own daemon speaks with it. */
+function qdeviceAsker({ api, clock, log, hasNoQdevice }: Asking) {
+  const silentUntilMs = new Map<string, number>();
+  async function viewOf(via: string) {
+    if (clock.monotonicMs() < (silentUntilMs.get(via) ?? -Infinity)) return null;
+    try {
+      const [status, device] = await Promise.all([
+        api.get(ClusterStatus, '/cluster/status', { via }),
+        api.get(Qdevice, '/cluster/config/qdevice', { via }),
+      ]);
+      return { ...device, name: status.nodes.find(({ local }) => local)?.name ?? '' };
+    } catch (error) {
+      silentUntilMs.set(via, clock.monotonicMs() + silentMs);
+      log.debug({ via, problem: (error as Error).message }, 'a member says nothing of its votes');
+      return null;
+    }
+  }
+  return async (): Promise<Qdevices | null> => {
+    const views = (await Promise.all(api.urls.map(viewOf))).filter((view) => view !== null);
+    if (views.length === 0) return null;
+    const isShown = views.some((view) => view.isShown);
+    const connected = views.filter(({ isConnected }) => isConnected).map(({ name }) => name);
+    if (isShown) return { state: 'shown', connected };
+    return { state: hasNoQdevice ? 'none' : 'unknown', connected };
+  };
+}
 
 async function orNull<T>({ log }: Asking, what: string, asked: Promise<T>): Promise<T | null> {
   return asked.catch((error: unknown) => {
@@ -87,7 +126,7 @@ async function askHa(asking: Asking): Promise<HaAnswers | null> {
   return manager && services && options ? { manager, services, options } : null;
 }
 
-async function take(asking: Asking): Promise<Look> {
+async function take(asking: Asking, askQdevice: () => Promise<Qdevices | null>): Promise<Look> {
   const { api, clock } = asking;
   const atMs = clock.monotonicMs();
   const params = { history: '0' };
@@ -95,7 +134,7 @@ async function take(asking: Asking): Promise<Look> {
     api.get(Resources, '/cluster/resources'),
     orNull(asking, 'status', api.get(ClusterStatus, '/cluster/status')),
     orNull(asking, 'votes', api.get(ConfiguredVotes, '/cluster/config/nodes')),
-    api.get(Qdevice, '/cluster/config/qdevice').catch(() => undefined),
+    askQdevice(),
     askHa(asking),
     orNull(asking, 'metrics', api.get(Exported, '/cluster/metrics/export', { params })),
   ]);
@@ -103,6 +142,7 @@ async function take(asking: Asking): Promise<Look> {
 }
 
 export function createCluster(asking: Asking): Cluster {
+  const askQdevice = qdeviceAsker(asking);
   let last: Look | null = null;
   let taking: Promise<Look> | null = null;
   let events = 0;
@@ -111,7 +151,7 @@ export function createCluster(asking: Asking): Cluster {
       const { clock } = asking;
       if (last !== null && clock.monotonicMs() - last.atMs <= ageMaxMs) return last;
       const seenEvents = events;
-      const own = (taking ??= take(asking));
+      const own = (taking ??= take(asking, askQdevice));
       const taken = await own.finally(() => {
         if (taking === own) taking = null;
       });

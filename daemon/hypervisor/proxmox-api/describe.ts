@@ -33,10 +33,10 @@ export const freshMs = 2_000;
 const qdeviceVotes = (nodes: number): number => (nodes % 2 === 0 ? 1 : nodes - 1);
 
 /** @throws QuorumUnknownError */
-function quorumOf({ status, votes, qdevice }: Look): NodeFacts['quorum'] {
+function quorumOf({ status, votes, qdevice }: Look, pveNode: string): NodeFacts['quorum'] {
   if (status === null) throw new QuorumUnknownError('/cluster/status gave no usable answer');
   if (status.cluster === null) return null;
-  if (votes === null || qdevice === undefined) {
+  if (votes === null || qdevice === null) {
     throw new QuorumUnknownError('the votes of the cluster (/cluster/config) cannot be read');
   }
   const members = votes.map(({ node, quorum_votes }) => ({
@@ -44,12 +44,17 @@ function quorumOf({ status, votes, qdevice }: Look): NodeFacts['quorum'] {
     votes: quorum_votes,
     online: status.nodes.some((row) => row.name === node && row.online),
   }));
-  const device = qdevice && {
-    votes: qdeviceVotes(members.length),
-    alive: qdevice.isConnected,
-    voting: qdevice.isConnected,
-    seenAgeMs: 0,
-  };
+  // One that may be there and is seen by nobody has the votes that a power-off would miss.
+  const isVoting = qdevice.connected.includes(pveNode);
+  const device =
+    qdevice.state === 'none'
+      ? null
+      : {
+          votes: qdeviceVotes(members.length),
+          alive: isVoting,
+          voting: isVoting,
+          seenAgeMs: 0,
+        };
   const sum = (all: readonly { votes: number }[]): number =>
     all.reduce((total, member) => total + member.votes, 0);
   const expectedVotes = sum(members) + (device?.votes ?? 0);
@@ -69,7 +74,8 @@ const voteLookMs = 7_000;
 
 export async function deviceVote({ cluster }: Context): Promise<string | null> {
   const { qdevice, status } = await cluster.look(voteLookMs);
-  return qdevice === null ? null : JSON.stringify([qdevice ?? 'unknown', status?.cluster?.quorate]);
+  if (qdevice?.state === 'none' || status?.cluster === null) return null;
+  return JSON.stringify([qdevice, status?.cluster?.quorate]);
 }
 
 /** The guests of the node by its own lists, and how many of them may run. */
@@ -181,10 +187,16 @@ async function hardwareOf({ api }: Context, pveNode: string) {
   };
 }
 
-/** A power-off by API needs two other members, a declaration, and no HA, which only a host ends. */
+/**
+ * A power-off by API needs two other members, a declaration of the node, one where no member shows
+ * a quorum device, and no HA, which only a host ends.
+ */
 function capabilitiesOf({ api, declared }: Context, look: Look, node: string): CommandKind[] {
   const mayGoOff =
-    api.urls.length > 1 && declared[node] !== undefined && look.ha?.services.length === 0;
+    api.urls.length > 1 &&
+    declared[node] !== undefined &&
+    look.qdevice?.state !== 'unknown' &&
+    look.ha?.services.length === 0;
   return ['node.wake', ...guestKinds, ...(mayGoOff ? (['node.shutdown'] as const) : [])];
 }
 
@@ -193,7 +205,7 @@ export async function describe(context: Context, node: string): Promise<Descript
   const { cluster, declared, simulated, daemonVersion } = context;
   const look = await cluster.look(freshMs);
   const pveNode = awakeRow(look, node).node;
-  const quorum = quorumOf(look);
+  const quorum = quorumOf(look, pveNode);
   const [hardware, guests, links, busy, bootId] = await Promise.all([
     hardwareOf(context, pveNode),
     listGuests(context, pveNode),

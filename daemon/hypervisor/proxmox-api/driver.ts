@@ -24,6 +24,8 @@ export type ProxmoxApiOptions = {
   clock: Clock;
   log: Log;
   declared?: Readonly<Record<string, Declared>>;
+  /** The administrator's word that the cluster has no quorum device. */
+  hasNoQdevice?: boolean;
   migrationBytesPerSecond?: number | null;
   /** True for the fake API: such a daemon may only join a simulated cluster. */
   simulated?: boolean;
@@ -34,7 +36,8 @@ export type ProxmoxApiHypervisor = Hypervisor & { waker: Waker };
 export function createProxmoxApiHypervisor(options: ProxmoxApiOptions): ProxmoxApiHypervisor {
   const { nodes, endpoint, daemonVersion, clock, log } = options;
   const api = createPveApi(endpoint);
-  const cluster = createCluster({ api, clock, log });
+  const { hasNoQdevice = false } = options;
+  const cluster = createCluster({ api, clock, log, hasNoQdevice });
   const context: Context = {
     nodes,
     simulated: options.simulated ?? false,

@@ -85,6 +85,8 @@ export const ProxmoxFile = z.strictObject({
     .int()
     .min(2 ** 20, 'at least 1048576 (1 MiB/s)')
     .optional(),
+  /** By the API nobody can tell a cluster without a device from one whose daemon has stopped. */
+  quorumDevice: z.literal('none', 'write none, or leave it out where there is one').optional(),
   nodes: z.record(NodeId, Declaration).default({}),
 });
 export type ProxmoxFile = z.infer<typeof ProxmoxFile>;

@@ -43,7 +43,7 @@ function ofCluster(pve: Pve, here: WorldNode, path: string): unknown {
     }));
   }
   if (path === '/cluster/config/qdevice') {
-    if (pve.qdevice === null) return {};
+    if (pve.qdevice === null || pve.qdeviceDown.has(here.spec.node)) return {};
     return { State: pve.qdevice.flags.startsWith('A,V') ? 'Connected' : 'Disconnected' };
   }
   return undefined;

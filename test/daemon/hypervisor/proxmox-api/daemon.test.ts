@@ -121,6 +121,7 @@ async function simulated() {
     endpoint,
     daemonVersion: '1',
     simulated: true,
+    hasNoQdevice: true,
     declared: { beta: { roles: [], wakeOnMagic: true, nothingElseAtWork: true } },
   });
   const { mqttUrl } = stack.runtime();

@@ -43,6 +43,7 @@ async function bench(options: Parameters<typeof proxmoxRig>[0] = {}) {
       clock: realClock,
       log,
       simulated: true,
+      hasNoQdevice: true,
       ...more,
     });
     drivers.push(driver);
@@ -143,6 +144,38 @@ describe('describing by the API', () => {
       expectedVotes: 5,
       qdevice: { votes: 2, alive: true, voting: true },
     });
+  });
+
+  it('takes no member for a witness that no device is there, unless its absence is declared', async () => {
+    const { rig, driverWith } = await bench();
+    const declared = { beta: idle };
+    const unsure = driverWith({ declared, hasNoQdevice: false });
+    const { facts, driver: own } = await unsure.describe('beta');
+    expect(facts.quorum).toMatchObject({
+      expectedVotes: 5,
+      totalVotes: 3,
+      quorumVotes: 3,
+      qdevice: { votes: 2, alive: false, voting: false },
+    });
+    expect(own.capabilities).not.toContain('node.shutdown');
+    expect(await unsure.deviceVote?.('beta')).not.toBeNull();
+    rig.pve.qdevice = { votes: 2, flags: 'A,V,NMW' };
+    const wronglyDeclared = await driverWith({ declared }).describe('beta');
+    expect(wronglyDeclared.facts.quorum?.qdevice).toMatchObject({ votes: 2, voting: true });
+  });
+
+  it('counts the device for a node only where the daemon of that very node speaks with it', async () => {
+    const { rig, endpoint, driver, driverWith } = await bench();
+    rig.pve.qdevice = { votes: 2, flags: 'A,V,NMW' };
+    rig.pve.qdeviceDown.add('alpha');
+    const deviceOf = async (from: typeof driver, node: string) =>
+      (await from.describe(node)).facts.quorum?.qdevice;
+    expect(await deviceOf(driver, 'alpha')).toMatchObject({ votes: 2, alive: false });
+    expect(await deviceOf(driver, 'beta')).toMatchObject({ votes: 2, alive: true, voting: true });
+    const [alpha = '', beta = ''] = endpoint.urls;
+    const [first = '', second = ''] = endpoint.fingerprints;
+    const some = driverWith({}, { urls: [alpha, beta], fingerprints: [first, second] });
+    expect(await deviceOf(some, 'gamma')).toMatchObject({ votes: 2, alive: false });
   });
 
   it('knows no boot without the right to read the journal', async () => {
