@@ -1,16 +1,24 @@
 /**
  * Whether a migrated guest is where it should be, seen by the telemetry of its new node and not by
- * the tool that moved it (SAFETY V9): there, in a known state, its HA resource at rest. Until that
- * is seen, the executor's word is not enough. Its uptime proves nothing: Proxmox VE counts it from
+ * the tool that moved it (SAFETY V9): there, running if it ran before, its HA resource at rest. Until
+ * that is seen, the executor's word is not enough. Its uptime proves nothing: Proxmox VE counts it from
  * the process of the new node.
  */
 import type { CommandArgs } from '../../broker/contract/command.ts';
 import type { Commands } from '../store/sql/schema.ts';
 import { guestOf } from './facts.ts';
+import type { Evaluation } from './guard.ts';
 import type { Step } from './step.ts';
 
 /** States of an HA resource that has settled; null is one that HA does not manage. */
 const settled: ReadonlySet<string | null> = new Set([null, 'started', 'stopped', 'ignored']);
+
+/** By the verdicts that the grant stands on. */
+function ranAtGrant({ guards }: Commands): boolean {
+  const atGrant = (JSON.parse(guards) as Evaluation[]).findLast(({ phase }) => phase === 'GRANT');
+  const inputs = atGrant?.verdicts.flatMap(({ facts }) => facts) ?? [];
+  return inputs.some(({ name, value }) => name === 'state' && value === 'running');
+}
 
 /** What is yet to be seen, or null: it has arrived. */
 export function missingArrival(step: Step, row: Commands): string | null {
@@ -23,5 +31,8 @@ export function missingArrival(step: Step, row: Commands): string | null {
   const ageMs = step.context.clock.monotonicMs() - guest.sampleAtMs;
   if (ageMs > sinceMs) return `no sample of ${args.targetNode} since the move began`;
   if (guest.state === 'unknown') return `${args.targetNode} cannot tell the state of the guest`;
+  if (ranAtGrant(row) && guest.state !== 'running') {
+    return `it ran before the move, and is ${guest.state} on ${args.targetNode}`;
+  }
   return settled.has(guest.haState) ? null : `its HA resource is ${guest.haState}`;
 }

@@ -198,6 +198,8 @@ const consent: Guard = {
     return judged(
       'V6',
       [
+        // What the arrival is held against, too.
+        { name: 'state', value: guest?.sample.state ?? null },
         { name: 'restarts', value: restarts },
         { name: 'mayRestart', value: mayRestart },
       ],

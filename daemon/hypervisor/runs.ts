@@ -7,6 +7,8 @@ import type { Clock } from '../../broker/contract/ports.ts';
 /** What this process knows of the effect of a command; both times are monotonic. */
 export type Run = {
   startedAtMs: number;
+  /** Of a migration: whether the guest ran before it. */
+  wasRunning?: boolean;
   /** `isOk`: what the tool or its task said at its end; null while it may be at work. */
   ended: { atMs: number; isOk: boolean } | null;
 };

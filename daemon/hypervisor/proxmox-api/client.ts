@@ -103,11 +103,13 @@ const agentOf = (endpoint: ApiEndpoint, index: number): Agent =>
 
 const Envelope = z.object({ data: z.unknown().optional(), message: z.string().optional() });
 
-function codeOf(status: number): ApiErrorCode {
+function codeOf(status: number, method: Question['method']): ApiErrorCode {
   if (status === 401) return 'KR_PVE_TOKEN';
   if (status === 403) return 'KR_PVE_RIGHTS';
-  // 595 to 599 are pveproxy's own: it could not reach the node that the path names.
-  return status >= 595 && status <= 599 ? 'KR_PVE_ASLEEP' : 'KR_PVE_REFUSED';
+  // pveproxy's own, of AnyEvent::HTTP: 595 is a connection to the node of the path that failed, and
+  // 596 to 599 are failures after the request was passed on, or may have been.
+  if (status < 595 || status > 599) return 'KR_PVE_REFUSED';
+  return status === 595 || method === 'GET' ? 'KR_PVE_ASLEEP' : 'KR_PVE_UNCLEAR';
 }
 
 type Member = { url: string; agent: Agent };
@@ -138,7 +140,7 @@ async function ask(member: Member, authorization: string, question: Question): P
   if (statusCode !== 200) {
     const said = envelope.data?.message?.trim() ?? '';
     const reason = said === '' ? statusText : said;
-    throw new PveApiError(codeOf(statusCode), `${statusCode} ${reason}`.trim());
+    throw new PveApiError(codeOf(statusCode, method), `${statusCode} ${reason}`.trim());
   }
   if (envelope.success) return envelope.data.data;
   throw new PveApiError('KR_PVE_UNCLEAR', `${path}: the answer is not that of Proxmox VE`);

@@ -47,7 +47,7 @@ async function precheck(
   return obstacleTo(check, { target, withLocalDisks });
 }
 
-async function plan(context: Context, work: Work): Promise<Ready> {
+async function plan(context: Context, work: Work, run: Run): Promise<Ready> {
   const { api, cluster, migrationBytesPerSecond } = context;
   const { action, target, node } = work;
   cluster.expire();
@@ -63,6 +63,7 @@ async function plan(context: Context, work: Work): Promise<Ready> {
   const wanted = action.kind === 'guest.migrate' ? action.args.targetNode : node;
   const targetName = rowOf(look, wanted)?.node ?? wanted;
   const isRunning = row.status !== 'stopped';
+  run.wasRunning = isRunning;
   const guest = { vmid: row.vmid, type: row.type, config, isRunning };
   const planned = planGuest(guest, action, { targetName, migrationBytesPerSecond });
   if (!planned.ok) return planned;
@@ -164,9 +165,13 @@ const frameOf = ({ clock, runs, cluster }: Context): Frame => ({
   expire: () => cluster.expire(),
 });
 
-async function planOf(context: Context, work: Work, signal: AbortSignal): Promise<Ready> {
+async function planOf(
+  context: Context,
+  work: Work,
+  { run, signal }: { run: Run; signal: AbortSignal },
+): Promise<Ready> {
   try {
-    const ready = await plan(context, work);
+    const ready = await plan(context, work, run);
     return ready.ok && signal.aborted ? { ok: false, why: 'it was given up before' } : ready;
   } catch (error) {
     return { ok: false, why: error instanceof Error ? error.message : String(error) };
@@ -179,7 +184,7 @@ export const perform = (
   workContext: WorkContext,
 ): Promise<Performed> =>
   carryOut(frameOf(context), work, {
-    plan: () => planOf(context, work, workContext.signal),
+    plan: (run) => planOf(context, work, { run, signal: workContext.signal }),
     start: (ready, run) => start(context, { ready, run }, workContext),
   });
 

@@ -58,7 +58,7 @@ async function ownerOf({ host }: Context, { action, target }: Work): Promise<str
     : undefined;
 }
 
-async function planOf(context: Context, work: Work): Promise<Plan> {
+async function planOf(context: Context, work: Work, run: Run): Promise<Plan> {
   const { action, target } = work;
   const pveNode = await pveNodeOf(context);
   const guests = await context.host.guests(pveNode);
@@ -68,6 +68,7 @@ async function planOf(context: Context, work: Work): Promise<Plan> {
   if (lock !== undefined) return { ok: false, why: `guest ${target.id} is locked (${lock})` };
   const isRunning = await context.host.isAlive(guest.type, guest.vmid);
   if (isRunning === null) return { ok: false, why: 'nobody can tell whether the guest runs' };
+  run.wasRunning = isRunning;
   const targetName =
     action.kind === 'guest.migrate' ? await pveNameOf(context, action.args.targetNode) : '';
   const { migrationBytesPerSecond } = context;
@@ -244,7 +245,7 @@ export async function perform(
   if (work.target.kind === 'node') return performOnNode(context, work, workContext);
   const { id } = work.target;
   return carryOut(frameOf(context), work, {
-    plan: () => planOf(context, work),
+    plan: (run) => planOf(context, work, run),
     async start({ call }, run) {
       try {
         return await runCall(context, { call, run, id }, workContext);

@@ -18,7 +18,7 @@ export type Frame = {
 };
 
 type Steps<P> = {
-  plan: () => Promise<P | { ok: false; why: string }>;
+  plan: (run: Run) => Promise<P | { ok: false; why: string }>;
   start: (plan: P, run: Run) => Promise<Performed>;
 };
 
@@ -28,7 +28,7 @@ export async function carryOut<P extends { ok: true }>(
   { plan, start }: Steps<P>,
 ): Promise<Performed> {
   const run = remember(frame, commandId, frame.clock.monotonicMs());
-  const planned = await plan();
+  const planned = await plan(run);
   if (!planned.ok) {
     conclude(frame, run, false);
     return notStarted(planned.why);

@@ -96,7 +96,10 @@ async function judge(looking: Looking, work: Work, found: Found): Promise<Observ
     return judgeRestart(status, run, looking.clock.monotonicMs());
   }
   if (action.kind === 'guest.migrate') {
-    return judged(nodeIdOf(pveNode) === action.args.targetNode, where);
+    const hasArrived = nodeIdOf(pveNode) === action.args.targetNode;
+    // A container moves by a restart, and its start at the target may fail.
+    const isDown = run?.wasRunning === true && status.status !== 'running';
+    return hasArrived && isDown ? unseen(`${where}, and ran before`) : judged(hasArrived, where);
   }
   if (action.kind !== 'guest.scale') return unseen(`this driver cannot observe ${action.kind}`);
   const path = `/nodes/${pveNode}/${type}/${target.id}/pending`;

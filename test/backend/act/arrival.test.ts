@@ -49,6 +49,7 @@ describe('a migration', () => {
     ['no sample is younger than the move', { sampleAtMs: 0 }],
     ['its state is not known', { state: 'unknown' }],
     ['its HA resource is in error', { haState: 'error' }],
+    ['it ran before and is down there', { state: 'stopped' }],
   ])('stays to be verified while %s, and becomes INDETERMINATE', async (_what, seen) => {
     const { world, state } = await migrated(seen);
     expect(await state()).toBe('VERIFYING');

@@ -317,6 +317,37 @@ describe('effects by the API', () => {
   });
 });
 
+describe('a request that pveproxy passed on to another member', () => {
+  const failing = (rig: Rig, status: number): void => {
+    rig.pve.apiFaultOf = ({ line }) =>
+      line.startsWith('POST ')
+        ? { kind: 'fail', exitCode: status, stderr: 'Connection timed out' }
+        : undefined;
+  };
+
+  it.each([596, 597, 598, 599])('may have begun its work when it fails with %i', async (status) => {
+    const { rig, driver, driverWith } = await bench();
+    failing(rig, status);
+    const stop = work('guest.stop', '100');
+    expect(await driver.perform(stop, context())).toMatchObject({ exitCode: null });
+    expect((await driver.observe(stop)).postcondition).toBeNull();
+    for (const guest of rig.live.world.guests.values()) guest.state = 'stopped';
+    const off = driverWith({ declared: { alpha: idle } });
+    const told = await off.perform(work('node.shutdown', 'alpha'), context());
+    expect(told.exitCode).toBeNull();
+    expect(told.detail).toContain(`${status}`);
+    expect(told.detail).not.toContain('not started');
+  });
+
+  it('never left for it when that failed with 595', async () => {
+    const { rig, driver } = await bench();
+    failing(rig, 595);
+    const stop = work('guest.stop', '100');
+    expect(await driver.perform(stop, context())).toMatchObject({ exitCode: 1 });
+    expect((await driver.observe(stop)).postcondition).toBe(false);
+  });
+});
+
 describe('reaching the cluster', () => {
   it('asks the next member when one is off, for changes too', async () => {
     const { rig, driver } = await bench();

@@ -445,6 +445,23 @@ describe('effects', () => {
     expect((await driver.observe(deed)).postcondition).toBeNull();
   });
 
+  it('do not call a guest moved that ran before and is down at its target', async () => {
+    const { rig, driver } = await bench();
+    const deed = work('guest.migrate', '100', { targetNode: 'beta' });
+    expect(await driver.perform(deed, context())).toMatchObject({ exitCode: 0 });
+    const guest = rig.live.world.guests.get('lab/100');
+    if (guest) guest.state = 'stopped';
+    rig.pve.onChange();
+    const down = { postcondition: null, detail: 'guest 100 is stopped on beta, and ran before' };
+    expect(await driver.observe(deed)).toEqual(down);
+    if (guest) guest.state = 'running';
+    rig.pve.onChange();
+    expect((await driver.observe(deed)).postcondition).toBe(true);
+    const moved = work('guest.migrate', '102', { targetNode: 'beta' });
+    expect(await driver.perform(moved, context())).toMatchObject({ exitCode: 0 });
+    expect((await driver.observe(moved)).postcondition).toBe(true);
+  });
+
   it('ask a migration that takes too long to end, and tell what its task says of that', async () => {
     const { rig, driver } = await bench({ timeScale: 1 });
     const deed = work('guest.migrate', '100', { targetNode: 'beta' });
