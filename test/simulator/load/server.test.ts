@@ -39,7 +39,7 @@ describe('a load test of a whole server', () => {
       '  - {nodes: 6, interval: 500ms, for: 4s}',
       '  - {nodes: 12, interval: 250ms, for: 6s, ramp: 2s}',
       'faults:',
-      '  droppedLinks: {ratio: 0.3, every: 2s}',
+      '  droppedLinks: {ratio: 0.3, every: 4s}',
       '  halfOpen: {ratio: 0.2, every: 3s, for: 2s}',
       '  slowReaders: {ratio: 0.2, every: 3s, for: 2s}',
       '  malformed: 0.1',
