@@ -37,18 +37,21 @@ export async function readIdentities(path: string): Promise<string[]> {
 }
 
 type Chunks = AsyncIterable<Uint8Array>;
-/** The library takes and gives the web's streams. */
-const webOf = (chunks: Chunks): globalThis.ReadableStream<Uint8Array> =>
-  ReadableStream.from(chunks);
-const nodeOf = (stream: globalThis.ReadableStream<Uint8Array>): Readable =>
-  Readable.fromWeb(stream);
+/**
+ * The library takes and gives the web's streams, which Node and the browser's types declare apart;
+ * what is compiled with both knows no type that is either.
+ */
+type WebStream = globalThis.ReadableStream<Uint8Array>;
+const webOf = (chunks: Chunks): unknown => ReadableStream.from(chunks);
+const nodeOf = (stream: unknown): Readable =>
+  Readable.fromWeb(stream as ReadableStream<Uint8Array>);
 
 /** Every one of the recipients can open it alone. */
 export async function sealed(plain: Chunks, recipients: readonly string[]): Promise<Readable> {
   const { Encrypter } = await library();
   const encrypter = new Encrypter();
   for (const recipient of recipients) encrypter.addRecipient(recipient);
-  return nodeOf(await encrypter.encrypt(webOf(plain)));
+  return nodeOf(await encrypter.encrypt(webOf(plain) as WebStream));
 }
 
 /** @throws BackupError where none of the keys fits, or it is no backup. */
@@ -57,7 +60,7 @@ export async function opened(cipher: Chunks, identities: readonly string[]): Pro
   const decrypter = new Decrypter();
   for (const identity of identities) decrypter.addIdentity(identity);
   try {
-    return nodeOf(await decrypter.decrypt(webOf(cipher)));
+    return nodeOf(await decrypter.decrypt(webOf(cipher) as WebStream));
   } catch (error) {
     const why = error instanceof Error ? error.message : String(error);
     throw new BackupError(`this file does not open with this key: ${why}`);
