@@ -14,6 +14,8 @@ export type Sources = {
 };
 
 const importing = /\b(?:from\s+|import\s+|import\(\s*)'([^'\s]+)'/g;
+/** Of a package whose files are read; a file of ours that is read is an asset. */
+const resolving = /\bimport\.meta\.resolve\(\s*'([^'.\s][^'\s]*)'/g;
 const relative = /(\b(?:from\s+|import\s+|import\(\s*)'\.{1,2}\/[^'\s]+)\.ts'/g;
 
 /** Comments name files in prose; only code counts. */
@@ -37,6 +39,9 @@ export function sourcesFrom(root: string, entry: string): Sources {
     for (const [, name = ''] of withoutComments(code).matchAll(importing)) {
       if (name.startsWith('.')) visit(normalize(join(dirname(path), name)));
       else if (!name.startsWith('node:')) packages.add(packageOf(name));
+    }
+    for (const [, name = ''] of withoutComments(code).matchAll(resolving)) {
+      packages.add(packageOf(name));
     }
   };
   visit(entry);

@@ -4,8 +4,8 @@
  * artefact. Foreign text is escaped; the page asks nobody for anything.
  */
 import { readFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { renderReport } from '../render.ts';
 import type { Report } from '../report.ts';
 import type { Column, Second } from './rows.ts';
@@ -68,7 +68,7 @@ export const escaped = (text: string): string =>
 /** Inside a script only `<` can end it. */
 const asScript = (value: unknown): string => JSON.stringify(value).replaceAll('<', '\\u003c');
 
-const dist = (): string => dirname(createRequire(import.meta.url).resolve('uplot'));
+const dist = (): string => dirname(fileURLToPath(import.meta.resolve('uplot')));
 
 const style = `
 :root { color-scheme: light dark; --line: #8884; }
