@@ -5,7 +5,7 @@
 import { networkInterfaces } from 'node:os';
 import { join } from 'node:path';
 import type { Clock, Log } from '../broker/contract/ports.ts';
-import { policyFile } from './command/local-policy.ts';
+import { holdFile, policyFile, strictest } from './command/local-policy.ts';
 import { createScriptRunner, type ScriptRunner } from './command/script-trust.ts';
 import { sweepOutputs } from './command/tool-output.ts';
 import type { DaemonConfig } from './config.ts';
@@ -15,8 +15,8 @@ import { withPower } from './hypervisor/power-program.ts';
 import { createSampler, type Sampler } from './sample/sampler.ts';
 
 /** The administrator's word on this machine, above whatever the server says. */
-export const policyPath = '/etc/kernreaktor/policy.yaml';
-export const holdPath = '/etc/kernreaktor/HOLD';
+const policyPath = '/etc/kernreaktor/policy.yaml';
+const holdPath = '/etc/kernreaktor/HOLD';
 
 export type DriverConfig = Pick<DaemonConfig, 'node' | 'dataDir' | keyof DriverChoice> & {
   /** All that this daemon was enrolled for; one, unless it speaks for a cluster by its API. */
@@ -24,6 +24,18 @@ export type DriverConfig = Pick<DaemonConfig, 'node' | 'dataDir' | keyof DriverC
 };
 
 type DriverDeps = { clock: Clock; log: Log; version: string };
+
+/** In a container on a host the word of either counts; what the host forbids stays forbidden. */
+export function ownWords({ isInContainer = false }: Pick<DriverConfig, 'isInContainer'>) {
+  const own = { readPolicy: policyFile(policyPath), isHeld: holdFile(holdPath) };
+  if (!isInContainer) return own;
+  const readOuter = policyFile(hostRoot + policyPath);
+  const isOuterHeld = holdFile(hostRoot + holdPath);
+  return {
+    readPolicy: () => strictest(own.readPolicy, readOuter),
+    isHeld: async () => (await own.isHeld()) || isOuterHeld(),
+  };
+}
 
 export const scriptsOf = ({ dataDir }: Pick<DriverConfig, 'dataDir'>): ScriptRunner =>
   createScriptRunner({ folder: join(dataDir, 'run'), readPolicy: policyFile(policyPath) });

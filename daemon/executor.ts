@@ -9,12 +9,11 @@ import { join } from 'node:path';
 import type { Clock, Log, NewId, Random } from '../broker/contract/ports.ts';
 import { createExecutor } from './command/executor.ts';
 import { nodeFiles } from './command/files.ts';
-import { holdFile, policyFile } from './command/local-policy.ts';
 import { type ExecutorServer, serveExecutor } from './command/socket/server.ts';
 import { openTrust } from './command/socket/trust.ts';
 import { missingForUnits } from './command/transient-unit.ts';
 import type { ExecutorConfig } from './config.ts';
-import { driverOf, holdPath, policyPath, scriptsOf } from './drivers.ts';
+import { driverOf, ownWords, scriptsOf } from './drivers.ts';
 import type { Hypervisor } from './hypervisor/port.ts';
 import type { Addresses } from './sample/links.ts';
 import { createSampler } from './sample/sampler.ts';
@@ -62,8 +61,7 @@ export async function startExecutor(
     cluster,
     files: nodeFiles(join(dataDir, 'journal')),
     serverKeys: () => trust.keys(),
-    readPolicy: policyFile(policyPath),
-    isHeld: holdFile(holdPath),
+    ...ownWords(config),
     watchesHold: true,
     observeOnly: false,
     hypervisor,

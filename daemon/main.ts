@@ -10,9 +10,8 @@ import type { Clock, Log, NewId, Random } from '../broker/contract/ports.ts';
 import { createExecutor } from './command/executor.ts';
 import type { ExecutorPort } from './command/executor-port.ts';
 import { nodeFiles } from './command/files.ts';
-import { holdFile, policyFile } from './command/local-policy.ts';
 import type { DaemonConfig } from './config.ts';
-import { driverOf, holdPath, policyPath, scriptsOf } from './drivers.ts';
+import { driverOf, ownWords, scriptsOf } from './drivers.ts';
 import type { Hypervisor } from './hypervisor/port.ts';
 import { type LinkCounters, type LinkDeps, type LinkSettings, within } from './link/agent.ts';
 import { startLink } from './link/connection.ts';
@@ -75,8 +74,7 @@ function executorOf(config: DaemonConfig, deps: DaemonDeps, parts: ExecutorParts
     cluster: credential.cluster,
     files: nodeFiles(join(config.dataDir, 'journal')),
     serverKeys: () => credential.serverKeys,
-    readPolicy: policyFile(policyPath),
-    isHeld: holdFile(holdPath),
+    ...ownWords(config),
     watchesHold: true,
     observeOnly,
     hypervisor,

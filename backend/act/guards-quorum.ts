@@ -128,9 +128,10 @@ const quorum = voteRow('quorum', 'Q1', ({ remainingVotes, quorumVotes }) =>
       },
 );
 
-/** An LRM that nobody can read may be active. */
+/** One that nobody can read may be active, and one that lost its lock still feeds its watchdog. */
 const isLrmAtRest = ({ facts }: NodeFact): boolean =>
-  ![undefined, null, 'active'].includes(facts?.ha?.lrmState);
+  ![undefined, null, 'active', 'lost_agent_lock'].includes(facts?.ha?.lrmState) &&
+  facts?.ha?.watchdogOpen !== true;
 
 const spare = voteRow('quorum-spare', 'Q2', ({ worstVotes, quorumVotes }, facts) => {
   const { limits, power, targetNode } = facts;
@@ -231,6 +232,7 @@ const restless = ['fence', 'recovery', 'migrate', 'relocate', 'error'];
 
 function haDenial(ha: NodeFacts['ha'], node: string): Says | null {
   const off = `ha-manager crm-command node-maintenance enable ${node}`;
+  const after = 'it outlives the sleep, so send `node.restore` after the wake';
   if (!ha) {
     return {
       code: 'KR_HA_UNKNOWN',
@@ -263,7 +265,7 @@ function haDenial(ha: NodeFacts['ha'], node: string): Says | null {
     : {
         code: 'KR_HA_WATCHDOG',
         reason: `the HA watchdog of ${node} is ${ha.watchdogOpen ? 'open' : 'in an unknown state'}`,
-        wayOut: `run \`${off}\` and wait until its HA services have left`,
+        wayOut: `send \`node.drain\` (or run \`${off}\`) and wait until its HA services have left; ${after}`,
       };
 }
 

@@ -71,6 +71,23 @@ export const policyFile = (path: string) => async (): Promise<PolicyReading> => 
   }
 };
 
+/** The stricter of two readings: of a container's own policy and that of the host around it. */
+export async function strictest(
+  own: () => Promise<PolicyReading>,
+  host: () => Promise<PolicyReading>,
+): Promise<PolicyReading> {
+  const [inner, outer] = [await own(), await host()];
+  if (!inner.ok) return inner;
+  if (!outer.ok) return outer;
+  const [a, b] = [inner.policy, outer.policy];
+  const allow = a.allow && b.allow ? a.allow.filter((kind) => b.allow?.includes(kind)) : null;
+  // Paths of programs are those of the container, which the host's own list does not mean.
+  return {
+    ok: true,
+    policy: { ...a, allow: allow ?? a.allow ?? b.allow, protected: a.protected || b.protected },
+  };
+}
+
 /** Held while the file exists, and also when nobody can tell whether it does. */
 export const holdFile = (path: string) => (): Promise<boolean> =>
   access(path).then(

@@ -107,7 +107,10 @@ function spareIsWaived(question: Case): boolean {
   const idle = question.nodes
     .filter(({ record }) => record.desired === 'awake' || record.online)
     .every(({ record }) => isKnown(record.facts?.ha) && record.facts.ha.lrmState !== null);
-  const active = question.nodes.some(({ record }) => record.facts?.ha?.lrmState === 'active');
+  const active = question.nodes.some(({ record }) => {
+    const { lrmState, watchdogOpen } = record.facts?.ha ?? {};
+    return lrmState === 'active' || lrmState === 'lost_agent_lock' || watchdogOpen === true;
+  });
   return question.cluster.spareVotes === 0 && idle && !active;
 }
 

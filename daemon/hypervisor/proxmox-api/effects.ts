@@ -35,6 +35,10 @@ export function requestOf({ argv }: Call, path: string): Question {
 
 type Ready = { ok: true; question: Question; pveNode: string } | { ok: false; why: string };
 
+/** PVE 8 has the question for VMs alone; the migration of a container is then judged by itself. */
+const isNotImplemented = (error: unknown): boolean =>
+  error instanceof PveApiError && error.code === 'KR_PVE_REFUSED' && /^501 /.test(error.message);
+
 async function precheck(
   { api }: Context,
   { action }: Work,
@@ -42,7 +46,12 @@ async function precheck(
 ): Promise<string | undefined> {
   if (action.kind !== 'guest.migrate') return undefined;
   const params: Params = { target };
-  const check = await api.get(MigrateCheck, `${path}/migrate`, { params });
+  const asked = api.get(MigrateCheck, `${path}/migrate`, { params });
+  const check = await asked.catch((error: unknown) => {
+    if (path.includes('/lxc/') && isNotImplemented(error)) return null;
+    throw error;
+  });
+  if (check === null) return undefined;
   const { withLocalDisks } = action.args;
   return obstacleTo(check, { target, withLocalDisks });
 }

@@ -33,6 +33,12 @@ const gaveUp: Performed = {
   output: '',
 };
 
+/** PVE 8 has the question for VMs alone; `pct migrate` then has the first and last word. */
+async function hasNoPrecheck({ toolbox }: Context, path: string): Promise<boolean> {
+  const result = await toolbox.ask('pvesh', ['get', path, '--output-format', 'json']);
+  return result !== null && /No 'get' handler defined for/.test(result.stderr);
+}
+
 /** The hypervisor's own word on a migration; its silence is no consent. */
 async function precheck(
   context: Context,
@@ -43,6 +49,7 @@ async function precheck(
   const { pveNode, targetName, type } = names;
   const path = `/nodes/${pveNode}/${type}/${target.id}/migrate`;
   const check = await context.toolbox.get(MigrateCheck, path, ['--target', targetName]);
+  if (check === null && type === 'lxc' && (await hasNoPrecheck(context, path))) return undefined;
   if (check === null) return 'the precheck of the migration gave no usable answer';
   const { withLocalDisks } = action.args;
   return obstacleTo(check, { target: targetName, withLocalDisks });

@@ -104,11 +104,13 @@ function localResources(config: Config, type: GuestType, isShared: StorageIsShar
   return [...devices, ...media, ...binds];
 }
 
+/** What QEMU emulates where nothing is configured; of other architectures that is not said here. */
+const usualCpuType = (config: Config): string | null =>
+  ['x86_64', undefined].includes(config.get('arch')) ? 'kvm64' : null;
+
 /** The model, without the flags behind it. */
-const cpuType = (config: Config): string | null => {
-  const text = config.get('cpu');
-  return text === undefined ? null : (propertiesOf(text, 'cputype')['cputype'] ?? null);
-};
+const cpuType = (config: Config): string | null =>
+  propertiesOf(config.get('cpu') ?? '', 'cputype')['cputype'] ?? usualCpuType(config);
 
 const limits = { tags: 32, tagLength: 64, name: 128 };
 

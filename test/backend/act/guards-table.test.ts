@@ -334,6 +334,28 @@ const denied: Case[] = [
       { ha: { ...noHa, lrmState: 'active' } },
     ),
   ],
+  [
+    'quorum-spare',
+    'Q2',
+    'KR_QUORUM_SPARE',
+    /HA resources/,
+    clusterOf(
+      ['n1', 'n2', 'n3'],
+      { limits: { ...realLimits, spareVoters: 0 } },
+      { ha: { ...noHa, lrmState: 'lost_agent_lock' } },
+    ),
+  ],
+  [
+    'quorum-spare',
+    'Q2',
+    'KR_QUORUM_SPARE',
+    /HA resources/,
+    clusterOf(
+      ['n1', 'n2', 'n3'],
+      { limits: { ...realLimits, spareVoters: 0 } },
+      { ha: { ...noHa, watchdogOpen: true } },
+    ),
+  ],
   ['qdevice', 'Q3', 'KR_QDEVICE', /spareVoters/, clusterOf(['n1', 'n2'], {}, withDevice)],
   [
     'membership-stable',

@@ -2,7 +2,12 @@ import { chmod, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { holdFile, parsePolicy, policyFile } from '../../../daemon/command/local-policy.ts';
+import {
+  holdFile,
+  parsePolicy,
+  policyFile,
+  strictest,
+} from '../../../daemon/command/local-policy.ts';
 
 let folder = '';
 beforeEach(async () => {
@@ -31,6 +36,30 @@ describe('local policy', () => {
   ])('forbids everything when it cannot understand %j, and names the field', (text, problem) => {
     const reading = parsePolicy(text);
     expect(reading).toMatchObject({ ok: false, problem: expect.stringMatching(problem) });
+  });
+
+  it.each([
+    ['', '', null, false],
+    ['protected: true', '', null, true],
+    ['', 'protected: true', null, true],
+    ['allow: [guest.start, guest.stop]', 'allow: [guest.stop, node.wake]', ['guest.stop'], false],
+    ['', 'allow: []', [], false],
+    ['allow: [node.wake]', '', ['node.wake'], false],
+  ])(
+    'of a container (%j) and of its host (%j) forbids what either does',
+    async (a, b, allow, isProtected) => {
+      const reading = await strictest(
+        async () => parsePolicy(a),
+        async () => parsePolicy(b),
+      );
+      expect(reading).toEqual({ ok: true, policy: { allow, protected: isProtected } });
+    },
+  );
+
+  it('forbids everything when that of the host around it cannot be understood', async () => {
+    const sides = [async () => parsePolicy(''), async () => parsePolicy('- a')] as const;
+    expect(await strictest(sides[0], sides[1])).toMatchObject({ ok: false });
+    expect(await strictest(sides[1], sides[0])).toMatchObject({ ok: false });
   });
 
   it('is read anew each time; a missing file allows, an unreadable one forbids', async () => {

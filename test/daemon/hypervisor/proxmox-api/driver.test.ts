@@ -303,6 +303,21 @@ describe('effects by the API', () => {
     expect(await rig.effects()).toEqual([]);
   });
 
+  it('move a container without a precheck where PVE 8 has none, and a VM never', async () => {
+    const { rig, driver } = await bench();
+    rig.pve.extra.set('101', { tags: 'kr_restart' });
+    rig.pve.onChange();
+    rig.pve.apiFaultOf = ({ line }) =>
+      line.startsWith('GET ') && line.endsWith('/migrate')
+        ? { kind: 'fail', exitCode: 501, stderr: 'not implemented' }
+        : undefined;
+    const vm = work('guest.migrate', '100', { targetNode: 'beta' });
+    expect((await driver.perform(vm, context())).detail).toContain('501');
+    const container = work('guest.migrate', '101', { targetNode: 'beta', online: false });
+    expect(await driver.perform(container, context())).toMatchObject({ exitCode: 0 });
+    expect(placeOf(rig, '101')).toBe('beta');
+  });
+
   it('never send a start twice: one without an answer is unclear, and stays so', async () => {
     const { rig, api, driver } = await bench();
     rig.pve.apiFaultOf = ({ line }) => (line.startsWith('POST ') ? { kind: 'hang' } : undefined);

@@ -360,6 +360,21 @@ describe('effects', () => {
     expect(await rig.effects()).toEqual([]);
   });
 
+  it('move a container without a precheck where PVE 8 has none, and a VM never', async () => {
+    const { rig, driver } = await bench();
+    rig.pve.extra.set('101', { tags: 'kr_restart' });
+    rig.pve.onChange();
+    rig.pve.faultOf = ({ argv }) =>
+      argv[1]?.endsWith('/migrate')
+        ? { kind: 'fail', exitCode: 1, stderr: `No 'get' handler defined for '${argv[1]}'` }
+        : undefined;
+    const vm = work('guest.migrate', '100', { targetNode: 'beta' });
+    expect((await driver.perform(vm, context())).detail).toContain('no usable answer');
+    const container = work('guest.migrate', '101', { targetNode: 'beta', online: false });
+    expect(await driver.perform(container, context())).toMatchObject({ exitCode: 0 });
+    expect(placeOf(rig, '101')).toBe('beta');
+  });
+
   it('leave a guest alone that the scheduler balances by itself, or might', async () => {
     const { rig, driver, driverOn } = await bench();
     rig.pve.ha.set('100', { autoRebalance: null });

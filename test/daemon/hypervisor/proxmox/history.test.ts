@@ -43,7 +43,13 @@ async function bench(kind: 'host' | 'api'): Promise<{ rig: Rig; driver: Hypervis
   const sampler = createSampler({ clock: realClock, addresses: () => ({}), root });
   const { alpha } = rig.tools;
   if (!alpha) throw new Error('no tools');
-  const own = { node: 'alpha', sampler, tools: alpha, root, outputFolder: join(rig.folder, 'output') };
+  const own = {
+    node: 'alpha',
+    sampler,
+    tools: alpha,
+    root,
+    outputFolder: join(rig.folder, 'output'),
+  };
   const driver = createProxmoxHypervisor({ ...common, ...own });
   ends.push(() => driver.close());
   return { rig, driver };

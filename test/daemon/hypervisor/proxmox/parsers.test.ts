@@ -524,6 +524,16 @@ describe('guest configuration', () => {
     expect(cpuCountMax(parseConfig('cores: 3'))).toBe(3);
   });
 
+  it.each([
+    ['', 'kvm64'],
+    ['cpu: flags=+aes', 'kvm64'],
+    ['arch: x86_64', 'kvm64'],
+    ['arch: aarch64', null],
+    ['arch: aarch64\ncpu: host', 'host'],
+  ])('takes the cpu type that QEMU emulates where none is configured: %j', (lines, expected) => {
+    expect(facts('qemu', lines).cpuType).toBe(expected);
+  });
+
   it('binds a container by a folder of its host unless that is shared', () => {
     const lines = 'rootfs: nfs:100/r.raw,size=8G\nmp0: /srv,mp=/srv\nmp1: /nas,mp=/n,shared=1';
     const { localResources, mayRestart, disks } = facts('lxc', `${lines}\ntags: a;kr_restart`);
