@@ -37,7 +37,9 @@ type Ready = { ok: true; question: Question; pveNode: string } | { ok: false; wh
 
 /** PVE 8 has the question for VMs alone; the migration of a container is then judged by itself. */
 const isNotImplemented = (error: unknown): boolean =>
-  error instanceof PveApiError && error.code === 'KR_PVE_REFUSED' && /^501 /.test(error.message);
+  error instanceof PveApiError &&
+  error.code === 'KR_PVE_REFUSED' &&
+  error.message.startsWith('501 ');
 
 async function precheck(
   { api }: Context,
