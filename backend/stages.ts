@@ -143,6 +143,37 @@ function openPower({ parts, stores, undo }: StageDeps, fleet: Fleet) {
   return { plugs, power: createPower({ plan: stores.power, plugs, factsOf }) };
 }
 
+type Deciding = {
+  fleet: Fleet;
+  commands: Commands;
+  observation: ReturnType<typeof observe>;
+  events: ReturnType<typeof createEventRecorder>;
+};
+
+/** Each decision is counted and recorded, and told to whoever listens. */
+function openDecider({ parts, stores }: StageDeps, deciding: Deciding) {
+  const { fleet, commands, observation, events } = deciding;
+  const listeners = new Set<(decision: Decision) => void>();
+  const decider = createDecider({
+    ...parts,
+    database: stores.database,
+    fleet,
+    commands,
+    onOscillation: (cluster) => {
+      observation.oscillation(cluster);
+      parts.log.error({ cluster }, 'the engine moved guests to and fro and has stopped itself');
+    },
+    onRefusal: (cluster, rule) => observation.refusal(cluster, rule),
+    onDecision: (decision) => {
+      observation.decision(decision.cluster, decision.outcome);
+      events.decision(decision);
+      for (const listener of listeners) listener(decision);
+    },
+  });
+  const onDecision = (listener: (decision: Decision) => void): void => void listeners.add(listener);
+  return { decider, onDecision };
+}
+
 export async function createStages(settings: Settings, deps: StageDeps) {
   const { parts, stores } = deps;
   const { database, metrics, signer, directory } = stores;
@@ -178,23 +209,7 @@ export async function createStages(settings: Settings, deps: StageDeps) {
   const observed = { events, fleet, ingest, carrier, plugs, tlsEndsAtMs };
   const observation = observe(settings, deps, observed);
   const { lease } = commands;
-  const decisions = new Set<(decision: Decision) => void>();
-  const decider = createDecider({
-    ...parts,
-    database,
-    fleet,
-    commands,
-    onOscillation: (cluster) => {
-      observation.oscillation(cluster);
-      parts.log.error({ cluster }, 'the engine moved guests to and fro and has stopped itself');
-    },
-    onRefusal: (cluster, rule) => observation.refusal(cluster, rule),
-    onDecision: (decision) => {
-      observation.decision(decision.cluster, decision.outcome);
-      events.decision(decision);
-      for (const listener of decisions) listener(decision);
-    },
-  });
+  const { decider, onDecision } = openDecider(deps, { fleet, commands, observation, events });
   const pipeline = createPipeline({
     ...parts,
     fleet,
@@ -225,6 +240,6 @@ export async function createStages(settings: Settings, deps: StageDeps) {
     commands,
     pipeline,
     observation,
-    onDecision: (listener: (decision: Decision) => void) => void decisions.add(listener),
+    onDecision,
   };
 }
