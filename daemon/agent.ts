@@ -12,8 +12,10 @@ import type { Hypervisor } from './hypervisor/port.ts';
 import { within } from './link/agent.ts';
 import { ownHouse, withOwnWords } from './link/own-words.ts';
 import { type Link, startLink } from './link/connection.ts';
+import { createReach } from './link/reach.ts';
 import { credentialOf, diskOf, marksOf, settingsOf, stopMaxMs } from './link/setup.ts';
 import type { DaemonDeps, RunningDaemon } from './main.ts';
+import { filesBelow } from './sample/files.ts';
 import { createSampler, type Sampler } from './sample/sampler.ts';
 import { createWakers } from './waker/order.ts';
 import { networkWays } from './waker/remote.ts';
@@ -85,6 +87,7 @@ export async function startAgent(config: AgentConfig, deps: DaemonDeps): Promise
       openClient,
       ...(disk && { disk }),
       marks: marksOf(config),
+      reach: createReach({ links: () => sampler.links(), files: filesBelow('/'), clock }),
       ...(usage && { usage }),
     });
   };

@@ -15,9 +15,11 @@ import { driverOf, ownWords, scriptsOf } from './drivers.ts';
 import type { Hypervisor } from './hypervisor/port.ts';
 import { type LinkCounters, type LinkDeps, type LinkSettings, within } from './link/agent.ts';
 import { startLink } from './link/connection.ts';
+import { createReach } from './link/reach.ts';
 import type { Credential } from './link/credential.ts';
 import { ownHouse, withOwnWords } from './link/own-words.ts';
 import { credentialOf, diskOf, marksOf, settingsOf, stopMaxMs } from './link/setup.ts';
+import { filesBelow } from './sample/files.ts';
 import { createSampler, type Sampler } from './sample/sampler.ts';
 import { createWakers } from './waker/order.ts';
 import type { Waker } from './waker/port.ts';
@@ -126,6 +128,10 @@ export async function startDaemon(config: DaemonConfig, deps: DaemonDeps): Promi
     ...(disk && { disk }),
     ...(marks && { marks }),
     ...(usage && { usage }),
+    // A host of a simulated world stands in no network.
+    ...(!deps.hypervisor && {
+      reach: createReach({ links: () => sampler.links(), files: filesBelow('/'), clock }),
+    }),
   });
   async function stop(): Promise<void> {
     try {

@@ -8,13 +8,14 @@ import { appendEntry } from '../audit/entry.ts';
 import type { DueCommand } from '../store/command-store.ts';
 import type { Commands } from '../store/sql/schema.ts';
 import { nextWake } from './again.ts';
-import { effortOf } from './facts.ts';
+import { effortOf, readNode } from './facts.ts';
+import { parseFacts } from './guard-node.ts';
 import { addEvent, kindOf, move, note, stateOf, subjectOf } from './ledger.ts';
 import { cancellableStates, effectTimeoutMs } from './lifecycle.ts';
 import { membershipSettleMs, observePowerOff } from './power-off.ts';
 import { lateReason } from './settling.ts';
 import { type Context, inStep, say, type Step } from './step.ts';
-import { executorCanSee } from './witnesses.ts';
+import { executorCanSee, whereaboutsOf } from './witnesses.ts';
 
 const batchRows = 1_000;
 const probeMinMs = 5_000;
@@ -69,6 +70,11 @@ const probeOf = (row: Commands, role: Probe['role']): Probe => ({
   role,
 });
 
+async function whereabouts(step: Step, row: Commands): Promise<Pick<Probe, 'addresses'>> {
+  const node = await readNode(step, row.target_id);
+  return step.cluster.simulated === 1 ? {} : whereaboutsOf(node ? parseFacts(node) : null);
+}
+
 /** Other connected nodes of the cluster, a different pair each time they are asked. */
 function witnessNodes(step: Step, row: Commands): string[] {
   const { context, cluster } = step;
@@ -101,8 +107,9 @@ async function probe(step: Step, row: Commands): Promise<Commands> {
   // What a witness sees is its membership, and that is worth no more when asked than when told.
   const isSettled = step.nowMs - (row.granted_at_ms ?? step.nowMs) >= membershipSettleMs;
   if (kind === 'node.shutdown' && isSettled) {
+    const where = await whereabouts(step, row);
     for (const node of witnessNodes(step, row)) {
-      say(step, 'probe', { node, body: probeOf(row, 'witness') });
+      say(step, 'probe', { node, body: { ...probeOf(row, 'witness'), ...where } });
       context.asked.note(row.id, node);
       context.counters.probes += 1;
     }

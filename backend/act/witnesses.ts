@@ -3,8 +3,10 @@
  * be looked at again; a power-off needs two of different kinds, because one blind spot (a cut
  * cable) makes any number of witnesses of one kind say "gone". Pure.
  */
+import { isIPv4 } from 'node:net';
 import { z } from 'zod';
 import type { CommandKind } from '../../broker/contract/command.ts';
+import type { NodeFacts } from '../../broker/contract/facts.ts';
 
 export const Witness = z.object({
   /**
@@ -61,6 +63,16 @@ export function isProven(kind: CommandKind, witnesses: readonly Witness[]): bool
     default:
       return kind satisfies never;
   }
+}
+
+const addressesMax = 8;
+
+/** Where no membership can tell whether it is off, a witness looks for the host in its network. */
+export function whereaboutsOf(facts: NodeFacts | null): { addresses?: string[] } {
+  if (!facts || facts.quorum !== null) return {};
+  const own = (facts.links ?? []).flatMap(({ address }) => address?.split('/')[0] ?? []);
+  const addresses = own.filter((address) => isIPv4(address)).slice(0, addressesMax);
+  return addresses.length > 0 ? { addresses } : {};
 }
 
 /**

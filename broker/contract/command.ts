@@ -211,6 +211,8 @@ export const Probe = z.strictObject({
   args: z.record(z.string().max(nameLengthMax), z.json()),
   /** `executor` re-attaches and reads its journal; `witness` only looks at the world. */
   role: z.enum(['executor', 'witness']),
+  /** Of a host without a cluster that was switched off: where a witness shall look for it. */
+  addresses: z.array(z.ipv4()).min(1).max(8).optional(),
 });
 
 export type Offer = z.infer<typeof Offer>;

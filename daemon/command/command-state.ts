@@ -11,6 +11,7 @@ import type {
   Probe,
 } from '../../broker/contract/command.ts';
 import type { GuardFact, Report, Verdict } from '../../broker/contract/report.ts';
+import type { Observation } from '../hypervisor/port.ts';
 import { firstResend, numbered } from './reports.ts';
 
 export type Repeat = { attempt: number; atMs: number };
@@ -75,7 +76,7 @@ export type Input =
   | { type: 'granted'; grant: GrantContent }
   | { type: 'handle'; handle: string }
   | { type: 'ended'; outcome: Outcome }
-  | { type: 'probed'; probe: Probe }
+  | { type: 'probed'; probe: Probe; reach?: Observation }
   | { type: 'observed'; role: Probe['role']; postcondition: boolean | null; detail: string }
   | { type: 'verdict'; verdict: Verdict }
   /** What a signed sync says of it. */
@@ -102,7 +103,7 @@ export type Effect =
   | { type: 'check' }
   | { type: 'claim' }
   | { type: 'perform' }
-  | { type: 'observe'; probe: Probe }
+  | { type: 'observe'; probe: Probe; reach?: Observation }
   | { type: 'report'; report: Report };
 
 export type Step = { command: Command; effects: Effect[] };

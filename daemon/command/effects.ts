@@ -12,7 +12,7 @@ import { isHeldHere } from './hold-watch.ts';
 import type { Hold } from './hold.ts';
 import type { Journal } from './journal.ts';
 import { type FactSources, gatherFacts } from './local-facts.ts';
-import { cancelled, type Trace } from '../hypervisor/port.ts';
+import { cancelled, type Trace, type Observation } from '../hypervisor/port.ts';
 import { wakersFor } from '../waker/port.ts';
 import { park, unpark } from './parking.ts';
 import { perform, resume, type WorkHooks, workOf } from './work.ts';
@@ -69,7 +69,7 @@ export class Effects {
         if (command.phase === 'started') this.#perform(command);
         return;
       case 'observe':
-        void this.#look(node, effect.probe);
+        void this.#look(node, effect.probe, effect.reach);
         return;
       case 'report':
       default:
@@ -242,12 +242,14 @@ export class Effects {
     await this.#bench.post(node, commandId, { type: 'ended', outcome });
   }
 
-  async #look(node: string, probe: Probe): Promise<void> {
+  /** What the driver says goes first; the network is asked where it cannot tell. */
+  async #look(node: string, probe: Probe, reach?: Observation): Promise<void> {
     const { commandId, role } = probe;
     const work = workOf(probe, node, 1);
-    const { postcondition, detail } = work
+    const seen = work
       ? await observe(this.#bench.deps, work)
       : { postcondition: null, detail: 'the arguments are not those of this kind' };
+    const { postcondition, detail } = seen.postcondition === null && reach ? reach : seen;
     await this.#bench.post(node, commandId, { type: 'observed', role, postcondition, detail });
   }
 }

@@ -6,6 +6,7 @@
 import type { Claim, Offer, Probe } from '../../broker/contract/command.ts';
 import type { OpenCommand } from '../../broker/contract/presence.ts';
 import type { Report, Verdict } from '../../broker/contract/report.ts';
+import type { Observation } from '../hypervisor/port.ts';
 import type { Signed } from '../../broker/contract/server.ts';
 
 /** What the executor contributes to this node's `hello`. */
@@ -23,7 +24,8 @@ export type ToExecutor =
   | { name: 'sync'; node: string; session: string; body: Signed }
   | { name: 'offer'; node: string; body: Offer }
   | { name: 'grant'; node: string; body: Signed }
-  | { name: 'probe'; node: string; body: Probe }
+  /** `reach`: what the agent saw in the network, where it was told whom to look for. */
+  | { name: 'probe'; node: string; body: Probe; reach?: Observation }
   | { name: 'verdict'; node: string; body: Verdict }
   | { name: 'server'; body: Signed };
 

@@ -7,7 +7,7 @@ import type { Offer, Probe } from '../../broker/contract/command.ts';
 import { openCommandsMax } from '../../broker/contract/limits.ts';
 import type { Log } from '../../broker/contract/ports.ts';
 import type { ServerKey, Signed, SyncContent } from '../../broker/contract/server.ts';
-import type { Hypervisor } from '../hypervisor/port.ts';
+import type { Hypervisor, Observation } from '../hypervisor/port.ts';
 import type { Actors } from './actors.ts';
 import type { CheckedSync, ToExecutor } from './executor-port.ts';
 import type { Hold } from './hold.ts';
@@ -64,7 +64,7 @@ export class Inbox {
       case 'grant':
         return this.#onGrant(node, message.body);
       case 'probe':
-        return this.#onProbe(node, message.body);
+        return this.#onProbe(node, message.body, message.reach);
       case 'verdict':
       default: {
         const { body } = message;
@@ -125,7 +125,7 @@ export class Inbox {
     return actors.post(node, commandId, { type: 'granted', grant });
   }
 
-  async #onProbe(node: string, probe: Probe): Promise<void> {
+  async #onProbe(node: string, probe: Probe, reach?: Observation): Promise<void> {
     const { commandId, role } = probe;
     if (role === 'executor' && this.#isElsewhere(node, commandId)) {
       return this.#drop('probe of a foreign id', { commandId, node });
@@ -133,7 +133,11 @@ export class Inbox {
     if (this.#isFull(node) && !this.#deps.actors.isKnown(node, commandId)) {
       return this.#drop('probe beyond the bound', { commandId, node });
     }
-    return this.#deps.actors.post(node, commandId, { type: 'probed', probe });
+    return this.#deps.actors.post(node, commandId, {
+      type: 'probed',
+      probe,
+      ...(reach && { reach }),
+    });
   }
 
   async #onSync(node: string, session: string, body: Signed): Promise<CheckedSync | undefined> {

@@ -200,7 +200,7 @@ export function step(command: Command | undefined, input: Input, at: Moment): St
     case 'offered':
       return offered(command, input.offer, at);
     case 'probed':
-      return probed(command, input.probe, at);
+      return probed(command, input, at);
     case 'synced':
       return synced(command, input.state, at);
     case 'checked':

@@ -4,11 +4,7 @@
  * id it believes granted that this journal has never seen gets a tombstone: without one a late
  * grant could still start it after the server took our silence for proof. Pure.
  */
-import {
-  type CommandState as ServerState,
-  isTerminal,
-  type Probe,
-} from '../../broker/contract/command.ts';
+import { type CommandState as ServerState, isTerminal } from '../../broker/contract/command.ts';
 import type { Report, Verdict } from '../../broker/contract/report.ts';
 import {
   type Command,
@@ -26,10 +22,14 @@ import {
 } from './command-state.ts';
 import { addReport, numbered, withoutReport } from './reports.ts';
 
-export function probed(command: Command | undefined, probe: Probe, at: Moment): Step | undefined {
+export function probed(
+  command: Command | undefined,
+  { probe, reach }: Extract<Input, { type: 'probed' }>,
+  at: Moment,
+): Step | undefined {
   if (probe.role === 'witness') {
     const base: Command = command ?? { ...unseen(at, 0), phase: 'witness' };
-    return { command: base, effects: [{ type: 'observe', probe }] };
+    return { command: base, effects: [{ type: 'observe', probe, ...(reach && { reach }) }] };
   }
   if (!command) return refuse(unseen(at, at.incarnation), neverSeen, at);
   switch (command.phase) {

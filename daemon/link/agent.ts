@@ -13,6 +13,7 @@ import type { Hypervisor } from '../hypervisor/port.ts';
 import type { DiskOutbox } from './disk-outbox.ts';
 import type { Marks } from './marks.ts';
 import type { Outbox, OutboxLimits } from './outbox.ts';
+import type { Reach } from './reach.ts';
 import type { Replay } from './replay.ts';
 
 export type LinkSettings = {
@@ -47,6 +48,8 @@ export type LinkDeps = {
   /** Absent: a gap between two starts is not noticed. */
   marks?: Marks;
   usage?: Usage;
+  /** Absent: this daemon is no witness in its network. */
+  reach?: Reach;
 };
 
 export type LinkCounters = {

@@ -56,7 +56,7 @@ async function route(agent: Agent, state: NodeState, message: Message): Promise<
     case 'grant':
       return void (await deliver(agent, { name: 'grant', node, body: message.body }));
     case 'probe':
-      return void (await deliver(agent, { name: 'probe', node, body: message.body }));
+      return onProbe(agent, message);
     case 'verdict':
       return void (await deliver(agent, { name: 'verdict', node, body: message.body }));
     case 'enrolled': // The enrolment it answers is over.
@@ -68,6 +68,16 @@ async function route(agent: Agent, state: NodeState, message: Message): Promise<
     case 'enrol':
       agent.counters.rejectedMessages += 1;
   }
+}
+
+/** A witness looks for the host itself first; whoever may not open a network asks only its driver. */
+async function onProbe(agent: Agent, { node, body }: Message<'probe'>): Promise<void> {
+  const { reach: look } = agent.deps;
+  const { addresses, role, target } = body;
+  const isAsked = role === 'witness' && target.kind === 'node' && target.id !== node;
+  const reach = look && isAsked && addresses ? await look(addresses) : undefined;
+  if (agent.isStopped) return;
+  await deliver(agent, { name: 'probe', node, body, ...(reach && { reach }) });
 }
 
 async function onSync(agent: Agent, state: NodeState, message: Message<'sync'>): Promise<void> {

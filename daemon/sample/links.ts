@@ -53,6 +53,15 @@ export function broadcastOf(cidr: string): string | null {
   return toAddress(Math.floor(toNumber(address) / size) * size + size - 1);
 }
 
+/** Whether this address lies in the network of that one, `192.168.7.11/24`. */
+export function isWithin(cidr: string | null, address: string): boolean {
+  const [own = '', length = ''] = (cidr ?? '').split('/');
+  const prefix = Number(length);
+  if (!isIPv4(own) || !isIPv4(address) || !/^\d{1,2}$/.test(length) || prefix > 32) return false;
+  const size = 2 ** (32 - prefix);
+  return Math.floor(toNumber(own) / size) === Math.floor(toNumber(address) / size);
+}
+
 const firstIPv4 = (addresses: Addresses, name: string): string | null =>
   addresses[name]?.find((entry) => entry.family === 'IPv4' && !entry.internal)?.cidr ?? null;
 

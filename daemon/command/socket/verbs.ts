@@ -25,7 +25,12 @@ const Delivered = z.discriminatedUnion('name', [
   z.strictObject({ name: z.literal('sync'), node: NodeId, session: Uuid, body: Signed }),
   z.strictObject({ name: z.literal('offer'), node: NodeId, body: Offer }),
   z.strictObject({ name: z.literal('grant'), node: NodeId, body: Signed }),
-  z.strictObject({ name: z.literal('probe'), node: NodeId, body: Probe }),
+  z.strictObject({
+    name: z.literal('probe'),
+    node: NodeId,
+    body: Probe,
+    reach: z.strictObject({ postcondition: z.boolean().nullable(), detail: text }).optional(),
+  }),
   z.strictObject({ name: z.literal('verdict'), node: NodeId, body: Verdict }),
   z.strictObject({ name: z.literal('server'), body: Signed }),
 ]);

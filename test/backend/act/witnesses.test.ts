@@ -1,10 +1,12 @@
 import { describe, expect, it } from 'vitest';
 import { CommandKind } from '../../../broker/contract/command.ts';
+import { NodeFacts } from '../../../broker/contract/facts.ts';
 import {
   executorCanSee,
   isProven,
   parseWitnesses,
   type Witness,
+  whereaboutsOf,
   withoutWitness,
   withWitness,
 } from '../../../backend/act/witnesses.ts';
@@ -14,6 +16,34 @@ const by = (kind: Witness['kind'], name = 'n2'): Witness => ({
   by: name,
   atMs: 1,
   detail: '',
+});
+
+describe('where a witness looks for a host', () => {
+  const links = [
+    { name: 'eno1', mac: '02:00:00:00:00:01', address: '192.168.7.11/24' },
+    { name: 'eno2', mac: '02:00:00:00:00:02', address: 'fe80::1/64' },
+    { name: 'eno3', mac: '02:00:00:00:00:03' },
+  ];
+  const quorum = {
+    quorate: true,
+    expectedVotes: 3,
+    totalVotes: 3,
+    quorumVotes: 2,
+    members: [{ node: 'n1', votes: 1, online: true }],
+  };
+
+  it.each([
+    ['one without a cluster', { links }, { addresses: ['192.168.7.11'] }],
+    ['one whose cluster tells', { links, quorum }, {}],
+    ['one without a known address', { links: links.slice(1) }, {}],
+    ['one without known links', {}, {}],
+  ])('is told of %s', (_whom, facts, expected) => {
+    expect(whereaboutsOf(NodeFacts.parse(facts))).toEqual(expected);
+  });
+
+  it('is not told of one that has described nothing', () => {
+    expect(whereaboutsOf(null)).toEqual({});
+  });
 });
 
 describe('proof', () => {

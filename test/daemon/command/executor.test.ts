@@ -1052,6 +1052,24 @@ describe('executor: what the server asks', () => {
     return rig.executor().deliver({ name: 'probe', node: at, body });
   };
 
+  it.each([
+    ['what its network shows where the driver cannot tell', null, true],
+    ['what the driver saw, whatever its network shows', false, false],
+  ])('says as a witness %s', async (_what, driverSays, postcondition) => {
+    const rig = createRig();
+    await rig.connect();
+    rig.world.observe = async () => ({ postcondition: driverSays, detail: 'the driver' });
+    const commandId = rig.newId();
+    const target = { kind: 'node', id: 'n9' } as const;
+    const asked = { commandId, kind: 'node.shutdown', target, args: {}, role: 'witness' } as const;
+    const reach = { postcondition: true, detail: 'the network' };
+    await rig.executor().deliver({ name: 'probe', node, body: asked, reach });
+    await rig.flush();
+    expect(rig.reports(commandId)).toMatchObject([
+      { step: 'probed', role: 'witness', started: null, postcondition },
+    ]);
+  });
+
   it('answers a probe of what it never saw, or has not started, with a tombstone', async () => {
     const rig = createRig();
     await rig.connect();

@@ -1,3 +1,4 @@
+import type { Probe } from '../../../broker/contract/command.ts';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -383,6 +384,35 @@ describe('the disk outbox behind the ring', () => {
 });
 
 describe('commands', () => {
+  it('looks for a host in its network only as a witness who was told where', async () => {
+    const sought: (readonly string[])[] = [];
+    const seen = { postcondition: true, detail: 'silence' };
+    const world = await startWorld({
+      reach: async (addresses) => {
+        sought.push(addresses);
+        return seen;
+      },
+    });
+    const probe: Probe = {
+      commandId: world.newId(),
+      kind: 'node.shutdown',
+      target: { kind: 'node', id: 'pve2' },
+      args: {},
+      role: 'witness',
+      addresses: ['192.168.7.12'],
+    };
+    const { addresses: _where, ...blind } = probe;
+    const own = { ...probe, target: { kind: 'node' as const, id: 'pve1' } };
+    for (const body of [blind, own, { ...probe, role: 'executor' as const }, probe]) {
+      world.server.send('pve1', 'probe', body);
+      await settle();
+    }
+    expect(sought).toEqual([probe.addresses]);
+    const delivered = world.relay.delivered.filter(({ name }) => name === 'probe');
+    expect(delivered.map((message) => 'reach' in message)).toEqual([false, false, false, true]);
+    expect(delivered.at(-1)).toEqual({ name: 'probe', node: 'pve1', body: probe, reach: seen });
+  });
+
   it('relays to the executor untouched and says what the executor says', async () => {
     const world = await startWorld();
     const commandId = world.newId();

@@ -21,6 +21,7 @@ import type { Description, HostSample, Hypervisor } from '../../../daemon/hyperv
 import type { LinkSettings } from '../../../daemon/link/agent.ts';
 import { startLink, type Link } from '../../../daemon/link/connection.ts';
 import type { DiskOutbox } from '../../../daemon/link/disk-outbox.ts';
+import type { Reach } from '../../../daemon/link/reach.ts';
 import type { Marks } from '../../../daemon/link/marks.ts';
 import { idsOf, seededRandom, virtualClock, type VirtualClock } from '../../support/clock.ts';
 import { memoryLog } from '../../support/log.ts';
@@ -304,6 +305,7 @@ export type WorldOptions = {
   disk?: DiskOutbox;
   marks?: Marks;
   history?: Hypervisor['history'];
+  reach?: Reach;
   /** Carries the stored samples of an earlier daemon start. */
   before?: World;
   server?: (server: Server) => void;
@@ -340,6 +342,7 @@ export async function startWorld(given: WorldOptions = {}): Promise<World> {
     openClient: server.openClient,
     ...(given.disk && { disk: given.disk }),
     ...(given.marks && { marks: given.marks }),
+    ...(given.reach && { reach: given.reach }),
   });
   await settle();
   return { clock, newId, server, fleet, relay, link, log };
