@@ -231,6 +231,8 @@ function addCare(program: Command): void {
   const doctor = program
     .command('doctor')
     .description('looks at this machine, stores, broker, clock and nodes; says what mends them')
+    // Otherwise it would take the option of `doctor pve --json` for its own.
+    .enablePositionalOptions()
     .option('--json', 'as JSON')
     .action(examineHere);
   doctor
