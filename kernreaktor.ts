@@ -231,7 +231,6 @@ function addCare(program: Command): void {
   const doctor = program
     .command('doctor')
     .description('looks at this machine, stores, broker, clock and nodes; says what mends them')
-    // Otherwise it would take the option of `doctor pve --json` for its own.
     .enablePositionalOptions()
     .option('--json', 'as JSON')
     .action(examineHere);
@@ -245,6 +244,8 @@ function addCare(program: Command): void {
 function programOf(): Command {
   const program = new Command('kernreaktor')
     .description('observes clusters of hosts, balances them, and explains every decision')
+    // Otherwise `doctor` would take the option of `doctor pve --json` for its own.
+    .enablePositionalOptions()
     .version(version);
   program
     .command('start')
