@@ -60,6 +60,7 @@ const Settings = z.object({
     .string()
     .refine(isAbsolute, 'write an absolute path')
     .default('/run/kernreaktor/executor.sock'),
+  KR_ETC_DIR: z.string().refine(isAbsolute, 'write an absolute path').default('/etc/kernreaktor'),
   KR_LOG_LEVEL: z
     .enum(['debug', 'info', 'warn', 'error', 'silent'], {
       error: 'use debug, info, warn, error or silent',
@@ -88,6 +89,8 @@ export type DaemonConfig = Partial<DriverChoice> & {
   logLevel: 'debug' | 'info' | 'warn' | 'error' | 'silent';
   /** Nodes that are not listed are woken by Wake on LAN. */
   wakers?: WakersByNode;
+  /** Where the administrator's word on this machine stands: policy.yaml and HOLD. */
+  etcDir?: string;
   /** Where agent and executor meet when they are two processes. */
   executorSocket?: string;
 };
@@ -200,7 +203,8 @@ export function readDaemonConfig(
     problems.push({ field: String(issue.path[0] ?? ''), hint: issue.message });
   }
   const dataDir = resolve(values['KR_DATA_DIR'] ?? './data');
-  const folders = [dataDir, sources.systemFolder ?? '/etc/kernreaktor'];
+  const etcDir = sources.systemFolder ?? values['KR_ETC_DIR'] ?? '/etc/kernreaktor';
+  const folders = [dataDir, etcDir];
   const found = readFirst(
     folders.map((folder) => join(folder, 'daemon.yaml')),
     problems,
@@ -224,6 +228,7 @@ export function readDaemonConfig(
     logLevel: settings.KR_LOG_LEVEL,
     ...choice,
     ...(file && { wakers: file.wakers }),
+    etcDir,
     executorSocket: settings.KR_EXECUTOR_SOCKET,
   };
 }

@@ -14,11 +14,15 @@ import type { Hypervisor } from './hypervisor/port.ts';
 import { withPower } from './hypervisor/power-program.ts';
 import { createSampler, type Sampler } from './sample/sampler.ts';
 
-/** The administrator's word on this machine, above whatever the server says. */
-const policyPath = '/etc/kernreaktor/policy.yaml';
-const holdPath = '/etc/kernreaktor/HOLD';
+/** Of the administrator's word on this machine, above whatever the server says. */
+const usualFolder = '/etc/kernreaktor';
+const policyBelow = (folder: string) => policyFile(join(folder, 'policy.yaml'));
+const holdBelow = (folder: string) => holdFile(join(folder, 'HOLD'));
 
-export type DriverConfig = Pick<DaemonConfig, 'node' | 'dataDir' | keyof DriverChoice> & {
+export type DriverConfig = Pick<
+  DaemonConfig,
+  'node' | 'dataDir' | 'etcDir' | keyof DriverChoice
+> & {
   /** All that this daemon was enrolled for; one, unless it speaks for a cluster by its API. */
   nodes?: readonly string[];
 };
@@ -26,19 +30,23 @@ export type DriverConfig = Pick<DaemonConfig, 'node' | 'dataDir' | keyof DriverC
 type DriverDeps = { clock: Clock; log: Log; version: string };
 
 /** In a container on a host the word of either counts; what the host forbids stays forbidden. */
-export function ownWords({ isInContainer = false }: Pick<DriverConfig, 'isInContainer'>) {
-  const own = { readPolicy: policyFile(policyPath), isHeld: holdFile(holdPath) };
+export function ownWords(config: Pick<DriverConfig, 'isInContainer' | 'etcDir'>) {
+  const { isInContainer = false, etcDir = usualFolder } = config;
+  const own = { readPolicy: policyBelow(etcDir), isHeld: holdBelow(etcDir) };
   if (!isInContainer) return own;
-  const readOuter = policyFile(hostRoot + policyPath);
-  const isOuterHeld = holdFile(hostRoot + holdPath);
+  const readOuter = policyBelow(hostRoot + usualFolder);
+  const isOuterHeld = holdBelow(hostRoot + usualFolder);
   return {
     readPolicy: () => strictest(own.readPolicy, readOuter),
     isHeld: async () => (await own.isHeld()) || isOuterHeld(),
   };
 }
 
-export const scriptsOf = ({ dataDir }: Pick<DriverConfig, 'dataDir'>): ScriptRunner =>
-  createScriptRunner({ folder: join(dataDir, 'run'), readPolicy: policyFile(policyPath) });
+export const scriptsOf = ({
+  dataDir,
+  etcDir = usualFolder,
+}: Pick<DriverConfig, 'dataDir' | 'etcDir'>): ScriptRunner =>
+  createScriptRunner({ folder: join(dataDir, 'run'), readPolicy: policyBelow(etcDir) });
 
 const outputsOf = ({ dataDir }: Pick<DriverConfig, 'dataDir'>): string => join(dataDir, 'output');
 

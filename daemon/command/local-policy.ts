@@ -13,7 +13,7 @@ import { CommandKind } from '../../broker/contract/command.ts';
  *   allow: [guest.migrate, guest.scale]   # only these kinds; every kind when left out
  *   protected: true                       # this machine is never switched off
  *   scripts:                              # only these programs of the administrator run, and
- *     /usr/local/lib/kernreaktor/stop: 9f86...   # only with this SHA-256; all when left out
+ *     /usr/local/lib/kernreaktor/stop: 9f86...   # only with this SHA-256; none when left out
  */
 const Scripts = z.record(
   z.string().refine(isAbsolute, 'write the absolute path of a program'),

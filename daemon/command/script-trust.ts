@@ -90,8 +90,7 @@ function checkPin(path: string, bytes: Buffer, reading: PolicyReading): void {
     const wayOut = 'correct the local policy';
     throw new SandboxError('KR_SCRIPT_PIN', `${path} not run, ${reading.problem}`, { wayOut });
   }
-  const { scripts } = reading.policy;
-  if (scripts === undefined) return;
+  const { scripts = {} } = reading.policy;
   const actual = createHash('sha256').update(bytes).digest('hex');
   const pinned = Object.hasOwn(scripts, path) ? scripts[path] : undefined;
   if (pinned === actual) return;

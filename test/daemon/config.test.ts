@@ -49,6 +49,7 @@ describe('daemon settings', () => {
       logLevel: 'info',
       hypervisor: 'host',
       script: null,
+      etcDir: join(folder, 'etc'),
       executorSocket: '/run/kernreaktor/executor.sock',
     });
     expect(read({ KR_ENROL_TOKEN: secret }).enrolment).toEqual({ secret, caSha256: null });

@@ -9,6 +9,7 @@ import type { Credential } from '../../daemon/link/credential.ts';
 import { type DaemonDeps, type RunningDaemon, startDaemon } from '../../daemon/main.ts';
 import { realClock, secretOf, startBroker, type TestBroker } from '../broker/wire.ts';
 import { idsOf, seededRandom } from '../support/clock.ts';
+import { writePins } from '../support/pins.ts';
 import { memoryLog } from '../support/log.ts';
 import { trustedFolder } from '../support/trusted-folder.ts';
 import { fleetOf } from './link/twin.ts';
@@ -179,7 +180,8 @@ describe('the first start', () => {
     await writeFile(guests, `#!/bin/sh\necho '[${row}]'\n`);
     await chmod(guests, 0o755);
     const script = { guests, actions: { 'guest.stop': '/bin/true' }, queryTimeoutMs: 5_000 };
-    await start({ script }, { credential: credentialOf('nas', ['nas']) });
+    await writePins(dataDir);
+    await start({ script, etcDir: dataDir }, { credential: credentialOf('nas', ['nas']) });
     await until(() => heard('telemetry').length > 0);
     await until(() => heard('hello').length > 0);
     expect(heard('hello')[0]?.body.driver).toMatchObject({

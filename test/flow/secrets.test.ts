@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { until } from '../support/servers.ts';
 import { type Run, runProgram, type Stack, startStack } from '../support/stack.ts';
+import { writePins } from '../support/pins.ts';
 import { trustedFolder } from '../support/trusted-folder.ts';
 
 const target = { cluster: 'home', node: 'n1' } as const;
@@ -28,6 +29,7 @@ const run = (role: 'agent' | 'executor', more: Record<string, string> = {}): Run
     KR_NODE: target.node,
     KR_LOG_LEVEL: 'debug',
     KR_EXECUTOR_SOCKET: join(folder, 'run', 'executor.sock'),
+    KR_ETC_DIR: folder,
     KR_DATA_DIR: join(folder, role),
     ...more,
   });
@@ -60,6 +62,7 @@ printf '[{"id":"100","kind":"container","name":"web","state":"stopped","metrics"
     await writeFile(join(folder, name), text);
     await chmod(join(folder, name), 0o755);
   }
+  await writePins(folder);
   await writeFile(join(folder, 'bmc'), `${bmcPassword}\n`, { mode: 0o600 });
   const ipmi = `{kind: ipmi, host: 10.0.0.5, user: kr, passwordFile: ${folder}/bmc, \
 program: ${folder}/chatty}`;

@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import { afterEach, expect, it } from 'vitest';
 import { until } from '../support/servers.ts';
 import { type Run, runProgram, type Settings, type Stack, startStack } from '../support/stack.ts';
+import { writePins } from '../support/pins.ts';
 import { trustedFolder } from '../support/trusted-folder.ts';
 
 let stack: Stack | undefined;
@@ -35,6 +36,7 @@ touch ${folder}/running\n`;
     await writeFile(join(folder, name), text);
     await chmod(join(folder, name), 0o755);
   }
+  await writePins(folder);
   const actions = `{guest.start: ${folder}/start}`;
   for (const side of ['agent', 'executor']) {
     await mkdir(join(folder, side), { mode: 0o700 });
@@ -74,14 +76,22 @@ it('survive a kill -9 of either side while a command runs: it starts once and en
     KR_NODE: target.node,
     KR_SAMPLE_INTERVAL_MS: '500',
     KR_EXECUTOR_SOCKET: join(folder, 'run', 'executor.sock'),
+    KR_ETC_DIR: folder,
   };
   let executor = run('executor', settings);
   let agent = run('agent', { ...settings, KR_ENROL_TOKEN: enrolment.body.token });
   const node = () =>
     api
-      .send<{ state: string; guestCount: number }>('GET', '/api/v1/clusters/home/nodes/n1')
+      .send<{ state: string; guestCount: number; capabilities?: string[] }>(
+        'GET',
+        '/api/v1/clusters/home/nodes/n1',
+      )
       .then(({ body }) => body);
-  const isAwake = async () => (await node()).state === 'awake' && (await node()).guestCount === 1;
+  // The first sample may be there before the hello that says what the driver can do.
+  const isAwake = async () => {
+    const { state, guestCount, capabilities = [] } = await node();
+    return state === 'awake' && guestCount === 1 && capabilities.includes('guest.start');
+  };
   await until(isAwake, { withinMs: 30_000, what: 'the node awake' });
   const submitted = await api.post<{ id: string; detail?: string }>('commands', {
     ...target,

@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { nodeIdOfHost } from '../../broker/contract/ids.ts';
 import { type Docker, noDocker, startDocker } from '../support/docker.ts';
+import { pinOf } from '../support/pins.ts';
 import { freePort, until } from '../support/servers.ts';
 
 const root = join(import.meta.dirname, '..', '..');
@@ -91,7 +92,12 @@ describe.skipIf(noDocker !== '')(`docker compose${noDocker}`, () => {
     docker = await startDocker();
     const etc = join(docker.folder, 'etc');
     mkdirSync(etc, { mode: 0o755 });
-    for (const [name, text] of Object.entries(programs)) {
+    const pins = ['guests', 'start'].map((name) => [
+      `/etc/kernreaktor/${name}`,
+      pinOf(programs[name as keyof typeof programs]),
+    ]);
+    const policy = JSON.stringify({ scripts: Object.fromEntries(pins) as object });
+    for (const [name, text] of Object.entries({ ...programs, 'policy.yaml': policy })) {
       writeFileSync(join(etc, name), text, { mode: 0o755 });
     }
     const port = async (): Promise<string> => `127.0.0.1:${await freePort()}`;

@@ -16,6 +16,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { parsePolicy, type PolicyReading } from '../../../daemon/command/local-policy.ts';
 import { SandboxError } from '../../../daemon/command/sandbox.ts';
+import { pinnedBelow } from '../../support/pins.ts';
 import { createScriptRunner } from '../../../daemon/command/script-trust.ts';
 import { trustedFolder } from '../../support/trusted-folder.ts';
 
@@ -36,19 +37,20 @@ async function script(name: string, text = good, mode = 0o755): Promise<string> 
   return path;
 }
 
-const nothingPinned: PolicyReading = parsePolicy('');
 const pinning = (path: string, text: string): PolicyReading =>
   parsePolicy(JSON.stringify({ scripts: { [path]: sha256(text) } }));
 
 /** `between` runs after the file was read and before it is executed. */
 async function run(
   path: string,
-  policy: PolicyReading = nothingPinned,
+  policy?: PolicyReading,
   between: () => Promise<void> = async () => undefined,
 ) {
+  // Without a word on pins, the program is pinned as it is.
+  const pinned = policy ?? (await pinnedBelow(folder)());
   const readPolicy = async () => {
     await between();
-    return policy;
+    return pinned;
   };
   const runner = createScriptRunner({ folder: join(folder, 'run'), readPolicy });
   const signal = new AbortController().signal;
@@ -168,11 +170,13 @@ describe('the pins of the local policy', () => {
     expect(refusal.wayOut).toContain(sha256(evil));
   });
 
-  it('refuse every program that they do not list, once there is a list', async () => {
+  it('refuse every program that they do not list, also where nothing is listed', async () => {
     const path = await script('tool');
-    for (const policy of [parsePolicy('scripts: {}'), pinning('/usr/bin/other', good)]) {
+    const policies = ['', 'allow: [guest.start]', 'scripts: {}'].map(parsePolicy);
+    for (const policy of [...policies, pinning('/usr/bin/other', good)]) {
       const refusal = await refusalOf(run(path, policy));
       expect(refusal.message).toContain('is not listed in the local policy');
+      expect(refusal.wayOut).toContain(`scripts: {${path}: ${sha256(good)}}`);
     }
   });
 
@@ -234,7 +238,7 @@ describe('a swap between the check and the start', () => {
     // The swapper decides which outcome is how frequent, so the loop lasts until both were met.
     for (let attempt = 0; attempt < 20_000 && Math.min(...Object.values(outcomes)) < 60;) {
       attempt += 1;
-      const outcome = await run(path).then(
+      const outcome = await run(path, pinning(path, good)).then(
         ({ stdout }) => stdout,
         (error: unknown) => (error instanceof SandboxError ? 'refused' : String(error)),
       );

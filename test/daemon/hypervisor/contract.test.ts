@@ -1,6 +1,6 @@
 import { appendFile, chmod, cp, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { LocalPolicy } from '../../../daemon/command/local-policy.ts';
+import { pinnedBelow } from '../../support/pins.ts';
 import { createScriptRunner } from '../../../daemon/command/script-trust.ts';
 import { memoryHypervisor } from '../../../daemon/hypervisor/memory.ts';
 import { createProxmoxApiHypervisor } from '../../../daemon/hypervisor/proxmox-api/driver.ts';
@@ -70,7 +70,7 @@ hypervisorContract('the programs of an administrator', async () => {
   const sampler = createSampler({ clock: realClock, addresses: () => ({}), root: folder });
   const scripts = createScriptRunner({
     folder: join(folder, 'run'),
-    readPolicy: async () => ({ ok: true, policy: LocalPolicy.parse({}) }),
+    readPolicy: pinnedBelow(folder),
   });
   const outputFolder = join(folder, 'output');
   const own = { node: 'pve1', config, sampler, scripts, outputFolder, daemonVersion: '1' };

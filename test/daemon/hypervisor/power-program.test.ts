@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { Clock } from '../../../broker/contract/ports.ts';
 import { createScriptRunner } from '../../../daemon/command/script-trust.ts';
-import { LocalPolicy } from '../../../daemon/command/local-policy.ts';
+import { pinnedBelow } from '../../support/pins.ts';
 import { createHostHypervisor } from '../../../daemon/hypervisor/host.ts';
 import { PowerProgram, wattsOf, withPower } from '../../../daemon/hypervisor/power-program.ts';
 import { createSampler } from '../../../daemon/sample/sampler.ts';
@@ -33,7 +33,7 @@ function hostWith(path: string | null) {
   const bare = createHostHypervisor({ node: 'pve1', sampler, daemonVersion: '1', root: folder });
   const scripts = createScriptRunner({
     folder: join(folder, 'run'),
-    readPolicy: async () => ({ ok: true, policy: LocalPolicy.parse({}) }),
+    readPolicy: pinnedBelow(folder),
   });
   const settings = path === null ? null : PowerProgram.parse({ program: path });
   const driver = withPower(bare, { settings, node: 'pve1', scripts, clock, log });

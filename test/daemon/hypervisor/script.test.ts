@@ -12,7 +12,7 @@ import {
   scriptActions,
   type ScriptConfig,
 } from '../../../daemon/hypervisor/script.ts';
-import { LocalPolicy } from '../../../daemon/command/local-policy.ts';
+import { pinnedBelow } from '../../support/pins.ts';
 import { createScriptRunner } from '../../../daemon/command/script-trust.ts';
 import { createSampler, type Sampler } from '../../../daemon/sample/sampler.ts';
 import { idsOf, seededRandom, virtualClock } from '../../support/clock.ts';
@@ -38,7 +38,7 @@ function driverOf(config: Partial<ScriptConfig>, node = 'pve1') {
   const whole = { guests: join(folder, 'guests'), actions: {}, queryTimeoutMs: 10_000, ...config };
   const scripts = createScriptRunner({
     folder: join(folder, 'run'),
-    readPolicy: async () => ({ ok: true, policy: LocalPolicy.parse({}) }),
+    readPolicy: pinnedBelow(folder),
   });
   const outputFolder = join(folder, 'output');
   const own = { node, config: whole, sampler: sampler(), scripts, outputFolder };

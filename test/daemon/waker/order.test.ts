@@ -2,7 +2,7 @@ import { chmod, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { openDaemonClient } from '../../../broker/client.ts';
-import { parsePolicy } from '../../../daemon/command/local-policy.ts';
+import { pinnedBelow } from '../../support/pins.ts';
 import { createScriptRunner } from '../../../daemon/command/script-trust.ts';
 import { createWakers } from '../../../daemon/waker/order.ts';
 import { wakersFor } from '../../../daemon/waker/port.ts';
@@ -39,7 +39,7 @@ function wakersOf(byNode: object) {
     links: async () => [],
     scripts: createScriptRunner({
       folder: join(folder, 'run'),
-      readPolicy: async () => parsePolicy(''),
+      readPolicy: pinnedBelow(folder),
     }),
   });
 }
