@@ -7,6 +7,7 @@
 import type { CommandArgs } from '../../broker/contract/command.ts';
 import type { Commands } from '../store/sql/schema.ts';
 import { guestOf } from './facts.ts';
+import { ended } from './guard-facts.ts';
 import type { Evaluation } from './guard.ts';
 import type { Step } from './step.ts';
 
@@ -20,8 +21,20 @@ function ranAtGrant({ guards }: Commands): boolean {
   return inputs.some(({ name, value }) => name === 'state' && value === 'running');
 }
 
+/** A grant may stand on a sample from before the end of a stop, which has not shown it yet. */
+const sampleMaxMs = 60_000;
+
+async function wasStoppedBefore(step: Step, row: Commands): Promise<boolean> {
+  const grantedAtMs = row.granted_at_ms ?? step.nowMs;
+  const target = { kind: 'guest', id: row.target_id } as const;
+  const stops = await ended(step, grantedAtMs - sampleMaxMs, { kinds: ['guest.stop'], target });
+  return stops.some(
+    ({ state, finished_at_ms: atMs }) => state === 'SUCCEEDED' && atMs <= grantedAtMs,
+  );
+}
+
 /** What is yet to be seen, or null: it has arrived. */
-export function missingArrival(step: Step, row: Commands): string | null {
+export async function missingArrival(step: Step, row: Commands): Promise<string | null> {
   const args = JSON.parse(row.args) as CommandArgs<'guest.migrate'>;
   const guest = guestOf(step.context, row.cluster, row.target_id);
   const sinceMs = step.nowMs - (row.started_at_ms ?? row.granted_at_ms ?? step.nowMs);
@@ -31,7 +44,8 @@ export function missingArrival(step: Step, row: Commands): string | null {
   const ageMs = step.context.clock.monotonicMs() - guest.sampleAtMs;
   if (ageMs > sinceMs) return `no sample of ${args.targetNode} since the move began`;
   if (guest.state === 'unknown') return `${args.targetNode} cannot tell the state of the guest`;
-  if (ranAtGrant(row) && guest.state !== 'running') {
+  const isDown = guest.state !== 'running' && ranAtGrant(row);
+  if (isDown && !(await wasStoppedBefore(step, row))) {
     return `it ran before the move, and is ${guest.state} on ${args.targetNode}`;
   }
   return settled.has(guest.haState) ? null : `its HA resource is ${guest.haState}`;

@@ -34,7 +34,7 @@ async function readInDoubt(step: Step, self: string, target: string): Promise<st
 type Ended = CommandBrief & { finished_at_ms: number };
 
 /** Newest first. */
-async function ended(
+export async function ended(
   step: Step,
   finishedAfterMs: number,
   wanted: Pick<CommandFilter, 'kinds' | 'target'>,

@@ -55,7 +55,8 @@ export async function witnessed(step: Step, row: Commands, witness: Witness): Pr
   const isOpen = !isProven(kindOf(row), witnesses) || isForeignLoss(row, witnesses);
   if (isOpen) return note(step, row, patch);
   // Asked again by the sweep, until the telemetry of the new node has shown it.
-  if (row.kind === 'guest.migrate' && missingArrival(step, row)) return note(step, row, patch);
+  const isMove = row.kind === 'guest.migrate';
+  if (isMove && (await missingArrival(step, row)) !== null) return note(step, row, patch);
   const actor = witness.kind === 'executor' ? actorOf(witness.by) : `witness:${witness.by}`;
   return move(step, row, 'succeed', { actor, reason: witness.detail || null, patch });
 }

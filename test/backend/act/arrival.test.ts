@@ -14,22 +14,21 @@ afterEach(async () => {
 });
 
 /** The executor has reported success; what the picture then shows of the guest is `seen`. */
-async function migrated(seen: Partial<GuestRecord>) {
+async function migrated(seen: Partial<GuestRecord>, { isStoppedFirst = false } = {}) {
   const world = await createWorld({ folder });
   world.setArrival(seen);
   const service = world.createService();
   await service.commands.start();
   await world.boot();
-  const answer = await service.commands.submit({
-    cluster: 'home',
-    kind: 'guest.migrate',
-    node: 'n1',
-    guest: '100',
-    args: { targetNode: 'n2' },
-    origin: 'person',
-    actor: 'account:anna',
-    approved: true,
-  });
+  const at = { cluster: 'home', node: 'n1', guest: '100' } as const;
+  const by = { origin: 'person', actor: 'account:anna', approved: true } as const;
+  if (isStoppedFirst) {
+    // The picture goes on to say that it runs.
+    await service.commands.submit({ ...at, ...by, kind: 'guest.stop', args: {} });
+    await world.clock.advance(30_000);
+  }
+  const args = { targetNode: 'n2' };
+  const answer = await service.commands.submit({ ...at, ...by, kind: 'guest.migrate', args });
   if (!answer.ok) throw new Error(answer.refusal.detail);
   const guest = world.fleet.guests.get('home/100');
   const show = (change: Partial<GuestRecord>) => Object.assign(guest ?? {}, change);
@@ -56,6 +55,11 @@ describe('a migration', () => {
     await world.clock.advance(20 * 60_000);
     expect(await state()).toBe('INDETERMINATE');
     expect(world.effects).toHaveLength(1);
+  });
+
+  it('has succeeded although it is down there when a stop had ended before', async () => {
+    const { state } = await migrated({ state: 'stopped' }, { isStoppedFirst: true });
+    expect(await state()).toBe('SUCCEEDED');
   });
 
   it('succeeds by itself when the guest is seen later, without a second move', async () => {
