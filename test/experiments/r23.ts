@@ -202,6 +202,11 @@ async function commandTimes(stack: Stack, run: { isOver: boolean }): Promise<num
   return ms;
 }
 
+type NodeRow = { state: string; guestCount: number | null; capabilities: string[] };
+
+const isAtWork = ({ state, guestCount, capabilities }: NodeRow): boolean =>
+  state === 'awake' && guestCount === 4 && capabilities.includes('guest.stop');
+
 async function run({ n, say }: Scope): Promise<Figures> {
   const isShort = n < 2;
   const stack = await startStack({ KR_LOG_LEVEL: 'warn' });
@@ -212,8 +217,9 @@ async function run({ n, say }: Scope): Promise<Figures> {
   try {
     await until(
       async () => {
-        const { items } = await stack.api.get<{ items: { state: string }[] }>('nodes');
-        return items.filter(({ state }) => state === 'awake').length >= 4;
+        const { items } = await stack.api.get<{ items: NodeRow[] }>('nodes');
+        // Hello and first sample come in either order, and a command needs both.
+        return items.filter(isAtWork).length >= 4;
       },
       { withinMs: 60_000, what: 'four nodes awake' },
     );
