@@ -202,10 +202,15 @@ async function commandTimes(stack: Stack, run: { isOver: boolean }): Promise<num
   return ms;
 }
 
-type NodeRow = { state: string; guestCount: number | null; capabilities: string[] };
-
-const isAtWork = ({ state, guestCount, capabilities }: NodeRow): boolean =>
-  state === 'awake' && guestCount === 4 && capabilities.includes('guest.stop');
+/** Hello and first sample come in either order, and a command needs both. */
+async function areAtWork({ api }: Stack): Promise<boolean> {
+  type Row = { state: string; guestCount: number | null };
+  const { items } = await api.get<{ items: Row[] }>('nodes');
+  const working = items.filter(({ state, guestCount }) => state === 'awake' && guestCount === 4);
+  if (working.length < 4) return false;
+  const node = await api.get<{ capabilities: string[] }>('clusters/sim-001/nodes/n0001');
+  return node.capabilities.includes('guest.stop');
+}
 
 async function run({ n, say }: Scope): Promise<Figures> {
   const isShort = n < 2;
@@ -215,14 +220,7 @@ async function run({ n, say }: Scope): Promise<Figures> {
   const results: Record<string, unknown>[] = [];
   const violations: string[] = [];
   try {
-    await until(
-      async () => {
-        const { items } = await stack.api.get<{ items: NodeRow[] }>('nodes');
-        // Hello and first sample come in either order, and a command needs both.
-        return items.filter(isAtWork).length >= 4;
-      },
-      { withinMs: 60_000, what: 'four nodes awake' },
-    );
+    await until(() => areAtWork(stack), { withinMs: 60_000, what: 'four nodes at work' });
     const who = await enrolIdentities(stack, 'hostile', 8);
     const port = Number(new URL(stack.runtime().mqttUrl).port);
     const site: Site = { stack, port, who, lastMs: isShort ? 7_000 : 20_000 };
