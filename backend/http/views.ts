@@ -6,23 +6,18 @@ import { z } from 'zod';
 import type { GuestFacts } from '../../broker/contract/facts.ts';
 import { guestMetrics, nodeMetrics, powerSources } from '../../broker/contract/metrics.ts';
 import { GuestKind, GuestState } from '../../broker/contract/telemetry.ts';
-import type { ClusterRecord, Fleet, GuestRecord, NodeRecord } from '../state/fleet.ts';
+import {
+  type ClusterRecord,
+  type Fleet,
+  type GuestRecord,
+  type NodeRecord,
+  nodeStates,
+} from '../state/fleet.ts';
 import { nodeState, sampleAgeMs } from '../state/node-state.ts';
 import { At, isoOf, isoOrNull } from './schemas.ts';
 
 const numberOrNull = z.number().nullable();
 const anything = z.record(z.string(), z.unknown());
-
-export const nodeStates = [
-  'maintenance',
-  'waking',
-  'draining',
-  'asleep',
-  'lost',
-  'stale',
-  'awake',
-  'unknown',
-] as const;
 
 const nodeFields = {
   id: z.string(),

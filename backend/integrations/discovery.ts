@@ -3,24 +3,13 @@
  * device discovery, Home Assistant 2024.11 and newer), topics and states. Pure. A value that is not
  * known is null, which Home Assistant shows as unknown, never 0.
  */
-import type { GuestRecord, NodeRecord, NodeState } from '../state/fleet.ts';
+import { type GuestRecord, type NodeRecord, type NodeState, nodeStates } from '../state/fleet.ts';
 
 /** All our topics begin with this; Home Assistant's with its own prefix. */
 export const baseTopic = 'kernreaktor';
 export const bridgeTopic = `${baseTopic}/bridge/availability`;
 export const wakeFilter = `${baseTopic}/+/+/wake`;
 export const pressed = 'PRESS';
-
-const nodeStates: readonly NodeState[] = [
-  'maintenance',
-  'waking',
-  'draining',
-  'asleep',
-  'lost',
-  'stale',
-  'awake',
-  'unknown',
-];
 
 const plain = (text: string): string => text.replaceAll(/[^A-Za-z0-9_-]/g, '_');
 const nodeId = (cluster: string, node: string): string => `kernreaktor_${cluster}_${node}`;

@@ -6,24 +6,12 @@
  */
 import { Gauge, type Registry } from 'prom-client';
 import { type Entity, metricsOf } from '../../broker/contract/metrics.ts';
-import type { Fleet } from '../state/fleet.ts';
+import { type Fleet, nodeStates } from '../state/fleet.ts';
 import { nodeState } from '../state/node-state.ts';
 import type { Reading } from './figures.ts';
 
 export const details = ['none', 'node', 'guest'] as const;
 export type Detail = (typeof details)[number];
-
-/** In the order in which DESIGN 7 lists them; a board maps the number back to the word. */
-export const nodeStates = [
-  'maintenance',
-  'waking',
-  'draining',
-  'asleep',
-  'lost',
-  'stale',
-  'awake',
-  'unknown',
-] as const;
 
 /** `node_cpuRatio`: measurement and field of the store, joined as VictoriaMetrics joins them. */
 export const seriesName = (entity: Entity, metric: string): string => `${entity}_${metric}`;

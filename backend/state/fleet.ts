@@ -9,16 +9,21 @@ import type { PowerSource } from '../../broker/contract/metrics.ts';
 import type { DaemonLoad } from '../../broker/contract/presence.ts';
 import type { GuestSample, NodeValues, Telemetry } from '../../broker/contract/telemetry.ts';
 
-/** First that applies wins; see `nodeState` in node-state.ts. */
-export type NodeState =
-  | 'maintenance'
-  | 'waking'
-  | 'draining'
-  | 'asleep'
-  | 'lost'
-  | 'stale'
-  | 'awake'
-  | 'unknown';
+/**
+ * First that applies wins; see `nodeState` in node-state.ts. In the order of DESIGN 7, which stored
+ * figures and boards count by.
+ */
+export const nodeStates = [
+  'maintenance',
+  'waking',
+  'draining',
+  'asleep',
+  'lost',
+  'stale',
+  'awake',
+  'unknown',
+] as const;
+export type NodeState = (typeof nodeStates)[number];
 
 export type NodeRecord = {
   cluster: string;

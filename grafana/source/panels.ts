@@ -12,7 +12,7 @@ import * as stat from '@grafana/grafana-foundation-sdk/stat';
 import * as statetimeline from '@grafana/grafana-foundation-sdk/statetimeline';
 import * as table from '@grafana/grafana-foundation-sdk/table';
 import * as timeseries from '@grafana/grafana-foundation-sdk/timeseries';
-import { nodeStates } from '../../backend/observe/detail.ts';
+import { nodeStates } from '../../backend/state/fleet.ts';
 import { isInstant, type Query, type Store, textOf } from './query.ts';
 
 export type Look = {

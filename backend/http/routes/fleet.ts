@@ -20,10 +20,10 @@ import {
   guestView,
   NodeDetail,
   nodeDetail,
-  nodeStates,
   NodeView,
   nodeView,
 } from '../views.ts';
+import { nodeStates } from '../../state/fleet.ts';
 
 const NodesQuery = listQuery({ state: z.enum(nodeStates).optional() });
 const GuestsQuery = listQuery({
