@@ -9,7 +9,7 @@ import { ClusterId, GuestId, NodeId } from '../../../broker/contract/ids.ts';
 import { mayUseCluster, type Principal } from '../access.ts';
 import type { App } from '../app.ts';
 import { type Context, requireKnownCluster } from '../context.ts';
-import type { StateAnswer } from '../deps.ts';
+import type { StateAnswer, Submission } from '../deps.ts';
 import { httpError, refusalError } from '../errors.ts';
 import { principalOfRequest } from '../guard.ts';
 import type { CommandRow } from '../queries.ts';
@@ -147,7 +147,7 @@ async function commandInScope(context: Context, principal: Principal, id: string
   throw httpError('KR_NOT_FOUND', `There is no command ${id}.`, { field: 'id' });
 }
 
-export function checkedArgs(body: z.infer<typeof SubmitBody>): unknown {
+function checkedArgs(body: z.infer<typeof SubmitBody>): unknown {
   const isOfGuest = body.kind.startsWith('guest.');
   if (isOfGuest && body.guest === undefined) {
     throw httpError('KR_BODY', `${body.kind} needs a guest.`, { field: 'guest' });
@@ -162,6 +162,27 @@ export function checkedArgs(body: z.infer<typeof SubmitBody>): unknown {
   throw httpError('KR_BODY', hint, { field });
 }
 
+/** What a body asks for, as whoever sends it; a click or a token's call is its own approval. */
+export async function wishOf(
+  context: Context,
+  principal: Principal,
+  body: z.infer<typeof SubmitBody>,
+): Promise<Submission> {
+  const { cluster, kind, node, guest } = body;
+  const args = checkedArgs(body);
+  await requireKnownCluster(context, cluster);
+  return {
+    cluster,
+    kind,
+    node,
+    ...(guest === undefined ? {} : { guest }),
+    args,
+    origin: principal.kind === 'token' ? 'token' : 'person',
+    actor: principal.actor,
+    approved: true,
+  };
+}
+
 function submitRoute(app: App, context: Context): void {
   app.post('/api/v1/commands', {
     config: { access: 'commands:submit' },
@@ -173,22 +194,12 @@ function submitRoute(app: App, context: Context): void {
       response: { 202: Accepted, ...problems },
     },
     handler: async (request, reply) => {
-      const principal = principalOfRequest(request);
-      const { cluster, kind, node, guest, reason } = request.body;
-      const args = checkedArgs(request.body);
-      await requireKnownCluster(context, cluster);
+      const { reason } = request.body;
       const idempotencyKey = request.headers['idempotency-key'];
       const answer = await context.commands.submit({
-        cluster,
-        kind,
-        node,
-        ...(guest === undefined ? {} : { guest }),
-        args,
-        origin: principal.kind === 'token' ? 'token' : 'person',
-        actor: principal.actor,
+        ...(await wishOf(context, principalOfRequest(request), request.body)),
         ...(reason === undefined ? {} : { reason }),
         ...(idempotencyKey === undefined ? {} : { idempotencyKey }),
-        approved: true,
       });
       if (!answer.ok) throw refusalError(answer.refusal);
       const { id, state, replayed } = answer;

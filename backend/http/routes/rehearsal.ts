@@ -1,11 +1,11 @@
 /** What the guards would say of a command now, without any command: nothing is kept or begun. */
 import { z } from 'zod';
 import type { App } from '../app.ts';
-import { type Context, requireKnownCluster } from '../context.ts';
+import type { Context } from '../context.ts';
 import { refusalError } from '../errors.ts';
 import { principalOfRequest } from '../guard.ts';
 import { problems } from '../schemas.ts';
-import { checkedArgs, SubmitBody } from './commands.ts';
+import { SubmitBody, wishOf } from './commands.ts';
 
 const Rehearsed = z.object({
   isAllowed: z.boolean(),
@@ -22,20 +22,8 @@ export function rehearsalRoute(app: App, context: Context): void {
       response: { 200: Rehearsed, ...problems },
     },
     handler: async (request) => {
-      const principal = principalOfRequest(request);
-      const { cluster, kind, node, guest } = request.body;
-      const args = checkedArgs(request.body);
-      await requireKnownCluster(context, cluster);
-      const answer = await context.commands.rehearse({
-        cluster,
-        kind,
-        node,
-        ...(guest === undefined ? {} : { guest }),
-        args,
-        origin: principal.kind === 'token' ? 'token' : 'person',
-        actor: principal.actor,
-        approved: true,
-      });
+      const wish = await wishOf(context, principalOfRequest(request), request.body);
+      const answer = await context.commands.rehearse(wish);
       if (!answer.ok) throw refusalError(answer.refusal);
       const { denial } = answer;
       if (denial === null) return { isAllowed: true, denial: null };
