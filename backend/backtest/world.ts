@@ -7,18 +7,12 @@
  * What guests do not explain of a node's load stays on the node. Pure.
  */
 import { NodeFacts } from '../../broker/contract/facts.ts';
-import { guestMetrics, nodeMetrics } from '../../broker/contract/metrics.ts';
-import type { GuestSample, GuestValues, NodeValues } from '../../broker/contract/telemetry.ts';
+import { type GuestSample, silentNode } from '../../broker/contract/telemetry.ts';
 import type { Intent } from '../decide/plan.ts';
 import type { NodeRecord } from '../state/fleet.ts';
-import { unseenNode } from '../state/reduce.ts';
+import { unmeasuredGuest, unseenNode } from '../state/reduce.ts';
 import type { FactsChange } from './reel.ts';
 import { assumedWatts, type Watts, wattsAsleep, wattsAt, WattsFit } from './watts.ts';
-
-const silent = (metrics: readonly { name: string }[]): Record<string, null> =>
-  Object.fromEntries(metrics.map(({ name }) => [name, null]));
-const nodeSilence = silent(nodeMetrics) as NodeValues;
-const guestSilence = silent(guestMetrics) as GuestValues;
 
 /** Where no boot or stop of the node was ever measured. */
 const bootMsUnknown = 180_000;
@@ -82,7 +76,7 @@ export class World {
     if (known !== undefined) return known;
     const record: NodeRecord = {
       ...unseenNode(this.cluster, name),
-      values: { ...nodeSilence },
+      values: { ...silentNode },
       guests: [],
       desired: 'asleep',
     };
@@ -104,16 +98,7 @@ export class World {
   guest(id: string): number {
     const known = this.guestAt.get(id);
     if (known !== undefined) return known;
-    const sample: GuestSample = {
-      ...guestSilence,
-      id,
-      name: id,
-      kind: 'vm',
-      state: 'running',
-      tags: [],
-      lock: null,
-      haState: null,
-    };
+    const sample = unmeasuredGuest(id);
     const index = this.guests.push({ sample, place: -1, units: NaN, peak: 0, copy: null }) - 1;
     this.guestAt.set(id, index);
     return index;

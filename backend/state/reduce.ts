@@ -5,7 +5,7 @@
  */
 import type { NodeFacts } from '../../broker/contract/facts.ts';
 import { type NodeKey, nodeKey } from '../../broker/contract/ids.ts';
-import type { GuestSample } from '../../broker/contract/telemetry.ts';
+import { type GuestSample, silentGuest } from '../../broker/contract/telemetry.ts';
 import { sampleIntervalDefaultMs } from '../../broker/contract/limits.ts';
 import type { Fleet, GuestRecord, NodeRecord } from './fleet.ts';
 import type { NodeAdministration, StateInput } from './inputs.ts';
@@ -39,6 +39,18 @@ export const unseenNode = (cluster: string, node: string): NodeRecord => ({
   activeKind: null,
   hasSaidHello: false,
   votesSinceMs: null,
+});
+
+/** A virtual machine that runs and of which nothing was measured. */
+export const unmeasuredGuest = (id: string): GuestSample => ({
+  ...silentGuest,
+  id,
+  name: id,
+  kind: 'vm',
+  state: 'running',
+  tags: [],
+  lock: null,
+  haState: null,
 });
 
 function recordOf(fleet: Fleet, cluster: string, node: string): NodeRecord {

@@ -54,6 +54,12 @@ export type GuestSample = GuestValues & {
 export const NodeSample = z.object(valuesOf(nodeMetrics));
 export type NodeValues = Values<typeof nodeMetrics>;
 
+const silenceOf = (metrics: readonly Metric[]): Record<string, null> =>
+  Object.fromEntries(metrics.map(({ name }) => [name, null]));
+/** Of a node or guest that measured nothing: unknown, never 0. */
+export const silentNode: Readonly<NodeValues> = silenceOf(nodeMetrics) as NodeValues;
+export const silentGuest: Readonly<GuestValues> = silenceOf(guestMetrics) as GuestValues;
+
 export const Versions = z.object({
   daemon: z.string().max(64),
   hypervisor: z.string().max(64).nullable().default(null),

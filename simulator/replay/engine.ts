@@ -3,26 +3,19 @@
  * fed with records as daemons would send them. It sees samples up to now and nothing later. Where
  * hosts start in an instant, a plan that wakes one is followed by another look at the same moment.
  */
+import { silentNode } from '../../broker/contract/telemetry.ts';
 import { decide } from '../../backend/decide/decide.ts';
 import { emptyHistory, observe, record } from '../../backend/decide/history.ts';
 import type { Policy } from '../../backend/decide/policy.ts';
-import type { ClusterRecord, NodeRecord } from '../../backend/state/fleet.ts';
+import type { NodeRecord } from '../../backend/state/fleet.ts';
 import { unseenNode } from '../../backend/state/reduce.ts';
 import type { ReplayPolicy } from './policy.ts';
-import { guestAt, nodeAt, type Seen, silentValues } from './records.ts';
+import { clusterAt, guestAt, nodeAt, type Seen } from './records.ts';
 import type { HostModel } from './specs.ts';
 import { ramAt, sampleAt } from './trace.ts';
 import type { Move, ReplayWorld } from './world.ts';
 
-const cluster: ClusterRecord = {
-  id: 'replay',
-  simulated: true,
-  timeScale: 1,
-  hold: false,
-  autonomy: {},
-  policyHash: null,
-  policyYaml: null,
-};
+const cluster = clusterAt('replay');
 
 /** Looks at one moment: each wake may need another, and each look wakes at least one. */
 const looksMax = 8;
@@ -65,7 +58,7 @@ function tell(
     node.online = isAwake;
     node.sampleAtMs = isAwake ? seen.atMs : null;
     node.sampledAtWallMs = node.sampleAtMs;
-    node.values = { ...silentValues(), ...node.values, cpuRatio: asked / mips };
+    node.values = { ...silentNode, ...node.values, cpuRatio: asked / mips };
   });
 }
 

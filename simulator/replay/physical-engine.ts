@@ -11,7 +11,7 @@ import { noteRefusal } from '../../backend/decide/refusals.ts';
 import type { ClusterRecord, NodeRecord } from '../../backend/state/fleet.ts';
 import { unseenNode } from '../../backend/state/reduce.ts';
 import { type PhysicalWorld, hostPower } from './physical-world.ts';
-import { guestAt, nodeAt } from './records.ts';
+import { clusterAt, guestAt, nodeAt } from './records.ts';
 import { sampleAt } from './trace.ts';
 
 /** One cluster of a replay: its hosts stand side by side in the world. */
@@ -66,16 +66,7 @@ function clustersOf(world: PhysicalWorld, { clusterSize, hasQuorum }: EngineOpti
       });
       return { ...unseenNode(id, names[place]!), intervalMs: 10_000, ...described };
     });
-    const record: ClusterRecord = {
-      id,
-      simulated: true,
-      timeScale: 1,
-      hold: false,
-      autonomy: {},
-      policyHash: null,
-      policyYaml: null,
-    };
-    clusters.push({ record, first, nodes, history: emptyHistory() });
+    clusters.push({ record: clusterAt(id), first, nodes, history: emptyHistory() });
   }
   return clusters;
 }

@@ -1,20 +1,22 @@
 /** Hosts and guests of a trace in the words of the wire, as a daemon on them would report. */
 import { NodeFacts } from '../../broker/contract/facts.ts';
-import { guestMetrics, nodeMetrics } from '../../broker/contract/metrics.ts';
-import type { GuestSample, GuestValues, NodeValues } from '../../broker/contract/telemetry.ts';
-import type { NodeRecord } from '../../backend/state/fleet.ts';
+import { type GuestSample, silentNode } from '../../broker/contract/telemetry.ts';
+import type { ClusterRecord, NodeRecord } from '../../backend/state/fleet.ts';
+import { unmeasuredGuest } from '../../backend/state/reduce.ts';
 import type { HostModel } from './specs.ts';
 
 export type Seen = { sample: number; atMs: number; names: readonly string[] };
 
-const silent = (metrics: readonly { name: string }[]): Record<string, null> =>
-  Object.fromEntries(metrics.map(({ name }) => [name, null]));
-
-const nodeSilence = silent(nodeMetrics) as NodeValues;
-const guestSilence = silent(guestMetrics) as GuestValues;
-
-/** Values of a node that said nothing. */
-export const silentValues = (): NodeValues => ({ ...nodeSilence });
+/** A cluster of a replay: nobody holds it, and its policy is given beside it. */
+export const clusterAt = (id: string): ClusterRecord => ({
+  id,
+  simulated: true,
+  timeScale: 1,
+  hold: false,
+  autonomy: {},
+  policyHash: null,
+  policyYaml: null,
+});
 
 /** `members`: the voters of its cluster; null where hosts stand alone. */
 export type Lasting = { memoryBytes: number; members: readonly string[] | null };
@@ -44,7 +46,7 @@ export function nodeAt(
       wattsLoaded: model.watts.at(-1),
     }),
     values: {
-      ...nodeSilence,
+      ...silentNode,
       cpuCount: model.cores,
       memoryTotalBytes: memory,
       memoryUsedBytes: 0,
@@ -56,14 +58,7 @@ export const guestAt = (
   id: string,
   load: { cpuCount: number; cpuRatio: number; memoryBytes: number; memoryUsedBytes: number },
 ): GuestSample => ({
-  ...guestSilence,
-  id,
-  name: id,
-  kind: 'vm',
-  state: 'running',
-  tags: [],
-  lock: null,
-  haState: null,
+  ...unmeasuredGuest(id),
   cpuRatio: load.cpuRatio,
   cpuCount: load.cpuCount,
   memoryUsedBytes: load.memoryUsedBytes,

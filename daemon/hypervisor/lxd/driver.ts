@@ -6,9 +6,12 @@
  */
 import { NodeFacts } from '../../../broker/contract/facts.ts';
 import type { CommandKind } from '../../../broker/contract/command.ts';
-import { nodeMetrics } from '../../../broker/contract/metrics.ts';
 import type { Clock, Log } from '../../../broker/contract/ports.ts';
-import type { GuestSample, NodeValues } from '../../../broker/contract/telemetry.ts';
+import {
+  type GuestSample,
+  type NodeValues,
+  silentNode,
+} from '../../../broker/contract/telemetry.ts';
 import { type Files, filesBelow } from '../../sample/files.ts';
 import { parsePressure } from '../../sample/parse.ts';
 import type { Sampler } from '../../sample/sampler.ts';
@@ -63,8 +66,6 @@ type Memory = LxdOptions & {
   versions: { hypervisor: string | null; kernel: string | null };
 };
 
-const unknownNode = Object.fromEntries(nodeMetrics.map(({ name }) => [name, null])) as NodeValues;
-
 type Environment = Server['environment'];
 
 async function environmentOf(api: LxdApi): Promise<Environment> {
@@ -93,7 +94,7 @@ async function lookAtHost({ api, sampler, node }: Memory) {
 async function remoteValues(api: LxdApi): Promise<NodeValues> {
   const { cpu, memory } = await api.get(Resources, '/1.0/resources');
   return {
-    ...unknownNode,
+    ...silentNode,
     cpuCount: cpu.total,
     memoryUsedBytes: memory.used,
     memoryTotalBytes: memory.total,
@@ -173,7 +174,7 @@ async function sample(memory: Memory): Promise<HostSample> {
   } catch (error) {
     if (!(error instanceof LxdError)) throw error;
     log.warn({ err: error }, 'LXD did not tell its guests');
-    const node = sampler ? await sampler.sample() : unknownNode;
+    const node = sampler ? await sampler.sample() : silentNode;
     return { node, guests: null, membersOnline: null, versions };
   }
 }

@@ -4,7 +4,12 @@
  * they are null. A look that is too old is no sample, and a node that is off has none.
  */
 import { guestMetrics, nodeMetrics } from '../../../broker/contract/metrics.ts';
-import type { GuestSample, GuestState, GuestValues } from '../../../broker/contract/telemetry.ts';
+import {
+  type GuestSample,
+  type GuestState,
+  silentGuest,
+  silentNode,
+} from '../../../broker/contract/telemetry.ts';
 import { type Counter, ratePerSecond } from '../../sample/rates.ts';
 import type { HostSample, PastSample, PastSpan } from '../port.ts';
 import { nodeIdOf } from '../proxmox/context.ts';
@@ -47,8 +52,6 @@ function ratesOf(memory: Memory, row: GuestRow, atMs: number): Rates {
 const stateOf = (status: string): GuestState =>
   status === 'running' || status === 'stopped' || status === 'paused' ? status : 'unknown';
 
-const nothing = Object.fromEntries(guestMetrics.map(({ name }) => [name, null])) as GuestValues;
-
 /** One implausible value would make the server refuse the sample, so it becomes unknown here. */
 function within<T extends Record<string, unknown>>(
   values: T,
@@ -74,7 +77,7 @@ function guestSample(memory: Memory, row: GuestRow, atMs: number): GuestSample {
     lock,
     haState: hastate,
   };
-  const size = { ...nothing, cpuCount: row.maxcpu, memoryTotalBytes: row.maxmem };
+  const size = { ...silentGuest, cpuCount: row.maxcpu, memoryTotalBytes: row.maxmem };
   if (state === 'stopped') {
     memory.delete(vmid);
     return { ...head, ...size };
@@ -95,11 +98,10 @@ function guestSample(memory: Memory, row: GuestRow, atMs: number): GuestSample {
 }
 
 function nodeValues({ exported, votes }: Look, row: NodeRow): HostSample['node'] {
-  const all = Object.fromEntries(nodeMetrics.map(({ name }) => [name, null]));
   const told = (metric: string): number | null =>
     exported?.get(`node/${row.node} ${metric}`)?.value ?? null;
   const values = {
-    ...all,
+    ...silentNode,
     cpuRatio: row.cpu,
     cpuCount: row.maxcpu,
     ioWaitRatio: told('cpu_iowait'),
@@ -115,7 +117,7 @@ function nodeValues({ exported, votes }: Look, row: NodeRow): HostSample['node']
     uptimeMs: row.uptime === null ? null : Math.round(row.uptime * 1000),
     votes: votes?.find(({ node }) => node === row.node)?.quorum_votes ?? null,
   };
-  return within(values, nodeMetrics) as HostSample['node'];
+  return within(values, nodeMetrics);
 }
 
 function membersOnline({ status }: Look): string[] | null {

@@ -4,7 +4,12 @@
  * cgroup; where the counters went back, the guest was started anew and the rate is null.
  */
 import { guestMetrics } from '../../../broker/contract/metrics.ts';
-import type { GuestSample, GuestState, GuestValues } from '../../../broker/contract/telemetry.ts';
+import {
+  type GuestSample,
+  type GuestState,
+  type GuestValues,
+  silentGuest,
+} from '../../../broker/contract/telemetry.ts';
 import type { Files } from '../../sample/files.ts';
 import { parseNumber, parsePressure, type Traffic } from '../../sample/parse.ts';
 import { type Counter, ratePerSecond } from '../../sample/rates.ts';
@@ -66,8 +71,6 @@ async function pressures(files: Files, folder: string) {
     memoryFullPressureRatio: memory.fullAvg10,
   };
 }
-
-const nothing = Object.fromEntries(guestMetrics.map(({ name }) => [name, null])) as GuestValues;
 
 /** One implausible value would make the server refuse the sample, so it becomes unknown here. */
 function withinBounds(values: GuestValues): GuestValues {
@@ -135,7 +138,7 @@ export async function sampleGuest(
   const identity = { id, kind, name, state, tags, lock, haState };
   const size = { cpuCount, memoryTotalBytes: facts.memoryMaxBytes };
   if (state !== 'running') {
-    return { sample: { ...identity, ...nothing, ...size }, reading: undefined };
+    return { sample: { ...identity, ...silentGuest, ...size }, reading: undefined };
   }
   const folder = cgroupOf(guest.type, guest.vmid);
   const reading = await readCounters(guest, around);
