@@ -1,31 +1,20 @@
 #!/usr/bin/env node
 /**
  * The command: picks roles and composes them. It alone imports several of broker, daemon, backend
- * and simulator, and nothing imports it.
+ * and simulator, and nothing imports it. Each role is loaded when it is asked for: who asks for a
+ * list of nodes waits for no broker.
  */
 import { readFileSync, rmSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { Command, Option } from 'commander';
-import { mosquittoFilesOf, writeMosquittoFiles } from './backend/broker-acl.ts';
-import { type Backend, startBackend } from './backend/main.ts';
-import { restoreFrom, type RestoreOptions } from './backend/backup/restore-command.ts';
+import type { Backend } from './backend/main.ts';
+import type { RestoreOptions } from './backend/backup/restore-command.ts';
 import { addClientCommands } from './backend/cli/commands.ts';
-import { givenEnvironment } from './backend/cli/config.ts';
-import { personAt } from './backend/cli/person.ts';
-import { runSupportBundle } from './backend/cli/support-bundle.ts';
-import { textOf } from './backend/doctor/finding.ts';
-import { examineAll } from './backend/doctor/run.ts';
-import { checkConfigFile, configSchema } from './backend/config-file.ts';
-import { policySchema, schemaText } from './backend/policy-file.ts';
 import { configPath, defaultHttpPort, readSettings, type Settings } from './backend/config.ts';
-import { asyncapiYaml } from './broker/asyncapi.ts';
-import { readBrokerConfig } from './broker/config.ts';
-import { startBrokerProcess } from './broker/main.ts';
 import { type DaemonConfig, readLocalDaemonConfig, type Role, roles } from './daemon/config.ts';
-import { credentialPath, readCredential } from './daemon/link/credential.ts';
-import { type RunningDaemon, startDaemon } from './daemon/main.ts';
+import type { RunningDaemon } from './daemon/main.ts';
 import {
   examinePve,
   type Parts,
@@ -37,9 +26,7 @@ import {
   usage,
   version,
 } from './daemon/process/main.ts';
-import { startDemo } from './simulator/homelab.ts';
-import { profileSchema } from './simulator/load/profile.ts';
-import { addSimulateCommand } from './simulator/main.ts';
+import { addSimulateCommand } from './simulator/command.ts';
 
 const summaryEveryMs = 10_000;
 /** The cluster that `npm start` puts this host into. */
@@ -49,6 +36,7 @@ const out = (line: string): void => void process.stdout.write(`${line}\n`);
 
 /** A credential that the server no longer knows would keep this host out for ever. */
 async function dropStaleCredential(folder: string, backend: Backend): Promise<boolean> {
+  const { credentialPath, readCredential } = await import('./daemon/link/credential.ts');
   const path = credentialPath(folder);
   const kept = await readCredential(path);
   if (!kept) return false;
@@ -88,6 +76,7 @@ async function startLocalDaemon(
     node,
     reason: 'this machine runs the backend',
   });
+  const { startDaemon } = await import('./daemon/main.ts');
   return startDaemon(
     { ...config, enrolment, logLevel: settings.KR_LOG_LEVEL },
     { ...parts, version, usage, observeOnly: !isNamed, signal: stopping.signal },
@@ -138,9 +127,16 @@ function showSummary(backend: Backend): () => void {
 const levelOf = (settings: Settings): string =>
   process.stdout.isTTY && settings.KR_LOG_LEVEL === 'info' ? 'warn' : settings.KR_LOG_LEVEL;
 
+async function startHomelab(settings: Settings, parts: Parts) {
+  const { KR_DATA_DIR: dataDir, KR_SAMPLE_INTERVAL_MS: intervalMs } = settings;
+  const { startDemo } = await import('./simulator/homelab.ts');
+  return startDemo({ ...parts, version, dataDir, intervalMs });
+}
+
 async function start({ withDemo }: { withDemo: boolean }): Promise<void> {
   const settings = readSettings(undefined, withDemo ? { KR_DATA_DIR: './data/demo' } : {});
   const parts = partsOf(levelOf(settings));
+  const { startBackend } = await import('./backend/main.ts');
   const backend = await startBackend(settings, parts);
   welcome(backend, settings);
   // An external broker may be away for long; the first signal ends the wait for it.
@@ -149,14 +145,7 @@ async function start({ withDemo }: { withDemo: boolean }): Promise<void> {
     await backend.stop();
     throw error;
   });
-  const demo = withDemo
-    ? await startDemo({
-        ...parts,
-        version,
-        dataDir: settings.KR_DATA_DIR,
-        intervalMs: settings.KR_SAMPLE_INTERVAL_MS,
-      })
-    : null;
+  const demo = withDemo ? await startHomelab(settings, parts) : null;
   const hideSummary = showSummary(backend);
   await untilStopped(async () => {
     hideSummary();
@@ -169,12 +158,15 @@ async function start({ withDemo }: { withDemo: boolean }): Promise<void> {
 /** For a container, whose host has a daemon in a container of its own. */
 async function runBackend(): Promise<void> {
   const settings = readSettings();
+  const { startBackend } = await import('./backend/main.ts');
   const backend = await startBackend(settings, partsOf(levelOf(settings)));
   welcome(backend, settings);
   await untilStopped(() => backend.stop());
 }
 
 async function runBroker(): Promise<void> {
+  const { readBrokerConfig } = await import('./broker/config.ts');
+  const { startBrokerProcess } = await import('./broker/main.ts');
   const config = readBrokerConfig();
   const broker = await startBrokerProcess(config, partsOf('info'));
   out(`broker listens on ${broker.urls.mqttUrl}`);
@@ -183,12 +175,14 @@ async function runBroker(): Promise<void> {
 
 /** Prints both files, or writes them where `--out` says. */
 async function showAcl(folder: string | undefined): Promise<void> {
+  const { mosquittoFilesOf, writeMosquittoFiles } = await import('./backend/broker-acl.ts');
   const files = await mosquittoFilesOf(readSettings(), partsOf('warn'));
   if (folder !== undefined) return out((await writeMosquittoFiles(files, folder)).join('\n'));
   out(`# mosquitto.passwords\n${files.passwords}\n# mosquitto.acl\n${files.acl}`);
 }
 
-function checkConfig(file: string | undefined): void {
+async function checkConfig(file: string | undefined): Promise<void> {
+  const { checkConfigFile } = await import('./backend/config-file.ts');
   const path = file ?? configPath(readSettings());
   const checked = checkConfigFile(readFileSync(path, 'utf8'));
   if (checked.ok) return out(`${path}: fine`);
@@ -199,19 +193,37 @@ function checkConfig(file: string | undefined): void {
 }
 
 async function restoreBackup(file: string, options: RestoreOptions): Promise<void> {
+  const { restoreFrom } = await import('./backend/backup/restore-command.ts');
   out(await restoreFrom(file, options, { settings: readSettings(), parts: partsOf('warn') }));
 }
 
 async function makeBundle(options: { out: string; yes?: boolean }): Promise<void> {
+  const { personAt } = await import('./backend/cli/person.ts');
+  const { runSupportBundle } = await import('./backend/cli/support-bundle.ts');
   const terminal = { input: process.stdin, output: process.stdout, signal: stopping.signal };
   out(await runSupportBundle({ ...partsOf('silent'), person: personAt(terminal) }, options));
 }
 
 /** Ends with 1 when something is wrong. */
 async function examineHere({ json }: { json?: boolean }): Promise<void> {
+  const { givenEnvironment } = await import('./backend/cli/config.ts');
+  const { textOf } = await import('./backend/doctor/finding.ts');
+  const { examineAll } = await import('./backend/doctor/run.ts');
   const findings = await examineAll(partsOf('silent'), givenEnvironment());
   out(json ? JSON.stringify(findings, null, 2) : textOf(findings));
   if (findings.some(({ state }) => state === 'wrong')) process.exitCode = 1;
+}
+
+async function writeDocs(): Promise<void> {
+  const docs = join(import.meta.dirname, 'docs');
+  const { configSchema } = await import('./backend/config-file.ts');
+  const { policySchema, schemaText } = await import('./backend/policy-file.ts');
+  const { asyncapiYaml } = await import('./broker/asyncapi.ts');
+  const { profileSchema } = await import('./simulator/load/profile.ts');
+  await writeFile(join(docs, 'asyncapi.yaml'), asyncapiYaml());
+  await writeFile(join(docs, 'kernreaktor.schema.json'), schemaText(configSchema()));
+  await writeFile(join(docs, 'policy.schema.json'), schemaText(policySchema()));
+  await writeFile(join(docs, 'load-profile.schema.json'), profileSchema());
 }
 
 function addCare(program: Command): void {
@@ -272,18 +284,12 @@ function programOf(): Command {
     .action(({ out: folder }: { out?: string }) => showAcl(folder));
   const config = program.command('config').description('kernreaktor.yaml');
   config.command('check').argument('[file]').action(checkConfig);
-  config.command('schema').action(() => out(JSON.stringify(configSchema(), null, 2)));
+  config.command('schema').action(async () => {
+    const { configSchema } = await import('./backend/config-file.ts');
+    out(JSON.stringify(configSchema(), null, 2));
+  });
   addCare(program);
-  program
-    .command('docs')
-    .description('write the generated pages of docs/')
-    .action(async () => {
-      const docs = join(import.meta.dirname, 'docs');
-      await writeFile(join(docs, 'asyncapi.yaml'), asyncapiYaml());
-      await writeFile(join(docs, 'kernreaktor.schema.json'), schemaText(configSchema()));
-      await writeFile(join(docs, 'policy.schema.json'), schemaText(policySchema()));
-      await writeFile(join(docs, 'load-profile.schema.json'), profileSchema());
-    });
+  program.command('docs').description('write the generated pages of docs/').action(writeDocs);
   addClientCommands(program, () => ({
     ...partsOf('warn'),
     input: process.stdin,

@@ -6,7 +6,7 @@ import { Writable } from 'node:stream';
 import { Command } from 'commander';
 import { readFileSync } from 'node:fs';
 import type { Server } from '../../../simulator/config.ts';
-import { addSimulateCommand } from '../../../simulator/main.ts';
+import { addSimulateCommand } from '../../../simulator/command.ts';
 import { seededRandom } from '../../../simulator/prng.ts';
 import type { Report } from '../../../simulator/report.ts';
 import { realClock } from '../../broker/wire.ts';
