@@ -45,3 +45,23 @@ export function checkPolicy(text: string, { isReal = true } = {}): CheckedPolicy
 
 export const problemText = ({ line, column, field, hint }: FileProblem): string =>
   `${line}:${column} ${field}: ${hint}`;
+
+export type Difference = { field: string; before: string | null; after: string | null };
+
+function leavesOf(value: unknown, path: string[] = []): Map<string, string> {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    return new Map([[path.join('.'), JSON.stringify(value)]]);
+  }
+  return new Map(
+    Object.entries(value).flatMap(([name, inner]) => [...leavesOf(inner, [...path, name])]),
+  );
+}
+
+/** Every value of two whole policies that differs, as JSON, by its field; null where it has none. */
+export function policyDifferences(before: unknown, after: unknown): Difference[] {
+  const [was, is] = [leavesOf(before), leavesOf(after)];
+  const fields = [...new Set([...was.keys(), ...is.keys()])].sort();
+  return fields
+    .filter((field) => was.get(field) !== is.get(field))
+    .map((field) => ({ field, before: was.get(field) ?? null, after: is.get(field) ?? null }));
+}

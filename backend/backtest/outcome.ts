@@ -1,5 +1,6 @@
 /** What a backtest answers, and the sums it is made of. Pure. */
 import type { Intent } from '../decide/plan.ts';
+import type { CoursePoint } from './course.ts';
 
 export type Run = {
   kwh: number;
@@ -38,6 +39,8 @@ export type Outcome = {
   actionCount: number;
   /** What kept it from doing more: in how many rounds which reason was given. */
   held: { rule: string; reason: string; rounds: number }[];
+  /** How the sums grew, for charts. */
+  course: CoursePoint[];
   resolution: Resolution[];
   /** Share of the time for which any node told anything. */
   coverage: number;

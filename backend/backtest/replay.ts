@@ -7,6 +7,7 @@ import { decide } from '../decide/decide.ts';
 import { emptyHistory, type Move, observe, record } from '../decide/history.ts';
 import type { Policy } from '../decide/policy.ts';
 import type { ClusterRecord } from '../state/fleet.ts';
+import { Course } from './course.ts';
 import { book, emptyRun, type Outcome, type Resolution, type Source, Tally } from './outcome.ts';
 import {
   estimateColumn,
@@ -50,6 +51,7 @@ export class Replay {
   private readonly recorded = emptyRun();
   private readonly replayed = emptyRun();
   private readonly resolution: Resolution[] = [];
+  private readonly course: Course;
   private readonly seen = new Map<number, Seen>();
   private readonly known: Set<string>;
   private readonly moves: Move[] = [];
@@ -63,6 +65,7 @@ export class Replay {
   constructor(setup: Setup) {
     this.setup = setup;
     const { cluster, policy } = setup;
+    this.course = new Course(setup);
     this.cluster = {
       ...cluster,
       hold: false,
@@ -121,6 +124,8 @@ export class Replay {
     world.weigh();
     this.bookBoth(reel, step, index.places);
     this.round(nowMs, reel.stepMs);
+    const { recorded, replayed } = this;
+    this.course.mark(nowMs, { recorded, replayed, moves: this.tally.moves });
   }
 
   private readNodes(reel: Reel, step: number, places: readonly number[]): void {
@@ -313,6 +318,7 @@ export class Replay {
       actions: tally.actions,
       actionCount: tally.count,
       held: tally.held(),
+      course: this.course.points(),
       resolution: this.resolution,
       coverage: this.steps === 0 ? 0 : this.toldSteps / this.steps,
       assumptions: this.assumptions(),

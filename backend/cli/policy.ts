@@ -4,7 +4,7 @@ import { basename } from 'node:path';
 import { parse } from 'yaml';
 import { z } from 'zod';
 import { isStrategy, strategyNames } from '../decide/strategies.ts';
-import { checkPolicy, problemText } from '../policy-file.ts';
+import { checkPolicy, policyDifferences, problemText } from '../policy-file.ts';
 import type { ClientApi } from './api.ts';
 import { policyText } from './backtest.ts';
 import { NotFound } from './find.ts';
@@ -49,31 +49,18 @@ async function wholeOf(wanted: string, api: () => ClientApi): Promise<unknown> {
   throw new NotFound(`${wanted}: there is no such file or policy (${names})`);
 }
 
-function leavesOf(value: unknown, path: string[] = []): Map<string, string> {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-    return new Map([[path.join('.'), JSON.stringify(value)]]);
-  }
-  return new Map(
-    Object.entries(value).flatMap(([name, inner]) => [...leavesOf(inner, [...path, name])]),
-  );
-}
-
-/** Every value that differs, by its field. */
-export function differences(before: unknown, after: unknown): string[] {
-  const [was, is] = [leavesOf(before), leavesOf(after)];
-  const fields = [...new Set([...was.keys(), ...is.keys()])].sort();
-  return fields
-    .filter((field) => was.get(field) !== is.get(field))
-    .map((field) => `${field}: ${was.get(field) ?? 'nothing'} -> ${is.get(field) ?? 'nothing'}`);
-}
-
 export async function diffPolicies(
   before: string,
   after: string,
   api: () => ClientApi,
 ): Promise<string> {
-  const found = differences(await wholeOf(before, api), await wholeOf(after, api));
-  return found.length === 0 ? 'no difference' : found.join('\n');
+  const found = policyDifferences(await wholeOf(before, api), await wholeOf(after, api));
+  if (found.length === 0) return 'no difference';
+  return found
+    .map(
+      ({ field, before: was, after: is }) => `${field}: ${was ?? 'nothing'} -> ${is ?? 'nothing'}`,
+    )
+    .join('\n');
 }
 
 export async function showPolicies(api: ClientApi, isJson: boolean): Promise<string> {

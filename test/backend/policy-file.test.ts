@@ -3,10 +3,15 @@ import { join } from 'node:path';
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import { describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
-import { differences } from '../../backend/cli/policy.ts';
 import { configSchema } from '../../backend/config-file.ts';
 import { resolvePolicy, shippedPolicy, strategies } from '../../backend/decide/strategies.ts';
-import { checkPolicy, policySchema, problemText, schemaText } from '../../backend/policy-file.ts';
+import {
+  checkPolicy,
+  policyDifferences,
+  policySchema,
+  problemText,
+  schemaText,
+} from '../../backend/policy-file.ts';
 
 const folder = join(import.meta.dirname, 'policies');
 const docs = join(import.meta.dirname, '../../docs');
@@ -74,9 +79,17 @@ describe('what a policy extends', () => {
 describe('the difference of two policies', () => {
   it('names every value by its field', () => {
     const after = { ...shippedPolicy('balance'), windows: [] };
-    expect(differences(shippedPolicy('balance'), after)).toEqual([]);
-    const performance = differences(shippedPolicy('balance'), shippedPolicy('performance'));
-    expect(performance).toContain('relieve.cpuRatio.above: 0.85 -> 0.7');
-    expect(performance).toContain('relieve.urgent.forMs: nothing -> 60000');
+    expect(policyDifferences(shippedPolicy('balance'), after)).toEqual([]);
+    const performance = policyDifferences(shippedPolicy('balance'), shippedPolicy('performance'));
+    expect(performance).toContainEqual({
+      field: 'relieve.cpuRatio.above',
+      before: '0.85',
+      after: '0.7',
+    });
+    expect(performance).toContainEqual({
+      field: 'relieve.urgent.forMs',
+      before: null,
+      after: '60000',
+    });
   });
 });

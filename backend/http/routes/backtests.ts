@@ -68,6 +68,18 @@ const OutcomeView = z.object({
   held: z
     .array(z.object({ rule: z.string(), reason: z.string(), rounds: z.int() }))
     .describe('What kept it from doing more, the most frequent first'),
+  course: z
+    .array(
+      z.object({
+        at: At,
+        recordedKwh: z.number(),
+        replayedKwh: z.number(),
+        recordedMinutesOver: z.number(),
+        replayedMinutesOver: z.number(),
+        moves: z.int(),
+      }),
+    )
+    .describe('Sums from the beginning on, at equal distances of time'),
   resolution: z.array(
     z.object({ from: At, to: At, stepMs: z.int(), source: z.enum(['raw', '1m', '1h']) }),
   ),
@@ -92,10 +104,11 @@ export type BacktestView = z.infer<typeof BacktestView>;
 
 function outcomeOf({ outcome }: Backtest): BacktestView['outcome'] {
   if (outcome === null) return null;
-  const { cluster: _, fromMs: __, toMs: ___, actions, resolution, ...rest } = outcome;
+  const { cluster: _, fromMs: __, toMs: ___, actions, course, resolution, ...rest } = outcome;
   return {
     ...rest,
     actions: actions.map(({ atMs, ...action }) => ({ at: isoOf(atMs), ...action })),
+    course: course.map(({ atMs, ...sums }) => ({ at: isoOf(atMs), ...sums })),
     resolution: resolution.map(({ fromMs, toMs, stepMs, source }) => ({
       from: isoOf(fromMs),
       to: isoOf(toMs),
@@ -174,7 +187,7 @@ export function backtestRoutes(app: App, context: Context): void {
     config: { access: 'decisions:read' },
     schema: {
       tags,
-      summary: 'The newest backtests since this server started, without their actions',
+      summary: 'The newest backtests since this server started, without their actions and course',
       response: { 200: z.object({ items: z.array(BacktestView) }), ...problems },
     },
     handler: async (request) => {
@@ -183,7 +196,10 @@ export function backtestRoutes(app: App, context: Context): void {
         .list()
         .filter(({ cluster }) => mayUseCluster(principal, cluster))
         .map(viewOf)
-        .map((view) => ({ ...view, outcome: view.outcome && { ...view.outcome, actions: [] } }));
+        .map((view) => ({
+          ...view,
+          outcome: view.outcome && { ...view.outcome, actions: [], course: [] },
+        }));
       return { items };
     },
   });

@@ -1,12 +1,13 @@
 /** Policies: which there are, new versions of them, and which one a cluster follows. */
 import { z } from 'zod';
+import { ClusterId } from '../../../broker/contract/ids.ts';
 import { appendAudit, systemChain } from '../../audit/chain.ts';
-import { checkPolicy, problemText, storedForm } from '../../policy-file.ts';
+import { checkPolicy, policyDifferences, problemText, storedForm } from '../../policy-file.ts';
 import { isStrategy, shippedPolicy, strategies, strategyNames } from '../../decide/strategies.ts';
 import { ensurePolicy, followPolicy, newestPolicies } from '../../store/sql/policies.ts';
 import type { Policies } from '../../store/sql/schema.ts';
 import type { App } from '../app.ts';
-import { changeBy, type Context } from '../context.ts';
+import { changeBy, type Context, requireKnownCluster } from '../context.ts';
 import { httpError } from '../errors.ts';
 import { principalOfRequest } from '../guard.ts';
 import { At, ByCluster, isoOf, problems } from '../schemas.ts';
@@ -27,7 +28,7 @@ const PolicyView = z.object({
   author: z.string(),
   createdAt: At.nullable(),
 });
-type PolicyView = z.infer<typeof PolicyView>;
+export type PolicyView = z.infer<typeof PolicyView>;
 
 const NewPolicy = z
   .strictObject({
@@ -39,6 +40,27 @@ const NewPolicy = z
 const Follow = z
   .strictObject({ policy: PolicyName.describe('A stored one, its newest version, or a shipped') })
   .meta({ examples: [{ policy: 'save-power' }] });
+
+const Draft = z
+  .strictObject({
+    yaml: z.string().max(48_000),
+    cluster: ClusterId.optional().describe('Judge by its limits, compare with what it follows'),
+  })
+  .meta({ examples: [{ yaml: 'extends: save-power', cluster: 'home' }] });
+
+const Checked = z.object({
+  problems: z
+    .array(z.object({ line: z.int(), column: z.int(), field: z.string(), hint: z.string() }))
+    .describe('None: it can be stored'),
+  yaml: z.string().nullable().describe('Whole, as it would be stored; null where it has problems'),
+  differences: z
+    .array(
+      z.object({ field: z.string(), before: z.string().nullable(), after: z.string().nullable() }),
+    )
+    .nullable()
+    .describe('From what the cluster follows now; null without a cluster, or with problems'),
+});
+export type PolicyCheck = z.infer<typeof Checked>;
 
 const viewOf = (row: Policies): PolicyView => ({
   name: row.name,
@@ -120,9 +142,37 @@ function policyRoutesOfAll(app: App, { database, clock, newId }: Context): void 
   });
 }
 
+/** What an editor asks while somebody types: nothing is stored. */
+function checkRoute(app: App, context: Context): void {
+  app.post('/api/v1/policies/check', {
+    config: { access: 'decisions:read' },
+    schema: {
+      tags,
+      summary: 'Every problem of a draft by line and column, and what it would change',
+      body: Draft,
+      response: { 200: Checked, ...problems },
+    },
+    handler: async (request) => {
+      const { yaml, cluster } = request.body;
+      await requireKnownCluster(context, cluster);
+      const followed = context.fleet().clusters.get(cluster ?? '');
+      const found = checkPolicy(yaml, { isReal: followed?.simulated !== true });
+      if (!found.ok) return { problems: found.problems, yaml: null, differences: null };
+      const running = checkPolicy(followed?.policyYaml ?? 'balance', { isReal: false });
+      const isCompared = cluster !== undefined && running.ok;
+      return {
+        problems: [],
+        yaml: found.yaml,
+        differences: isCompared ? policyDifferences(running.policy, found.policy) : null,
+      };
+    },
+  });
+}
+
 export function policyRoutes(app: App, context: Context): void {
   const { database, clock, newId, fleet } = context;
   policyRoutesOfAll(app, context);
+  checkRoute(app, context);
 
   app.put('/api/v1/clusters/:cluster/policy', {
     config: { access: 'clusters:change' },

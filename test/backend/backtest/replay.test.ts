@@ -116,6 +116,20 @@ describe('a backtest', () => {
     expect(replayed.wakes).toBeGreaterThan(0);
   });
 
+  it('tells the course of its sums, bounded, up to the end', () => {
+    const { course, recorded, replayed, actions } = run(house);
+    expect(course.length).toBeGreaterThanOrEqual(200);
+    expect(course.length).toBeLessThanOrEqual(241);
+    for (const [index, point] of course.entries()) {
+      expect(point.recordedKwh).toBeGreaterThan(course[index - 1]?.recordedKwh ?? 0);
+    }
+    expect(course.at(-1)?.recordedKwh).toBe(recorded.kwh);
+    expect(course.at(-1)?.replayedKwh).toBe(replayed.kwh);
+    expect(course.at(-1)?.moves).toBe(
+      actions.filter(({ kind }) => kind === 'guest.migrate').length,
+    );
+  });
+
   it('books nothing while nobody told anything, and says how much was recorded', () => {
     const gap = (own: number) => (step: number) => (step >= 300 ? null : own);
     const half = run({

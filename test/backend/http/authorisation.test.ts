@@ -90,6 +90,10 @@ const samples: Record<string, Sample> = {
   },
   'GET /api/v1/policies': { status: 200, foreign: 200 },
   'POST /api/v1/policies': { payload: { name: 'calm', yaml: 'extends: balance' }, status: 201 },
+  'POST /api/v1/policies/check': {
+    payload: { yaml: 'extends: balance', cluster: 'home' },
+    status: 200,
+  },
   'PUT /api/v1/clusters/:cluster/policy': {
     url: '/api/v1/clusters/home/policy',
     payload: { policy: 'balance' },

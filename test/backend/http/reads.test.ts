@@ -336,3 +336,28 @@ it('shows no secret in any answer or log line but where it is handed out', async
   }
   expect(seen).not.toMatch(/argon2id\$|password_hash|token_hash|secret_hash/);
 });
+
+it('checks a draft by line and column, and says what it would change for a cluster', async () => {
+  const check = async (payload: object) =>
+    (
+      await h.app.inject({
+        method: 'POST',
+        url: '/api/v1/policies/check',
+        headers: bearer(who.viewer),
+        payload,
+      })
+    ).json();
+  expect(await check({ yaml: 'extends: balance\nrelieve:\n  cpuRatio: {above: 7}' })).toMatchObject(
+    {
+      problems: [{ line: 3, column: 21, field: 'relieve.cpuRatio.above' }],
+      yaml: null,
+      differences: null,
+    },
+  );
+  const yaml = 'extends: balance\nlimits: {migrationsPerCluster: 3}';
+  expect(await check({ yaml, cluster: 'home' })).toMatchObject({
+    problems: [],
+    differences: [{ field: 'limits.migrationsPerCluster', before: '2', after: '3' }],
+  });
+  expect((await check({ yaml })).differences).toBeNull();
+});
