@@ -195,6 +195,17 @@ async function run({ n, seed, say }: Scope): Promise<Figures> {
   const move = (guest: string, from: string, to: string) =>
     order('pair', 'guest.migrate', from, { guest, args: { targetNode: to } });
 
+  /** Its boot is proof of the wake; hello and first sample, which a target needs, come after. */
+  const heard = (node: string) =>
+    until(
+      async () => {
+        type Row = { id: string; state: string; simulated: boolean };
+        const { items } = await stack.api.get<{ items: Row[] }>('nodes');
+        return items.some((row) => row.id === node && row.state === 'awake' && row.simulated);
+      },
+      { withinMs: 60_000, what: `node ${node} to be heard` },
+    );
+
   async function night(): Promise<Figures> {
     await order('attic', 'node.shutdown', 'big');
     for (const guest of ['201', '202']) await move(guest, 'right', 'left');
@@ -204,6 +215,7 @@ async function run({ n, seed, say }: Scope): Promise<Figures> {
     await pauseMs(scaled(sleptMs));
     await order('attic', 'node.wake', 'big');
     await order('pair', 'node.wake', 'right');
+    await heard('right');
     for (const guest of ['201', '202']) await move(guest, 'left', 'right');
     await until(() => sleepingGuests(world, 'attic').length === 0, {
       withinMs: 60_000,
