@@ -192,13 +192,19 @@ function migrateCheck(pve: Pve, guest: WorldGuest) {
   };
 }
 
+/** A token is told apart from its user. */
+function ownerOf({ user }: PveTask): { user: string; tokenid?: string } {
+  const [name = '', token] = user.split('!');
+  return { user: name, ...(token === undefined ? {} : { tokenid: token }) };
+}
+
 const taskRow = (task: PveTask) =>
   without({
     upid: task.upid,
     node: task.node,
     type: task.type,
     id: task.id,
-    user: 'root@pam',
+    ...ownerOf(task),
     starttime: task.startedAtSeconds,
     endtime: task.endedAtSeconds,
     status: task.exitStatus,
@@ -208,7 +214,7 @@ function taskStatus(pve: Pve, upid: string) {
   const task = pve.tasks.find((other) => other.upid === upid);
   if (task === undefined) throw new ToolFailure(`unable to parse worker upid '${upid}'`);
   const { exitStatus } = task;
-  const head = { upid, node: task.node, type: task.type, id: task.id, user: 'root@pam' };
+  const head = { upid, node: task.node, type: task.type, id: task.id, ...ownerOf(task) };
   return exitStatus === null
     ? { ...head, status: 'running' }
     : { ...head, status: 'stopped', exitstatus: exitStatus };

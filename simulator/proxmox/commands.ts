@@ -9,7 +9,7 @@ import { get, guestOn, type Options, requireReachable } from './answers.ts';
 import { isLive, lockIn } from './config.ts';
 import { ethtool, haManager, pvecmStatus, pvenode } from './host-commands.ts';
 import type { Call } from './frames.ts';
-import { type Asked, type Job, runTask, type Voice } from './jobs.ts';
+import { type Asked, type Job, runTask, stopTask, type Voice } from './jobs.ts';
 import {
   beginDeed,
   type Deed,
@@ -158,6 +158,8 @@ async function pvesh(asked: Asked): Promise<void> {
     options['command'] === 'shutdown'
   ) {
     await shutNodeDown(asked);
+  } else if (command === 'delete' && path.includes('/tasks/')) {
+    await stopTask(pve, path, () => undefined);
   } else {
     throw new ToolFailure(`No '${command}' handler defined for '${path}'`, 1);
   }

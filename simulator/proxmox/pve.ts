@@ -24,6 +24,10 @@ export type PveTask = {
   node: string;
   type: string;
   id: string;
+  /** `root@pam`, or the token that asked. */
+  user: string;
+  /** Somebody told it to end. */
+  isToldToEnd: boolean;
   startedAtSeconds: number;
   endedAtSeconds: number | null;
   exitStatus: string | null;
@@ -159,14 +163,17 @@ const hex = (value: number, digits = 8): string =>
 
 const secondsOf = (pve: Pve): number => Math.floor(pve.clock.wallMs() / 1000);
 
-export type TaskHead = { node: string; type: string; id: string };
+export const rootUser = 'root@pam';
+
+export type TaskHead = { node: string; type: string; id: string; user?: string };
 
 /** Puts a task on the list; it has a name before anything happens. */
-export function openPveTask(pve: Pve, { node, type, id }: TaskHead): PveTask {
+export function openPveTask(pve: Pve, { node, type, id, user = rootUser }: TaskHead): PveTask {
   const startedAtSeconds = secondsOf(pve);
   const pid = 1_000 + pve.tasks.length;
-  const upid = `UPID:${node}:${hex(pid)}:${hex(pid * 7)}:${hex(startedAtSeconds)}:${type}:${id}:root@pam:`;
-  const task = { upid, node, type, id, startedAtSeconds, endedAtSeconds: null, exitStatus: null };
+  const upid = `UPID:${node}:${hex(pid)}:${hex(pid * 7)}:${hex(startedAtSeconds)}:${type}:${id}:${user}:`;
+  const head = { upid, node, type, id, user, isToldToEnd: false };
+  const task = { ...head, startedAtSeconds, endedAtSeconds: null, exitStatus: null };
   pve.tasks.push(task);
   pve.onChange();
   return task;
@@ -199,6 +206,10 @@ export type Terminal = { out(text: string): void; hasGone(): boolean };
 
 const progressEveryMs = 100;
 
+/** What a worker leaves behind that was told to end. */
+const ended = ({ type }: PveTask): string =>
+  type === 'qmigrate' || type === 'vzmigrate' ? 'migration aborted' : 'received interrupt';
+
 /**
  * Carries a named task out to its end and answers its exit status. In the foreground it prints how
  * far it is, and does not survive the tool that reads that: PVE::RESTEnvironment kills the worker's
@@ -213,13 +224,14 @@ export async function followDeed(
   const effect = beginDeed(pve, deed);
   while (effect.outcome === null) {
     const leftMs = Math.max(1, Math.ceil(effect.endMs - pve.live.nowMs()));
-    await pause(pve, terminal ? Math.min(progressEveryMs, leftMs) : leftMs);
+    await pause(pve, Math.min(progressEveryMs, leftMs));
     pve.live.change((world) => {
-      if (terminal?.hasGone()) cancel(world, pve.live.nowMs(), effect.id);
+      if (task.isToldToEnd || terminal?.hasGone()) cancel(world, pve.live.nowMs(), effect.id);
     });
     terminal?.out(`${task.type} ${task.id}: at work\n`);
   }
-  const exitStatus = effect.outcome === done ? 'OK' : effect.outcome;
+  const { outcome } = effect;
+  const exitStatus = outcome === done ? 'OK' : outcome === 'cancelled' ? ended(task) : outcome;
   endPveTask(pve, task, exitStatus);
   return exitStatus;
 }

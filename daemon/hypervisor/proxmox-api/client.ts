@@ -45,7 +45,8 @@ export class PveApiError extends Error {
 
 export type Params = Readonly<Record<string, string>>;
 export type Question = {
-  method: 'GET' | 'POST' | 'PUT';
+  /** A DELETE has no parameters: Proxmox refuses one with content. */
+  method: 'GET' | 'POST' | 'PUT' | 'DELETE';
   path: string;
   params?: Params;
   /** Only by this member. */
@@ -57,6 +58,8 @@ export type PveApi = {
   readonly urls: readonly string[];
   /** @throws PveApiError also for an answer that is not what `schema` says. */
   get<T>(schema: z.ZodType<T>, path: string, more?: Pick<Question, 'params' | 'via'>): Promise<T>;
+  /** Whose token it is, as UPIDs spell it. */
+  readonly tokenId: string;
   /** The worker's name, or what else it answers as text; null when nothing. */
   send(question: Question): Promise<string | null>;
   close(): Promise<void>;
@@ -118,15 +121,16 @@ async function ask(member: Member, authorization: string, question: Question): P
   const { method, path, params = {}, signal } = question;
   const text = new URLSearchParams(params).toString();
   const query = method === 'GET' && text !== '' ? `?${text}` : '';
+  const hasContent = method === 'POST' || method === 'PUT';
   const answer = await request(`${member.url}/api2/json${path}${query}`, {
     method,
     dispatcher: member.agent,
     ...(signal && { signal }),
     headers: {
       authorization,
-      ...(method === 'GET' ? {} : { 'content-type': 'application/x-www-form-urlencoded' }),
+      ...(hasContent && { 'content-type': 'application/x-www-form-urlencoded' }),
     },
-    ...(method === 'GET' ? {} : { body: text }),
+    ...(hasContent && { body: text }),
   });
   const body = await answer.body.text();
   const { statusCode, statusText } = answer;
@@ -198,6 +202,7 @@ export function createPveApi(endpoint: ApiEndpoint): PveApi {
 
   return {
     urls: endpoint.urls,
+    tokenId,
     async get(schema, path, more = {}) {
       const parsed = schema.safeParse(await call({ method: 'GET', path, ...more }));
       if (parsed.success) return parsed.data;

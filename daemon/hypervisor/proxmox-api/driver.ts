@@ -12,7 +12,7 @@ import { type ApiEndpoint, createPveApi } from './client.ts';
 import { createCluster } from './cluster.ts';
 import type { Context, Declared } from './context.ts';
 import { describe, deviceVote } from './describe.ts';
-import { attach, perform } from './effects.ts';
+import { attach, find, perform } from './effects.ts';
 import { apiWaker, observeNode, powerOff } from './power.ts';
 import { history, type Memory, sample } from './sampling.ts';
 
@@ -71,6 +71,7 @@ export function createProxmoxApiHypervisor(options: ProxmoxApiOptions): ProxmoxA
       work.target.kind === 'node'
         ? powerOff(context, work, workContext)
         : perform(context, work, workContext),
+    find: (work, trace, signal) => find(context, work, { trace, signal }),
     attach: (work, handle, workContext) => attach(context, work, { handle, workContext }),
     observe: (work) =>
       work.target.kind === 'node'

@@ -3,21 +3,35 @@
  * at once, so it is handed over before anything else; a request that HA only queues is followed to
  * the real one. Nothing here is ever begun twice, and `attach` begins nothing at all.
  */
-import type { Performed, Work, WorkContext } from '../port.ts';
+import type { Performed, Trace, Work, WorkContext } from '../port.ts';
 import { TaskList, TaskStatus } from '../proxmox/answers.ts';
 import { conclude, nodeIdOf } from '../proxmox/context.ts';
 import { carryOut, type Frame, joinTask } from '../proxmox/frame.ts';
 import { isOwnedByBalancer, serviceOf } from '../proxmox/ha.ts';
 import { MigrateCheck, obstacleTo } from '../proxmox/migrate-check.ts';
+import { findTask } from '../proxmox/lost-task.ts';
 import { type Call, planGuest } from '../proxmox/plan.ts';
 import { ConfigAnswer } from '../proxmox/pmxcfs.ts';
-import { endOf, parseUpid, realTypesOf, type Upid } from '../proxmox/tasks.ts';
+import {
+  canBeStopped,
+  endOf,
+  parseUpid,
+  queuedForGood,
+  realTypesOf,
+  type Upid,
+} from '../proxmox/tasks.ts';
 import { pause, type Run } from '../runs.ts';
 import { type Params, PveApiError, type Question } from './client.ts';
 import { type Context, guestRowOf, rowOf } from './context.ts';
 
 const lookEveryMs = 500;
 const queuedMaxMs = 180_000;
+/** Proxmox itself gives a worker five seconds before it kills it, and answers after that. */
+const endsWithinMs = 15_000;
+/** Between this host's clock and that of a node: far more than the 2 s that guards allow. */
+const clockSkewMs = 30_000;
+/** Names of nodes do not change. */
+const lookMaxMs = 60_000;
 
 /** The tool call of a plan as a request: the same words, since the tools are made of the API. */
 export function requestOf({ argv }: Call, path: string): Question {
@@ -90,6 +104,8 @@ async function plan(context: Context, work: Work, run: Run): Promise<Ready> {
   return { ok: true, question: requestOf(planned.call, path), pveNode: row.node };
 }
 
+const gaveUp = (detail: string): Performed => ({ exitCode: null, detail, output: '' });
+
 type Sought = { upid: Upid; signal: AbortSignal };
 
 /** The real worker of a request that HA has queued; null when none came. */
@@ -109,35 +125,65 @@ async function awaitReal(context: Context, { upid, signal }: Sought): Promise<Up
   return null;
 }
 
-async function follow(
+type Following = { upid: Upid; run: Run };
+
+/** Follows a worker to its end; undefined when given up. */
+async function endOfWorker(
   context: Context,
-  { upid, run }: { upid: Upid; run: Run },
-  workContext: WorkContext,
-): Promise<Performed> {
-  const { signal } = workContext;
+  { upid, run }: Following,
+  signal: AbortSignal,
+): Promise<Performed | undefined> {
   const { api, clock } = context;
-  let real = upid;
-  if (realTypesOf(upid.type) !== undefined) {
-    const found = await awaitReal(context, { upid, signal });
-    if (found === null) {
-      return { exitCode: null, detail: 'HA queued it; no task of it was seen', output: '' };
-    }
-    real = found;
-    await workContext.onHandle(real.upid);
-  }
-  const path = `/nodes/${real.node}/tasks/${real.upid}/status`;
+  const path = `/nodes/${upid.node}/tasks/${upid.upid}/status`;
   while (!signal.aborted) {
     // A member that is away for a moment says nothing of the worker.
     const status = await api.get(TaskStatus, path).catch(() => null);
     const end = status ? endOf(status) : undefined;
     if (end !== undefined) {
       conclude(context, run, end.isOk);
-      const detail = `${real.type}: ${end.detail}`;
+      const detail = `${upid.type}: ${end.detail}`;
       return { exitCode: end.isOk ? 0 : 1, detail, output: '' };
     }
     await pause(clock, lookEveryMs, signal);
   }
-  return { exitCode: null, detail: 'given up before its task ended', output: '' };
+  return undefined;
+}
+
+/** Asks a migration to end; it may have been faster, and the worker itself says so. */
+async function callBack(context: Context, { upid, run }: Following): Promise<Performed> {
+  if (!canBeStopped(upid.type)) return gaveUp('given up before its task ended');
+  const path = `/nodes/${upid.node}/tasks/${upid.upid}`;
+  try {
+    await context.api.send({ method: 'DELETE', path });
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error);
+    return gaveUp(`its task ${upid.type} of ${upid.user} could not be stopped: ${why}`);
+  }
+  const late = new AbortController();
+  const cancel = context.clock.after(endsWithinMs, () => late.abort());
+  const end = await endOfWorker(context, { upid, run }, late.signal);
+  cancel();
+  if (end === undefined) return gaveUp(`its task ${upid.type} was told to end and has not`);
+  return { ...end, detail: `asked to end in time; ${end.detail}` };
+}
+
+async function follow(
+  context: Context,
+  { upid, run }: Following,
+  workContext: WorkContext,
+): Promise<Performed> {
+  const { signal } = workContext;
+  let real = upid;
+  if (realTypesOf(upid.type) !== undefined) {
+    const found = await awaitReal(context, { upid, signal });
+    if (found === null) {
+      return gaveUp(signal.aborted ? queuedForGood : 'HA queued it; no task of it was seen');
+    }
+    real = found;
+    await workContext.onHandle(real.upid);
+  }
+  const ended = await endOfWorker(context, { upid: real, run }, signal);
+  return ended ?? callBack(context, { upid: real, run });
 }
 
 /** Whether an error says that nothing began. */
@@ -208,3 +254,22 @@ export const attach = (
   joinTask(frameOf(context), { commandId, handle }, (upid, run) =>
     follow(context, { upid, run }, workContext),
   );
+
+/** The worker of a request whose answer an earlier process did not live to write down. */
+export async function find(
+  { api, cluster, clock }: Context,
+  work: Work,
+  { trace, signal }: { trace: Trace; signal: AbortSignal },
+): Promise<string | null> {
+  const look = await cluster.look(lookMaxMs).catch(() => null);
+  const pveNode = (look && rowOf(look, work.node)?.node) ?? work.node;
+  const since = String(Math.floor((trace.startedAtWallMs - clockSkewMs) / 1_000));
+  const params = { vmid: work.target.id, since, source: 'all' };
+  const tasks = async (): Promise<Upid[] | null> => {
+    const listed = api.get(TaskList, `/nodes/${pveNode}/tasks`, { params });
+    const rows = await listed.catch(() => null);
+    return rows?.flatMap(({ upid }) => parseUpid(upid) ?? []) ?? null;
+  };
+  const seeking = { clock, tasks, skewMs: clockSkewMs, user: api.tokenId };
+  return findTask(seeking, work, { trace, signal });
+}

@@ -175,6 +175,9 @@ async function history(context: Context, span: PastSpan): Promise<PastSample[]> 
   return pastSamples(points, { pveNode, span, hasRootDiskOnly: false });
 }
 
+/** UPIDs tell whole seconds, by this very host's clock. */
+const upidStepMs = 1_000;
+
 export function createProxmoxHypervisor(options: ProxmoxOptions): Hypervisor {
   const { node, sampler, daemonVersion, clock, log } = options;
   const { tools = hostTools, simulated = false, root = '/' } = options;
@@ -209,7 +212,10 @@ export function createProxmoxHypervisor(options: ProxmoxOptions): Hypervisor {
     history: (_node, span) => history(context, span),
     deviceVote: () => deviceVote(context),
     perform: (work, workContext) => perform(context, work, workContext),
-    find: (work, trace, signal) => findTask(context, work, { trace, signal }),
+    find(work, trace, signal) {
+      const tasks = () => context.host.tasks();
+      return findTask({ clock, tasks, skewMs: upidStepMs }, work, { trace, signal });
+    },
     attach: (work, handle, workContext) => attach(context, work, { handle, workContext }),
     undo: (_work, handle, workContext) => endMaintenance(context, handle, workContext.signal),
     observe: (work) =>

@@ -8,30 +8,17 @@
  *     '----> queued (hamigrate) --> real task --^
  */
 import { SandboxError, type ToolResult } from '../../command/sandbox.ts';
-import { outputBytesMax } from '../../command/tool-output.ts';
 import type { Performed, Work, WorkContext } from '../port.ts';
-import { TaskStatus } from './answers.ts';
-import { pause, type Run } from '../runs.ts';
+import type { Run } from '../runs.ts';
 import { conclude, type Context, pveNameOf, pveNodeOf } from './context.ts';
+import { awaitTask, follow, gaveUp, givenUp, outputOf } from './following.ts';
 import { carryOut, type Frame, joinTask } from './frame.ts';
 import { isOwnedByBalancer, serviceOf } from './ha.ts';
 import { MigrateCheck, obstacleTo } from './migrate-check.ts';
 import { attachToNode, performOnNode } from './node-effects.ts';
 import { type Call, type Plan, planGuest } from './plan.ts';
 import { notStarted } from './power-off.ts';
-import { endOf, realTypesOf, type TaskEnd, type Upid, upidIn } from './tasks.ts';
-
-const lookEveryMs = 200;
-/** HA looks at its requests every 10 s, and its agents take another 5 s. */
-const queuedMaxMs = 180_000;
-/** A worker stands as running until its end is written down. */
-const endsWithinMs = 10_000;
-
-const gaveUp: Performed = {
-  exitCode: null,
-  detail: 'given up before its task ended',
-  output: '',
-};
+import { realTypesOf, upidIn } from './tasks.ts';
 
 /** PVE 8 has the question for VMs alone; `pct migrate` then has the first and last word. */
 async function hasNoPrecheck({ toolbox }: Context, path: string): Promise<boolean> {
@@ -87,110 +74,6 @@ async function planOf(context: Context, work: Work, run: Run): Promise<Plan> {
   const why = await precheck(context, work, { pveNode, targetName, type: guest.type });
   return why === undefined ? plan : { ok: false, why };
 }
-
-type Sought = { types: readonly string[]; id: string; known: ReadonlySet<string> };
-
-async function findTask({ host }: Context, { types, id, known }: Sought): Promise<Upid | null> {
-  const tasks = (await host.tasks()) ?? [];
-  const isSought = (task: Upid): boolean =>
-    types.includes(task.type) && task.id === id && !known.has(task.upid);
-  return tasks.find(isSought) ?? null;
-}
-
-/** Looks until the task shows or `isOver` says that it will not come any more. */
-async function awaitTask(
-  context: Context,
-  sought: Sought,
-  { isOver, signal }: { isOver: () => boolean; signal: AbortSignal },
-): Promise<Upid | null> {
-  for (;;) {
-    const wasOver = isOver() || signal.aborted;
-    const found = await findTask(context, sought);
-    if (found !== null || wasOver) return found;
-    await pause(context.clock, lookEveryMs, signal);
-  }
-}
-
-async function endOfTask(context: Context, upid: Upid): Promise<TaskEnd | undefined> {
-  const listed = (await context.host.tasks())?.find((task) => task.upid === upid.upid);
-  if (listed?.isRunning) return undefined;
-  if (listed?.exitStatus) {
-    return endOf({ upid: upid.upid, status: 'stopped', exitstatus: listed.exitStatus });
-  }
-  // Fallen off the short list, or of another node: only the archive knows.
-  const path = `/nodes/${upid.node}/tasks/${upid.upid}/status`;
-  const status = await context.toolbox.get(TaskStatus, path);
-  return status === null ? undefined : endOf(status);
-}
-
-/** Follows a real task to its end; undefined when given up. */
-async function followTask(
-  context: Context,
-  upid: Upid,
-  signal: AbortSignal,
-): Promise<TaskEnd | undefined> {
-  while (!signal.aborted) {
-    const end = await endOfTask(context, upid);
-    if (end !== undefined) return end;
-    await pause(context.clock, lookEveryMs, signal);
-  }
-  return undefined;
-}
-
-const performed = ({ isOk, detail }: TaskEnd, upid: Upid, output: string): Performed => ({
-  exitCode: isOk ? 0 : 1,
-  detail: `${upid.type}: ${detail}`,
-  output,
-});
-
-/** What became of the task of a tool that was asked to end. */
-async function givenUp(
-  context: Context,
-  { upid, run }: { upid: Upid | null; run: Run },
-  result: ToolResult,
-): Promise<Performed> {
-  const output = outputOf(result);
-  if (upid === null || realTypesOf(upid.type) !== undefined) return { ...gaveUp, output };
-  const late = new AbortController();
-  const cancel = context.clock.after(endsWithinMs, () => late.abort());
-  const end = await followTask(context, upid, late.signal);
-  cancel();
-  if (end === undefined) return { ...gaveUp, output };
-  conclude(context, run, end.isOk);
-  const told = performed(end, upid, output);
-  return { ...told, detail: `asked to end in time; ${told.detail}` };
-}
-
-type Following = { upid: Upid; run: Run; known: ReadonlySet<string>; output: string };
-
-/** From the first task that was named to the one that does the work. */
-async function follow(
-  context: Context,
-  { upid, run, known, output }: Following,
-  workContext: WorkContext,
-): Promise<Performed> {
-  const { signal } = workContext;
-  const types = realTypesOf(upid.type);
-  let real = upid;
-  if (types !== undefined) {
-    const untilMs = context.clock.monotonicMs() + queuedMaxMs;
-    const isOver = (): boolean => context.clock.monotonicMs() >= untilMs;
-    const sought = { types, id: upid.id, known };
-    const found = await awaitTask(context, sought, { isOver, signal });
-    if (found === null) {
-      return { exitCode: null, detail: 'HA queued it; no task of it was seen', output };
-    }
-    real = found;
-    await workContext.onHandle(real.upid);
-  }
-  const end = await followTask(context, real, signal);
-  if (end === undefined) return { ...gaveUp, output };
-  conclude(context, run, end.isOk);
-  return performed(end, real, output);
-}
-
-const outputOf = ({ stdout, stderr }: ToolResult): string =>
-  (stderr === '' ? stdout : `${stdout}\n${stderr}`).slice(-outputBytesMax);
 
 /** A tool that died without a word says nothing of its task. */
 function resultOf(

@@ -1,12 +1,13 @@
 /**
  * The task of a command whose daemon ended after its start was written down and before its UPID
- * was: sought in the host's own list by kind, guest and time. A task that another command named is
- * never taken for it. Looks only.
+ * was: sought in the hypervisor's own list by kind, guest, time, and where it tells, by who began
+ * it. A task that another command named is never taken for it. Looks only.
  */
+import type { Clock } from '../../../broker/contract/ports.ts';
 import type { CommandKind } from '../../../broker/contract/command.ts';
 import type { Trace, Work } from '../port.ts';
 import { pause } from '../runs.ts';
-import type { Context } from './context.ts';
+import type { Upid } from './tasks.ts';
 
 const typesOf: Partial<Record<CommandKind, readonly string[]>> = {
   'guest.start': ['qmstart', 'vzstart', 'hastart'],
@@ -18,26 +19,34 @@ const typesOf: Partial<Record<CommandKind, readonly string[]>> = {
 const lookEveryMs = 200;
 /** A tool that outlived its daemon opens its task within this, or waits for something else. */
 const lookForMs = 5_000;
-/** UPIDs tell whole seconds. */
-const stepMs = 1_000;
+
+export type Seeking = {
+  clock: Clock;
+  /** null: not to be had now. */
+  tasks: () => Promise<readonly Upid[] | null>;
+  /** How much earlier than the trace a task may seem to have begun. */
+  skewMs: number;
+  /** Only tasks that this user or token began. */
+  user?: string;
+};
 
 export async function findTask(
-  { clock, host }: Pick<Context, 'clock' | 'host'>,
+  { clock, tasks, skewMs, user }: Seeking,
   { action, target }: Work,
   { trace, signal }: { trace: Trace; signal: AbortSignal },
 ): Promise<string | null> {
   const types = typesOf[action.kind];
   if (types === undefined) return null;
   const { startedAtWallMs, otherHandles } = trace;
+  const isSought = (task: Upid): boolean =>
+    types.includes(task.type) &&
+    task.id === target.id &&
+    (user === undefined || task.user === user) &&
+    task.startedAtSeconds * 1_000 > startedAtWallMs - skewMs &&
+    !otherHandles.has(task.upid);
   const untilMs = clock.monotonicMs() + lookForMs;
   for (;;) {
-    const found = (await host.tasks())?.find(
-      ({ upid, type, id, startedAtSeconds }) =>
-        types.includes(type) &&
-        id === target.id &&
-        startedAtSeconds * 1_000 > startedAtWallMs - stepMs &&
-        !otherHandles.has(upid),
-    );
+    const found = (await tasks())?.find(isSought);
     if (found) return found.upid;
     if (signal.aborted || clock.monotonicMs() >= untilMs) return null;
     await pause(clock, lookEveryMs, signal);

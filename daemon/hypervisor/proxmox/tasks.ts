@@ -12,15 +12,18 @@ export type Upid = {
   type: string;
   /** The vmid of a guest's task. */
   id: string;
+  /** Who began it: `root@pam`, or a token as `kr@pve!kernreaktor`. */
+  user: string;
 };
 
 const form =
-  /^UPID:([^:\s]+):[0-9A-F]{8}:[0-9A-F]{8,9}:([0-9A-F]{8}):([^:\s]+):([^:\s]*):[^:\s]+:$/i;
+  /^UPID:([^:\s]+):[0-9A-F]{8}:[0-9A-F]{8,9}:([0-9A-F]{8}):([^:\s]+):([^:\s]*):([^:\s]+):$/i;
 
 export function parseUpid(text: string): Upid | null {
-  const [upid, node, started, type, id] = form.exec(text.trim()) ?? [];
+  const [upid, node, started, type, id, user] = form.exec(text.trim()) ?? [];
   if (upid === undefined || node === undefined || type === undefined) return null;
-  return { upid, node, startedAtSeconds: parseInt(started ?? '', 16), type, id: id ?? '' };
+  const startedAtSeconds = parseInt(started ?? '', 16);
+  return { upid, node, startedAtSeconds, type, id: id ?? '', user: user ?? '' };
 }
 
 /** The last UPID in a tool's output, which is its answer: `"UPID:..."` or the bare text. */
@@ -54,6 +57,13 @@ const queued: Readonly<Record<string, readonly string[]>> = {
 
 /** Types of the real task behind a queued request; undefined when the task is the real one. */
 export const realTypesOf = (type: string): readonly string[] | undefined => queued[type];
+
+/** Whether Proxmox puts everything back as it was when such a task is stopped half-way. */
+export const canBeStopped = (type: string): boolean => type === 'qmigrate' || type === 'vzmigrate';
+
+/** Nobody can tell HA to forget a request. */
+export const queuedForGood =
+  'HA has queued it, and such a request cannot be taken back: HA may still begin it';
 
 export type TaskEnd = { isOk: boolean; detail: string };
 

@@ -65,7 +65,12 @@ async function answer(serving: Serving, request: IncomingMessage): Promise<unkno
     const head = { atMs: pve.clock.wallMs(), node: here.spec.node, ...effect };
     appendFileSync(fake.effectLog, `${JSON.stringify({ ...head, tool: 'api', argv: [line] })}\n`);
   };
-  return write(pve, token, { here, path, options: await bodyOf(request) }, log);
+  const { method = '' } = request;
+  const options = await bodyOf(request);
+  if (method === 'DELETE' && Object.keys(options).length > 0) {
+    throw new ApiFailure(501, `Unexpected content for method '${method}'`);
+  }
+  return write(pve, token, { here, method, path, options }, log);
 }
 
 async function respond(

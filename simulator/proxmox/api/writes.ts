@@ -1,17 +1,17 @@
 /**
- * POST and PUT on the fake API: the same jobs as those of the tools, begun by a worker. The answer
- * is the worker's name, or null where there is none; what becomes of it stands in the tasks. Each
- * effect is written to the effect log before it begins.
+ * POST, PUT and DELETE on the fake API: the same jobs as those of the tools, begun by a worker. The
+ * answer is the worker's name, or null where there is none; what becomes of it stands in the tasks.
+ * Each effect is written to the effect log before it begins.
  */
 import type { WorldNode } from '../../world/model.ts';
 import { wakeByMac } from '../../world/node-effects.ts';
 import { guestOn, type Options } from '../answers.ts';
 import { guestTool, shutNodeDown } from '../commands.ts';
-import type { Voice } from '../jobs.ts';
+import { stopTask, type Voice } from '../jobs.ts';
 import { isUp, nodeOf, type Pve, ToolFailure } from '../pve.ts';
 import { ApiFailure, require, type Token } from './rights.ts';
 
-export type Wish = { here: WorldNode; path: string; options: Options };
+export type Wish = { here: WorldNode; method: string; path: string; options: Options };
 type LogEffect = Voice['log'];
 
 /** Resolves with the worker's name as soon as its line stands in the log. */
@@ -59,7 +59,11 @@ async function ofGuest(
   const { target = '', ...others } = options;
   const words = [command, vmid, ...(command === 'migrate' ? [target] : [])];
   const tool = type === 'qemu' ? 'qm' : 'pct';
-  return begin((voice) => guestTool({ pve, here: node, voice, words, options: others }, tool), log);
+  const user = token.id;
+  return begin(
+    (voice) => guestTool({ pve, here: node, voice, words, options: others, user }, tool),
+    log,
+  );
 }
 
 async function wake(pve: Pve, here: WorldNode, node: WorldNode, log: LogEffect): Promise<string> {
@@ -76,7 +80,13 @@ export async function write(
   wish: Wish,
   log: LogEffect,
 ): Promise<string | null> {
-  const { here, path, options } = wish;
+  const { here, method, path, options } = wish;
+  if (method === 'DELETE') {
+    await stopTask(pve, path, (task) => {
+      if (task.user !== token.id) require(token, `/nodes/${task.node}`, 'Sys.Modify');
+    });
+    return null;
+  }
   if (/^\/nodes\/[^/]+\/(qemu|lxc)\//.test(path)) return ofGuest(pve, token, wish, log);
   const [, name = '', what = ''] = /^\/nodes\/([^/]+)\/(.+)$/.exec(path) ?? [];
   if (what !== 'status' && what !== 'wakeonlan') {

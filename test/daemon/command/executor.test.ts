@@ -802,6 +802,31 @@ describe('executor: crash and restart', () => {
     expect(finishOf(rig, offer.commandId)).toMatchObject({ exitCode: 0, postcondition: true });
   });
 
+  it("calls a task back that it has joined again, though its tool is nobody's child", async () => {
+    const rig = createRig();
+    await rig.connect();
+    stuck(rig);
+    rig.world.handle = 'UPID:77';
+    const { commandId } = await rig.run();
+    rig.crash();
+    const reasons: unknown[] = [];
+    rig.world.perform = (_, { signal }) =>
+      new Promise((resolve) => {
+        signal.addEventListener('abort', () => {
+          reasons.push(signal.reason);
+          resolve({ exitCode: 1, detail: 'migration aborted', output: '' });
+        });
+      });
+    rig.world.observe = async () => ({ postcondition: false, detail: 'it is still on n1' });
+    await rig.connect();
+    expect(rig.world.attached).toEqual(['UPID:77']);
+    await rig.verdict(commandId, 2, 'CANCELLING');
+    await rig.clock.advance(20_000);
+    expect(reasons).toEqual([cancelled]);
+    expect(finishOf(rig, commandId)).toMatchObject({ exitCode: 1, postcondition: false });
+    expect(rig.world.effects).toEqual([commandId]);
+  });
+
   it('seeks the task whose name it had no time to write down, and joins it', async () => {
     const rig = createRig();
     await rig.connect();

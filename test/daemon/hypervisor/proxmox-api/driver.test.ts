@@ -7,6 +7,7 @@ import {
   type ProxmoxApiOptions,
 } from '../../../../daemon/hypervisor/proxmox-api/driver.ts';
 import type { Work } from '../../../../daemon/hypervisor/port.ts';
+import { queuedForGood } from '../../../../daemon/hypervisor/proxmox/tasks.ts';
 import type { FakeApi } from '../../../../simulator/proxmox/api/server.ts';
 import { crash } from '../../../../simulator/world/node-effects.ts';
 import { realClock } from '../../../broker/wire.ts';
@@ -251,6 +252,96 @@ describe('effects by the API', () => {
     expect(await lost).toMatchObject({ exitCode: 0 });
     expect(ctx.handles.map((handle) => handle.split(':')[5])).toEqual(['hamigrate', 'qmigrate']);
     expect((await rig.effects()).map(({ kind }) => kind)).toEqual(['hamigrate']);
+  });
+
+  it('call a migration back that runs, by this process or an earlier one', async () => {
+    for (const isJoined of [false, true]) {
+      const { rig, api, driver, driverWith } = await bench({ timeScale: 1 });
+      const deed = work('guest.migrate', '100', { targetNode: 'beta' });
+      const ctx = context();
+      const running = driver.perform(deed, ctx);
+      await until(() => ctx.handles.length === 1);
+      const [upid = ''] = ctx.handles;
+      expect(upid.split(':')[7]).toBe('kr@pve!kernreaktor');
+      const again = context();
+      const after = driverWith();
+      const joined = isJoined ? after.attach?.(deed, upid, again) : running;
+      (isJoined ? again : ctx).abort.abort();
+      const { exitCode, detail } = (await joined) ?? {};
+      expect({ exitCode, detail }).toEqual({
+        exitCode: 1,
+        detail: 'asked to end in time; qmigrate: migration aborted',
+      });
+      await running;
+      const watcher = isJoined ? after : driver;
+      expect(await watcher.observe(deed)).toMatchObject({ postcondition: false });
+      expect(placeOf(rig, '100')).toBe('alpha');
+      const told = api.requests.filter(({ line }) => line.startsWith('DELETE '));
+      expect(told).toMatchObject([{ line: `DELETE /nodes/alpha/tasks/${upid}` }]);
+    }
+  });
+
+  it('call back what HA carries out only with the right to, and never what it has queued', async () => {
+    const { rig, api, driver } = await bench({ timeScale: 1 });
+    rig.pve.ha.set('100', { autoRebalance: 0 });
+    const queued = context();
+    const first = driver.perform(work('guest.migrate', '100', { targetNode: 'beta' }), queued);
+    rig.pve.haQueueMs = 2_000;
+    await until(() => queued.handles.length === 1);
+    queued.abort.abort();
+    expect(await first).toMatchObject({ exitCode: null, detail: queuedForGood });
+    expect(api.requests.some(({ line }) => line.startsWith('DELETE '))).toBe(false);
+    await until(() => rig.pve.tasks.some(({ type }) => type === 'qmigrate'));
+    const [real] = rig.pve.tasks.filter(({ type }) => type === 'qmigrate');
+    const handle = rig.pve.tasks[0]?.upid ?? '';
+    const join = async () => {
+      const ctx = context();
+      const joined = driver.attach?.(
+        work('guest.migrate', '100', { targetNode: 'beta' }),
+        handle,
+        ctx,
+      );
+      await until(() => ctx.handles.length === 1);
+      ctx.abort.abort();
+      return joined;
+    };
+    const refused = await join();
+    expect(refused).toMatchObject({ exitCode: null });
+    expect(refused?.detail).toContain('(/nodes/alpha, Sys.Modify)');
+    expect(real?.exitStatus).toBeNull();
+    const all = api.tokens[0]?.rights.get('/') ?? new Set<string>();
+    api.tokens[0]?.rights.set('/', new Set([...all, 'Sys.Modify']));
+    expect(await join()).toMatchObject({ exitCode: 1 });
+    expect(real?.exitStatus).toBe('migration aborted');
+    expect(placeOf(rig, '100')).toBe('alpha');
+  });
+
+  it('find the worker of a daemon that ended before it heard its name, and no other', async () => {
+    const { rig, driver, driverWith } = await bench({ timeScale: 20 });
+    const startedAtWallMs = realClock.wallMs();
+    const deed = work('guest.restart', '100');
+    const ctx = context();
+    const running = driver.perform(deed, ctx);
+    await until(() => ctx.handles.length === 1);
+    const [upid = ''] = ctx.handles;
+    const after = driverWith();
+    const trace = { startedAtWallMs, otherHandles: new Set<string>() };
+    expect(await after.find?.(deed, trace, ctx.signal)).toBe(upid);
+    await running;
+    const given = new AbortController();
+    given.abort();
+    const seek = (wanted: Work, change: Partial<typeof trace> = {}, by = after) =>
+      by.find?.(wanted, { ...trace, ...change }, given.signal);
+    expect(await seek(deed)).toBe(upid);
+    expect(await seek(deed, { otherHandles: new Set([upid]) })).toBeNull();
+    expect(await seek(deed, { startedAtWallMs: startedAtWallMs + 90_000 })).toBeNull();
+    expect(await seek(work('guest.restart', '101'))).toBeNull();
+    expect(await seek(work('guest.stop', '100'))).toBeNull();
+    expect(await rig.effects()).toHaveLength(1);
+    // Somebody else's restart of the same guest, at the same time.
+    await rig.run('alpha', 'qm', 'reboot', '100');
+    expect(rig.pve.tasks.map(({ user }) => user)).toEqual(['kr@pve!kernreaktor', 'root@pam']);
+    expect(await seek(deed, { otherHandles: new Set([upid]) })).toBeNull();
   });
 
   it('refuse what the tools on the host refuse, before anything begins', async () => {

@@ -3,6 +3,7 @@ import { dirname, join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import { type Action, commandArgs } from '../../../../broker/contract/command.ts';
 import { createProxmoxHypervisor } from '../../../../daemon/hypervisor/proxmox/driver.ts';
+import { queuedForGood } from '../../../../daemon/hypervisor/proxmox/tasks.ts';
 import type { Hypervisor, Work } from '../../../../daemon/hypervisor/port.ts';
 import { createSampler } from '../../../../daemon/sample/sampler.ts';
 import { cgroupOf } from '../../../../simulator/proxmox/gauges.ts';
@@ -487,10 +488,50 @@ describe('effects', () => {
     const { exitCode, detail } = await running;
     expect({ exitCode, detail }).toEqual({
       exitCode: 1,
-      detail: 'asked to end in time; qmigrate: cancelled',
+      detail: 'asked to end in time; qmigrate: migration aborted',
     });
     expect(await driver.observe(deed)).toMatchObject({ postcondition: false });
     expect(rig.live.world.guests.get('lab/100')?.node.spec.node).toBe('alpha');
+  });
+
+  it('call a migration back that an earlier process began, and one that HA carries out', async () => {
+    for (const isOfHa of [false, true]) {
+      const { rig, driver, driverOn } = await bench({ timeScale: 1 });
+      if (isOfHa) rig.pve.ha.set('100', { autoRebalance: 0 });
+      const deed = work('guest.migrate', '100', { targetNode: 'beta' });
+      const ctx = context();
+      const lost = driver.perform(deed, ctx);
+      const isAtWork = (): boolean => ctx.handles.at(-1)?.includes(':qmigrate:') ?? false;
+      await until(isAtWork);
+      const again = context();
+      const after = driverOn('alpha');
+      const joined = after.attach?.(deed, ctx.handles.at(-1) ?? '', again);
+      again.abort.abort();
+      const { exitCode, detail } = (await joined) ?? {};
+      expect({ exitCode, detail }).toEqual({
+        exitCode: 1,
+        detail: 'asked to end in time; qmigrate: migration aborted',
+      });
+      expect(await after.observe(deed)).toMatchObject({ postcondition: false });
+      expect(await lost).toMatchObject({ exitCode: isOfHa ? 1 : 255 });
+      expect(rig.live.world.guests.get('lab/100')?.node.spec.node).toBe('alpha');
+    }
+  });
+
+  it('cannot take a request back that HA has only queued, and says so', async () => {
+    const { rig, driver } = await bench({ timeScale: 4 });
+    rig.pve.ha.set('100', { autoRebalance: 0 });
+    rig.pve.haQueueMs = 1_000;
+    const deed = work('guest.migrate', '100', { targetNode: 'beta' });
+    const ctx = context();
+    const running = driver.perform(deed, ctx);
+    await until(() => rig.pve.tasks.some(({ exitStatus }) => exitStatus === 'OK'));
+    await until(() => ctx.handles.length === 1);
+    ctx.abort.abort();
+    const { exitCode, detail } = await running;
+    expect({ exitCode, detail }).toEqual({ exitCode: null, detail: queuedForGood });
+    expect((await driver.observe(deed)).postcondition).not.toBe(false);
+    await until(() => rig.live.world.guests.get('lab/100')?.node.spec.node === 'beta');
   });
 
   it('refuse a locked guest, a guest of another node and one that is not there', async () => {

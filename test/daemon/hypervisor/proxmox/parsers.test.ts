@@ -189,6 +189,7 @@ describe('tasks', () => {
       startedAtSeconds: 0x6a6cd601,
       type: 'qmstart',
       id: '211',
+      user: 'automation@pve!token',
     });
     expect(parseUpid('UPID:alpha:xx:')).toBeNull();
   });
