@@ -16,6 +16,8 @@ import { FleetPage } from './pages/fleet.tsx';
 import { GuestPage } from './pages/guest.tsx';
 import { GuestsPage } from './pages/guests.tsx';
 import { NodePage } from './pages/node.tsx';
+import { PoliciesPage } from './pages/policies.tsx';
+import { PolicyPage } from './pages/policies/editor.tsx';
 import { SettingsPage } from './pages/settings.tsx';
 import { Empty } from './parts/feedback.tsx';
 import { me, signOut } from './session.ts';
@@ -25,6 +27,7 @@ const places = [
   ['/', 'Fleet', 'M4 5h7v6H4zM13 5h7v6h-7zM4 13h7v6H4zM13 13h7v6h-7z'],
   ['/guests', 'Guests', 'M4 6h16M4 12h16M4 18h16'],
   ['/decisions', 'Decisions', 'M12 3v6m0 0l-6 5v5m6-10l6 5v5'],
+  ['/policies', 'Policies', 'M5 4h10l4 4v12H5zM8 11h8M8 15h8'],
   ['/activity', 'Activity', 'M3 12h4l3-8 4 16 3-8h4'],
   ['/settings', 'Settings', 'M4 7h10m4 0h2M4 17h2m4 0h10M16 5v4M8 15v4'],
 ] as const;
@@ -132,6 +135,12 @@ export const Shell = () => (
         </Route>
         <Route path="/decisions" component={DecisionsPage} />
         <Route path="/decisions/:id">{({ id }) => <DecisionPage key={id} id={id} />}</Route>
+        <Route path="/policies" component={PoliciesPage} />
+        <Route path="/policies/new">{() => <PolicyPage key="" name={null} />}</Route>
+        <Route path="/policies/new/:base">
+          {({ base }) => <PolicyPage key={base} name={null} base={base} />}
+        </Route>
+        <Route path="/policies/:name">{({ name }) => <PolicyPage key={name} name={name} />}</Route>
         <Route path="/activity" component={ActivityPage} />
         <Route path="/activity/audit" component={AuditPage} />
         <Route path="/activity/:id">{({ id }) => <CommandPage key={id} id={id} />}</Route>

@@ -1,0 +1,298 @@
+/**
+ * One policy: its text, checked while somebody types; what it would change for a cluster; what it
+ * would have done there; and then letting the cluster follow it. Shipped ones are read, not changed.
+ */
+import { type Signal, signal } from '@preact/signals';
+import { useRef, useState } from 'preact/hooks';
+import type { PolicyCheck, PolicyView } from '../../../../http/routes/policies.ts';
+import type { ClusterView } from '../../../../http/views.ts';
+import { call, type Page } from '../../api.ts';
+import { counted } from '../../format.ts';
+import { CodeEditor, type Mark, offsetOf } from '../../parts/code-editor.tsx';
+import { ask, Field } from '../../parts/dialog.tsx';
+import { Answer, ProblemNote, toast } from '../../parts/feedback.tsx';
+import { Table } from '../../parts/table.tsx';
+import { useQuery } from '../../query.ts';
+import { isAdmin, mayAct } from '../../session.ts';
+import { followedBy, mayWrite, type Policies } from '../policies.tsx';
+import { Backtest } from './backtest.tsx';
+import { useCheck } from './draft.ts';
+
+/** What was tested last, by the text itself, so that enabling can say whether this was. */
+const testedText = signal('');
+const setTested = (yaml: string): void => void (testedText.value = yaml);
+
+const firstText = (base: string): string => `extends: ${base}
+# Only what differs. For example:
+# relieve:
+#   cpuRatio: {above: 0.85, clear: 0.75, forMs: 300000}
+`;
+
+type Differences = NonNullable<PolicyCheck['differences']>;
+
+const Changes = ({ of }: { of: Differences }) => (
+  <Table head={['Field', 'Now', 'Then']}>
+    {of.map(({ field, before, after }) => (
+      <tr key={field}>
+        <th scope="row" class="mono">
+          {field}
+        </th>
+        <td class="wrap mono diff-before">{before ?? 'nothing'}</td>
+        <td class="wrap mono diff-after">{after ?? 'nothing'}</td>
+      </tr>
+    ))}
+  </Table>
+);
+
+const Problems = ({ marks, go }: { marks: readonly Mark[]; go: (mark: Mark) => void }) => (
+  <ul id="editor-problems" class="problems" aria-live="polite">
+    {marks.map((mark) => (
+      <li key={`${mark.line}:${mark.column}${mark.hint}`}>
+        <button type="button" class="plain" onClick={() => go(mark)}>
+          <span class="mono">
+            {mark.line}:{mark.column}
+          </span>{' '}
+          <strong>{mark.field}</strong> {mark.hint}
+        </button>
+      </li>
+    ))}
+  </ul>
+);
+
+type Enabling = {
+  name: string;
+  isNew: boolean;
+  yaml: string;
+  isStored: boolean;
+  cluster: string;
+  differences: Differences | null;
+  done: (name: string) => void;
+};
+
+const NameField = () => (
+  <Field label="Name" hint="Lower-case letters, digits and hyphens">
+    <input name="name" required pattern="[a-z0-9][a-z0-9\-]{0,62}" autocomplete="off" />
+  </Field>
+);
+
+async function store(name: string, yaml: string): Promise<void> {
+  await call('POST', 'policies', { body: { name, yaml } });
+}
+
+const askStore = ({ name, isNew, yaml, done }: Enabling): void =>
+  ask({
+    title: isNew ? 'Keep as a policy' : `Keep as a new version of ${name}`,
+    confirm: 'Keep it',
+    body: (
+      <>
+        <p>No cluster follows it by that; what follows an earlier version stays with that one.</p>
+        {isNew && <NameField />}
+      </>
+    ),
+    run: async ({ name: given = name }) => {
+      await store(given, yaml);
+      toast(`${given} is kept.`, { kind: 'good' });
+      done(given);
+    },
+  });
+
+const askEnable = (of: Enabling): void =>
+  ask({
+    title: `${of.cluster} follows ${of.isNew ? 'this' : of.name} from now on`,
+    confirm: 'Enable',
+    body: (
+      <>
+        <p>
+          From the next decision on.{' '}
+          {of.differences && `It changes ${counted(of.differences.length, 'value')}. `}
+          {testedText.value === of.yaml
+            ? 'It was backtested as it stands.'
+            : 'It was not backtested as it stands.'}
+        </p>
+        {of.isNew && <NameField />}
+      </>
+    ),
+    run: async ({ name = of.name }) => {
+      if (!of.isStored) await store(name, of.yaml);
+      await call('PUT', `clusters/${of.cluster}/policy`, { body: { policy: name } });
+      toast(`${of.cluster} follows ${name}.`, { kind: 'good' });
+      of.done(name);
+    },
+  });
+
+const goTo = (area: HTMLTextAreaElement | null, { line, column }: Mark): void => {
+  if (!area) return;
+  const at = offsetOf(area.value, line, column);
+  area.focus();
+  area.setSelectionRange(at, at);
+};
+
+const Status = ({ check }: { check: PolicyCheck | undefined }) => {
+  if (!check) return <span class="faint">reading …</span>;
+  const { length } = check.problems;
+  return length === 0 ? (
+    <span class="good-text">✓ no problem</span>
+  ) : (
+    <span class="bad-text">✕ {counted(length, 'problem')}</span>
+  );
+};
+
+type Of = {
+  policy: PolicyView | undefined;
+  name: string;
+  text: Signal<string>;
+  clusters: readonly ClusterView[];
+  policies: readonly PolicyView[];
+  reload: () => void;
+};
+
+const ClusterChoice = ({
+  clusters,
+  value,
+  set,
+}: {
+  clusters: readonly ClusterView[];
+  value: string | undefined;
+  set: (cluster: string) => void;
+}) => (
+  <label class="inline">
+    for{' '}
+    <select aria-label="Cluster" value={value} onChange={(event) => set(event.currentTarget.value)}>
+      {clusters.map(({ id }) => (
+        <option key={id}>{id}</option>
+      ))}
+    </select>
+  </label>
+);
+
+function Desk({ policy, name, text, clusters, policies, reload }: Of) {
+  const followers = clusters.filter((one) => followedBy(one, policies) === policy);
+  const [chosen, setChosen] = useState<string>();
+  const cluster = chosen ?? followers[0]?.id ?? clusters[0]?.id;
+  const area = useRef<HTMLTextAreaElement>(null);
+  const yaml = text.value;
+  const { check, problem } = useCheck(yaml, cluster);
+  const marks = check?.problems ?? [];
+  const isFine = check?.problems.length === 0;
+  const isShipped = policy?.source === 'shipped';
+  const isStored = policy?.yaml === yaml;
+  const isFollowed = isStored && followers.some(({ id }) => id === cluster);
+  const enabling: Enabling = {
+    name,
+    isNew: policy === undefined,
+    yaml,
+    isStored,
+    cluster: cluster ?? '',
+    differences: check?.differences ?? null,
+    done: (kept) => {
+      reload();
+      if (kept !== name) window.location.hash = `#/policies/${kept}`;
+    },
+  };
+  return (
+    <>
+      <div class="heading">
+        <Status check={check} />
+        <span class="grow" />
+        {cluster !== undefined && (
+          <ClusterChoice clusters={clusters} value={cluster} set={setChosen} />
+        )}
+        {mayWrite() && !isStored && (
+          <button type="button" class="quiet" disabled={!isFine} onClick={() => askStore(enabling)}>
+            Keep
+          </button>
+        )}
+        {isAdmin.value && cluster !== undefined && (
+          <button
+            type="button"
+            disabled={!isFine || isFollowed || (!isStored && !mayWrite())}
+            onClick={() => askEnable(enabling)}
+          >
+            {isFollowed ? `${cluster} follows it` : `Enable for ${cluster}`}
+          </button>
+        )}
+      </div>
+      <CodeEditor
+        label={`Text of ${policy ? name : 'the new policy'}`}
+        value={yaml}
+        set={(value) => (text.value = value)}
+        marks={marks}
+        isReadOnly={isShipped || !mayAct.value}
+        area={area}
+      />
+      {problem && <ProblemNote problem={problem} />}
+      <Problems marks={marks} go={(mark) => goTo(area.current, mark)} />
+      {check?.differences && cluster !== undefined && (
+        <section aria-label="Changes">
+          <h2>What it changes for {cluster}</h2>
+          {check.differences.length === 0 ? (
+            <p class="state-note">Nothing: {cluster} follows exactly this.</p>
+          ) : (
+            <Changes of={check.differences} />
+          )}
+        </section>
+      )}
+      {cluster !== undefined && mayAct.value && (
+        <Backtest key={cluster} yaml={yaml} cluster={cluster} isFine={isFine} onDone={setTested} />
+      )}
+    </>
+  );
+}
+
+function Editing({ policy, ...rest }: Omit<Of, 'text'> & { base: string }) {
+  const [text] = useState(() => signal(policy?.yaml ?? firstText(rest.base)));
+  return <Desk policy={policy} text={text} {...rest} />;
+}
+
+/** `name` null: a new one, standing on `base`. */
+export function PolicyPage({ name, base = 'balance' }: { name: string | null; base?: string }) {
+  const policies = useQuery<Policies>('policies');
+  const clusters = useQuery<Page<ClusterView>>('clusters?limit=1000', { everyMs: 15_000 });
+  const policy = policies.data?.items.find((one) => one.name === name);
+  const isUnknown = name !== null && policies.data !== undefined && !policy;
+  const reload = (): void => {
+    policies.reload();
+    // What a cluster follows is seen with the next tick of the engine.
+    setTimeout(clusters.reload, 1_500);
+  };
+  return (
+    <>
+      <p class="back">
+        <a href="#/policies">Policies</a>
+      </p>
+      <div class="heading">
+        <h1>{name ?? 'New policy'}</h1>
+        {policy && policy.version > 0 && <small class="tag">version {policy.version}</small>}
+        {policy?.source === 'shipped' && (
+          <>
+            <small class="tag">shipped</small>
+            <span class="grow" />
+            {mayWrite() && <a href={`#/policies/new/${policy.name}`}>Make your own from it</a>}
+          </>
+        )}
+      </div>
+      {policy?.about && <p class="faint">{policy.about}</p>}
+      {isUnknown ? (
+        <p class="state-note">There is no policy {name}.</p>
+      ) : (
+        <Answer of={policies} what="the policy">
+          {({ items }) => (
+            <Answer of={clusters} what="clusters">
+              {(page) => (
+                <Editing
+                  key={policy?.hash ?? base}
+                  policy={policy}
+                  name={name ?? ''}
+                  base={base}
+                  clusters={page.items}
+                  policies={items}
+                  reload={reload}
+                />
+              )}
+            </Answer>
+          )}
+        </Answer>
+      )}
+    </>
+  );
+}
