@@ -3,17 +3,20 @@
  * entry is opened before a plan is dispatched and closed with the decision in one transaction.
  */
 import { parse } from 'yaml';
+import { isTerminal } from '../broker/contract/command.ts';
 import type { Clock, NewId } from '../broker/contract/ports.ts';
 import type { Commands } from './act/commands.ts';
 import { dispatch } from './act/dispatch.ts';
 import { appendAudit } from './audit/chain.ts';
 import { emptyHistory, type History, type Move } from './decide/history.ts';
+import type { Scaled } from './decide/sizing.ts';
 import { Policy, withCeilings } from './decide/policy.ts';
 import { createRecollection } from './recollection.ts';
 import { createRound, type Decision, defaultPolicy } from './round.ts';
 import type { ClusterRecord, Fleet } from './state/fleet.ts';
 import type { Database } from './store/sql/database.ts';
 import { insertDecision } from './store/sql/decisions.ts';
+import { type GuestCommand, recentGuestCommands } from './store/sql/guest-commands.ts';
 import { type Migration, recentMigrations } from './store/sql/moves.ts';
 
 export type DeciderDeps = {
@@ -37,6 +40,25 @@ function append(lists: Map<string, Move[]>, cluster: string, move: Move): void {
   const list = lists.get(cluster);
   if (list) list.push(move);
   else lists.set(cluster, [move]);
+}
+
+const failedStates: ReadonlySet<string> = new Set(['FAILED', 'EXPIRED', 'INDETERMINATE']);
+
+/** An uncertain change of size may be repeated, so nobody waits for its end. */
+function recallScales(history: History, commands: readonly GuestCommand[], clock: Clock): void {
+  const offsetMs = clock.monotonicMs() - clock.wallMs();
+  const scaled = new Map<string, Scaled>();
+  for (const { cluster, guest, kind, state, plannedAtMs } of commands) {
+    if (kind !== 'guest.scale' || state === 'REJECTED' || state === 'CANCELLED') continue;
+    const key = `${cluster}/${guest}`;
+    const hasFailed = failedStates.has(state);
+    scaled.set(key, {
+      atMs: plannedAtMs + offsetMs,
+      isOpen: !hasFailed && !isTerminal(state),
+      failures: hasFailed ? (scaled.get(key)?.failures ?? 0) + 1 : 0,
+    });
+  }
+  history.scaled = scaled;
 }
 
 /** SQL stamps are wall time, the engine's are monotonic; both are this server's own. */
@@ -118,6 +140,8 @@ export function createDecider(deps: DeciderDeps): Decider {
     round,
     async remember(clusters) {
       recall(history, await recentMigrations(database.db, clusters, clock.wallMs()), clock);
+      const onGuests = await recentGuestCommands(database.db, clusters, clock.wallMs());
+      recallScales(history, onGuests, clock);
       await recollect(clusters);
     },
   };

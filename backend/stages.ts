@@ -14,7 +14,7 @@ import type { Signer } from './act/signer.ts';
 import { createDecider } from './decider.ts';
 import { createEnrolmentAnswer } from './enrolment-answer.ts';
 import { createIngest, type Ingest } from './ingest/ingest.ts';
-import { createLoadReader } from './load.ts';
+import { createLoadReader, createMemoryReader } from './load.ts';
 import { watchAudit } from './observe/audit-watch.ts';
 import { createEventRecorder, type EventRecorder, recorded } from './observe/events.ts';
 import { createObservation, type Observation } from './observe/metrics.ts';
@@ -203,6 +203,7 @@ export async function createStages(settings: Settings, deps: StageDeps) {
     intervalMs: () => settings.KR_SAMPLE_INTERVAL_MS,
     identities: await readIdentities(settings),
     loadOf: createLoadReader(metrics, parts.clock),
+    memoryP99Of: createMemoryReader(metrics, parts.clock),
   });
   plain.onEvent((event) => events.command(event));
   commands = recorded(plain, events);

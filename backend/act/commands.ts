@@ -63,6 +63,7 @@ export type CommandsDeps = {
   /** The machines our own parts run on; none for a server that runs nowhere, as in simulations. */
   identities?: readonly Identity[];
   loadOf?: Context['loadOf'];
+  memoryP99Of?: Context['memoryP99Of'];
 };
 
 export type CommandMessage = Message<'claim' | 'report' | 'hello' | 'presence'>;
@@ -114,8 +115,8 @@ const noCounters = (): Counters => ({
 
 function readPolicy(policyYaml: string): PolicyWords | null {
   try {
-    const { windows, moves } = Policy.parse(parse(policyYaml));
-    return { windows, copyBytesPerSecond: moves.copyBytesPerSecond };
+    const { windows, moves, scale } = Policy.parse(parse(policyYaml));
+    return { windows, copyBytesPerSecond: moves.copyBytesPerSecond, sizes: scale.guests };
   } catch {
     return null;
   }
@@ -132,6 +133,7 @@ function createContext(deps: CommandsDeps, emit: Context['emit']): Context {
     intervalMs: deps.intervalMs ?? (() => sampleIntervalDefaultMs),
     identities: deps.identities ?? [],
     loadOf: deps.loadOf ?? (() => Promise.resolve(null)),
+    memoryP99Of: deps.memoryP99Of ?? (() => Promise.resolve(null)),
     policyOf: remembered(policiesKept, readPolicy),
     emit,
     counters: noCounters(),

@@ -109,7 +109,7 @@ export async function gatherFacts(
     kind: subject.target_kind,
     id: subject.target_id,
   });
-  const guest = targetNodeId ? null : await readGuest(step, subject.target_id);
+  const guest = targetNodeId ? null : await readGuest(step, subject);
   return {
     kind,
     args: JSON.parse(subject.args) as Record<string, unknown>,

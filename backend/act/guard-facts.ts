@@ -11,7 +11,7 @@ import type { Commands } from '../store/sql/schema.ts';
 import type { GuardFacts, GuestFact, Move, NodeFact, PowerFacts } from './guard.ts';
 import type { Limits } from './guard-limits.ts';
 import { freshMsOf, nodeFact, parseFacts } from './guard-node.ts';
-import { readFailingWakes, readLoad } from './guard-surroundings.ts';
+import { readFailingWakes, readLoad, sizesOf } from './guard-surroundings.ts';
 import { activeStates } from './lifecycle.ts';
 import type { Step } from './step.ts';
 import { readTableHolders } from './table-holders.ts';
@@ -139,8 +139,15 @@ function alsoOn({ context, cluster }: Step, { id, node: home }: GuestRecord): st
     .map(({ node }) => node);
 }
 
-export async function readGuest(step: Step, guest: string): Promise<GuestFact | null> {
+type Asked = { target_id: string; kind: string; origin: string };
+
+export async function readGuest(
+  step: Step,
+  { target_id: guest, kind, origin }: Asked,
+): Promise<GuestFact | null> {
   const { context, cluster } = step;
+  // A person answers for what it uses now; automation for all it ever used.
+  const asksStore = kind === 'guest.scale' && origin === 'engine';
   const sample = context.fleet().guests.get(`${cluster.id}/${guest}`);
   if (!sample) return null;
   const node = context.fleet().nodes.get(nodeKey(cluster.id, sample.node));
@@ -150,9 +157,8 @@ export async function readGuest(step: Step, guest: string): Promise<GuestFact | 
     sample,
     facts,
     alsoOn: alsoOn(step, sample),
-    // No policy names sizes of guests, so automation has nothing it could be judged by.
-    memoryP99Bytes: null,
-    sizes: null,
+    memoryP99Bytes: asksStore ? await context.memoryP99Of({ cluster: cluster.id, guest }) : null,
+    sizes: sizesOf(step, sample),
     moves: await readMoves(step, guest),
   };
 }

@@ -4,10 +4,11 @@
  */
 import type { CommandKind, CommandState } from '../../broker/contract/command.ts';
 import type { GuestFacts } from '../../broker/contract/facts.ts';
+import { ruleFor } from '../decide/guest-policy.ts';
 import type { Window } from '../decide/windows.ts';
-import type { NodeRecord } from '../state/fleet.ts';
+import type { GuestRecord, NodeRecord } from '../state/fleet.ts';
 import type { CommandBrief } from '../store/command-store.ts';
-import type { Load, OtherCommand, Phase } from './guard.ts';
+import type { GuestSizes, Load, OtherCommand, Phase } from './guard.ts';
 import type { Limits } from './guard-limits.ts';
 import {
   type House,
@@ -19,7 +20,7 @@ import {
   type SeenNode,
 } from './house.ts';
 import { activeStates, isPowerOff } from './lifecycle.ts';
-import type { Context, Step } from './step.ts';
+import type { Context, PolicyWords, Step } from './step.ts';
 
 export const otherOf = (
   row: Pick<CommandBrief, 'id' | 'kind' | 'state' | 'target_id' | 'executor' | 'args'>,
@@ -49,11 +50,28 @@ export async function readFailingWakes(step: Step): Promise<OtherCommand[]> {
   return (await step.rows.commandsOf(step.cluster.id, filter)).map(otherOf);
 }
 
-/** A cluster without a policy has no windows; one whose policy is not at hand has unknown ones. */
-export function windowsOf({ context, cluster }: Step): readonly Window[] | null {
-  if (cluster.policy_id === null) return [];
+/** What the active policy says to this part; null without one, or where nobody can read it. */
+function policyWords({ context, cluster }: Step): PolicyWords | null {
+  if (cluster.policy_id === null) return null;
   const record = context.fleet().clusters.get(cluster.id);
-  return record?.policyYaml ? (context.policyOf(record.policyYaml)?.windows ?? null) : null;
+  return record?.policyYaml ? context.policyOf(record.policyYaml) : null;
+}
+
+/** A cluster without a policy has no windows; one whose policy is not at hand has unknown ones. */
+export const windowsOf = (step: Step): readonly Window[] | null =>
+  step.cluster.policy_id === null ? [] : (policyWords(step)?.windows ?? null);
+
+/** Between which sizes the policy lets automation change a guest, null where it names none. */
+export function sizesOf(step: Step, guest: GuestRecord): GuestSizes | null {
+  const rule = ruleFor(policyWords(step)?.sizes ?? [], guest);
+  return (
+    rule && {
+      cpuMin: rule.cpu?.min ?? null,
+      cpuMax: rule.cpu?.max ?? null,
+      memoryMinBytes: rule.memory?.min ?? null,
+      memoryMaxBytes: rule.memory?.max ?? null,
+    }
+  );
 }
 
 const touchesHouse: ReadonlySet<CommandKind> = new Set([

@@ -101,12 +101,12 @@ export type PowerFacts = {
   guestBytes: number | null;
 };
 
-/** Between which sizes automation may change a guest. */
+/** Between which sizes automation may change a guest; null: it leaves that size alone. */
 export type GuestSizes = {
-  cpuMin: number;
-  cpuMax: number;
-  memoryMinBytes: number;
-  memoryMaxBytes: number;
+  cpuMin: number | null;
+  cpuMax: number | null;
+  memoryMinBytes: number | null;
+  memoryMaxBytes: number | null;
 };
 
 export type GuestFact = {

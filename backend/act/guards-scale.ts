@@ -139,8 +139,9 @@ const step: Guard = {
   },
 };
 
-const isWithin = (value: number | undefined, low: number, high: number): boolean =>
-  value === undefined || (value >= low && value <= high);
+type Bound = number | null;
+const isWithin = (value: number | undefined, low: Bound, high: Bound): boolean =>
+  value === undefined || (low !== null && high !== null && value >= low && value <= high);
 
 /** Without a policy of the guest, automation only observes its size. */
 const sizes: Guard = {

@@ -14,6 +14,7 @@ import type { ServerLink } from '../../broker/port.ts';
 import type { Fleet } from '../state/fleet.ts';
 import type { CommandRows, CommandStore } from '../store/command-store.ts';
 import type { Clusters } from '../store/sql/schema.ts';
+import type { ScaleRule } from '../decide/guest-policy.ts';
 import type { Window } from '../decide/windows.ts';
 import type { Load } from './guard.ts';
 import type { Identity } from './house.ts';
@@ -52,8 +53,15 @@ export type Counters = {
   failedPublishes: number;
 };
 
-/** `copyBytesPerSecond`: how fast the network and the disks copy a guest. */
-export type PolicyWords = { windows: readonly Window[]; copyBytesPerSecond: number };
+/**
+ * `copyBytesPerSecond`: how fast the network and the disks copy a guest. `sizes`: which guests
+ * automation may scale, and between which sizes.
+ */
+export type PolicyWords = {
+  windows: readonly Window[];
+  copyBytesPerSecond: number;
+  sizes: readonly ScaleRule[];
+};
 
 export type Context = {
   store: CommandStore;
@@ -77,6 +85,8 @@ export type Context = {
   identities: readonly Identity[];
   /** The busiest of a node's past, null where the metrics store cannot say. */
   loadOf: (at: { cluster: string; node: string }, windowMs: number) => Promise<Load | null>;
+  /** Bytes of memory a guest used over the stored past, p99; null where the store cannot say. */
+  memoryP99Of: (at: { cluster: string; guest: string }) => Promise<number | null>;
   emit: (event: CommandEvent) => void;
   counters: Counters;
 };

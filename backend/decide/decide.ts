@@ -1,7 +1,8 @@
 /**
  * State, policy, history and now -> Plan. Pure: the same inputs give the same plan, byte for
- * byte. One ladder: relieve what is hot, wake what that needs, empty what is cheap to empty, and
- * let sleep what ran nothing. Each step sees what the ones before it planned.
+ * byte. One ladder: scale what a policy lets grow or shrink, relieve what is hot, wake what that
+ * needs, empty what is cheap to empty, and let sleep what ran nothing. Each step sees what the ones
+ * before it planned.
  */
 import { mayRun, neededNodes, wakeNeeded, withinWindows } from './calendar.ts';
 import { consolidate, isDue } from './consolidate.ts';
@@ -10,6 +11,7 @@ import { type ClusterState, type Model, modelOf, nodeRole, type Situation } from
 import type { Intent, NonAction, Plan } from './plan.ts';
 import type { Policy } from './policy.ts';
 import { sleep, wake } from './power.ts';
+import { scale } from './scale.ts';
 import { relievePressure } from './pressure.ts';
 import { type Look, preferredNodes, ratioOf, relieve } from './relieve.ts';
 import { trafficOf } from './traffic.ts';
@@ -54,6 +56,7 @@ export function decide(state: ClusterState, policy: Policy, history: History, no
     preferred: preferredNodes(model),
     needed: neededNodes(model, situation),
   };
+  const scaled = scale(model, situation);
   const relief = relieve(model, look);
   const pressed = relievePressure(model, look);
   const unmetUnits = relief.unmetUnits + pressed.unmetUnits;
@@ -68,6 +71,7 @@ export function decide(state: ClusterState, policy: Policy, history: History, no
       : null;
   const slept = maySave ? sleep(model, look) : null;
   const wanted = [
+    ...scaled.intents,
     ...relief.intents,
     ...pressed.intents,
     ...woken,
@@ -77,6 +81,7 @@ export function decide(state: ClusterState, policy: Policy, history: History, no
   const { intents, nonActions: shut } = withinWindows(wanted, situation);
   const nonActions = [
     ...shut,
+    ...scaled.nonActions,
     ...relief.nonActions,
     ...pressed.nonActions,
     ...(saved?.nonActions ?? []),

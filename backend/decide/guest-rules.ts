@@ -13,6 +13,12 @@ export type GuestRule = {
   cpuType: string | null;
   storages: readonly string[];
   isLive: boolean;
+  /** Cores it may use at most; null or 0: no limit. */
+  cpuLimit: number | null;
+  /** What may be changed while it runs; null where nobody says. */
+  hotplug: readonly string[] | null;
+  /** Shared folders keep memory from being plugged; null where nobody says. */
+  hasVirtiofs: boolean | null;
 };
 
 type Rules = ReadonlyMap<string, GuestRule>;
@@ -36,6 +42,9 @@ const ruleOf = (guest: GuestFacts): GuestRule => ({
   cpuType: guest.cpuType,
   storages: (guest.disks ?? []).flatMap(({ storage }) => (storage === null ? [] : [storage])),
   isLive: guest.kind === 'vm',
+  cpuLimit: guest.cpuLimit,
+  hotplug: guest.hotplug,
+  hasVirtiofs: guest.localResources?.some((name) => name.includes('virtiofs')) ?? null,
 });
 
 /** Parsed once per description: it changes with a hello, and decisions ask every few seconds. */

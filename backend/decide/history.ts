@@ -13,6 +13,7 @@ import type { Peaks } from './peaks.ts';
 import type { Plan } from './plan.ts';
 import { observePressure } from './pressure.ts';
 import { type Policy, scaledMs } from './policy.ts';
+import { observeSizes, type Scaled, type SizeWaits } from './sizing.ts';
 import { forgetRefusals, noteWakes, type Refusal, type Tries } from './refusals.ts';
 
 export type Move = {
@@ -57,6 +58,10 @@ export type History = {
   refusals: Map<string, Refusal>;
   /** Wakes of nodes that have not been awake since. */
   wakeTries: Map<NodeKey, Tries>;
+  /** Guests that need more than they have, or far less. */
+  sizeWaits: SizeWaits;
+  /** `<cluster>/<guest>` -> its newest change of size. */
+  scaled: Map<string, Scaled>;
 };
 
 export const emptyHistory = (): History => ({
@@ -75,6 +80,8 @@ export const emptyHistory = (): History => ({
   wallOffsetMs: 0,
   refusals: new Map(),
   wakeTries: new Map(),
+  sizeWaits: new Map(),
+  scaled: new Map(),
 });
 
 /** Guests that were not heard of for this long start anew. */
@@ -130,6 +137,7 @@ export function observe(
     setSince(history.emptySinceMs, key, isEmpty, nowMs);
     present += node.guests?.length ?? 0;
   }
+  observeSizes(history.sizeWaits, state, policy, nowMs);
   observePressure(history, state.nodes, policy, nowMs);
   learn(history, state, policy, nowMs);
   forgetRefusals(history, nowMs);

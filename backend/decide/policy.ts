@@ -3,6 +3,7 @@
  * never silently keeps a default.
  */
 import { z } from 'zod';
+import { Restart, Scale } from './guest-policy.ts';
 import { CalendarEntry, Window } from './windows.ts';
 
 const ratio = z.number().min(0).max(1);
@@ -100,6 +101,8 @@ export const Policy = z.strictObject({
       migrationsPerHour: z.int().min(1).max(1_000_000).default(120),
     })
     .prefault({}),
+  scale: Scale,
+  restart: Restart,
   windows: z.array(Window).max(32).default([]),
   /** When nodes are needed awake, whatever their load: they are woken before and do not sleep. */
   calendar: z.array(CalendarEntry).max(64).default([]),

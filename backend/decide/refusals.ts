@@ -9,6 +9,7 @@ import type { ClusterState } from './model.ts';
 import type { History } from './history.ts';
 import type { Intent, Plan } from './plan.ts';
 import { scaledMs } from './policy.ts';
+import { forgetWaits } from './sizing.ts';
 
 /** Targets that were refused for one guest, or a node's own refusal, and the newest moment. */
 export type Refusal = { atMs: number; targets: readonly string[] };
@@ -35,6 +36,7 @@ export function noteRefusal(history: History, intent: Intent, nowMs: number): vo
   const to = action.kind === 'guest.migrate' ? action.args.targetNode : target.id;
   const targets = before.includes(to) ? before : [...before, to];
   history.refusals.set(key, { atMs: nowMs, targets });
+  if (action.kind === 'guest.scale') forgetWaits(history.sizeWaits, cluster, target.id);
 }
 
 type At = Pick<ClusterState, 'cluster'> & { history: History; nowMs: number };

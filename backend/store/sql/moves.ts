@@ -21,7 +21,7 @@ export type Migration = {
 };
 
 /** Longer than any cooldown a policy may ask for at its default, and one index range per cluster. */
-const rememberedMs = 24 * 3_600_000;
+export const rememberedMs = 24 * 3_600_000;
 
 export async function recentMigrations(
   db: Kysely<Schema>,

@@ -7,17 +7,19 @@
  *   n1 8c 32G cpu 95% mem 8G hot 400s               node: cores, memory, load; words as below
  *     web 2c 100% 2G locked backup                  guest of the node above
  *   n2 asleep 8c 32G watts 10/60
+ *   needs web cpu 400s | spares web memory 4000s 1.2G | scaled web 60s failed 2 (or: open)
  *   moved web 60s ago | moving x n2 n3 | moves web n1 n2 3h failed    (hours ago)
  *   at 2026-01-05T12:00:00Z                       wall time, where the calendar matters
  *   =>
  *   move web n1 n3
- *   wake n2 | sleep n3
+ *   wake n2 | sleep n3 | scale web cpuCount=3
  *   n1: reason | smallest change                    a refusal, both parts exact
  */
 import { parse } from 'yaml';
 import { decide } from '../../../backend/decide/decide.ts';
 import { emptyHistory, type History } from '../../../backend/decide/history.ts';
 import type { Plan } from '../../../backend/decide/plan.ts';
+import { type SizeWait, waitKey } from '../../../backend/decide/sizing.ts';
 import { Policy } from '../../../backend/decide/policy.ts';
 import type { ClusterRecord, NodeRecord } from '../../../backend/state/fleet.ts';
 import { unseenNode } from '../../../backend/state/reduce.ts';
@@ -89,7 +91,11 @@ function describe(facts: GuestFacts, word: string, next: () => string): boolean 
   else if (word === 'crs') facts.ownedByHypervisorBalancer = true;
   else if (word === 'allowed') facts.allowedNodes = next().split(',');
   else if (word === 'cputype') facts.cpuType = next();
-  else return false;
+  else if (word === 'limit') facts.cpuLimit = Number(next());
+  else if (word === 'hotplug') {
+    facts.hotplug = next().split(',');
+    facts.localResources ??= [];
+  } else return false;
   return true;
 }
 
@@ -108,6 +114,7 @@ function addGuest(scene: Scene, line: string): void {
     const word = words.next();
     if (word === 'locked') guest.lock = words.next();
     else if (word === 'ha') guest.haState = words.next();
+    else if (word === 'uses') guest.memoryUsedBytes = bytes(words.next());
     else if (word === 'tag') guest.tags = [...guest.tags, words.next()];
     else if (describe(facts, word, words.next)) isDescribed = true;
     else if (word === 'stopped' || word === 'paused') guest.state = word;
@@ -177,11 +184,35 @@ function addMove(scene: Scene, words: ReturnType<typeof reader>): void {
   scene.history.lastMovedAtMs.set(`home/${guest}`, atMs);
 }
 
+function addWait(
+  { history }: Scene,
+  way: 'grow' | 'shrink',
+  words: ReturnType<typeof reader>,
+): void {
+  const [guest, resource] = [words.next(), words.next() === 'cpu' ? 'cpu' : 'memory'] as const;
+  const sinceMs = nowMs - ms(words.next());
+  const [text, isMost] = words.isDone() ? ['0', false] : [words.next(), true];
+  const most = isMost && text.endsWith('G') ? bytes(text) : Number.parseFloat(text);
+  const waits = history.sizeWaits.get('home') ?? new Map<string, SizeWait>();
+  waits.set(waitKey(guest, resource), { resource, way, sinceMs, most });
+  history.sizeWaits.set('home', waits);
+}
+
+function addScaled({ history }: Scene, words: ReturnType<typeof reader>): void {
+  const [guest, atMs] = [words.next(), nowMs - ms(words.next())];
+  const end = words.isDone() ? '' : words.next();
+  const failures = end === 'failed' ? Number(words.next()) : 0;
+  history.scaled.set(`home/${guest}`, { atMs, isOpen: end === 'open', failures });
+}
+
 function addLine(scene: Scene, line: string): void {
   const words = reader(line);
   const first = words.next();
   if (line.startsWith(' ')) addGuest(scene, line);
   else if (first === 'policy') scene.policy = Policy.parse(parse(line.slice('policy '.length)));
+  else if (first === 'needs') addWait(scene, 'grow', words);
+  else if (first === 'spares') addWait(scene, 'shrink', words);
+  else if (first === 'scaled') addScaled(scene, words);
   else if (first === 'moved') {
     scene.history.lastMovedAtMs.set(`home/${words.next()}`, nowMs - ms(words.next()));
   } else if (first === 'at') scene.history.wallOffsetMs = Date.parse(words.next()) - nowMs;
@@ -209,6 +240,10 @@ export function textOf(plan: Plan): string[] {
   const intents = plan.intents.map(({ target, executor, action }) => {
     if (action.kind === 'guest.migrate') {
       return `move ${target.id} ${executor} ${action.args.targetNode}`;
+    }
+    if (action.kind === 'guest.scale') {
+      const sizes = Object.entries(action.args).map(([name, value]) => `${name}=${value}`);
+      return `scale ${target.id} ${sizes.join(' ')}`;
     }
     if (action.kind === 'node.wake') return `wake ${target.id} by ${executor}`;
     return action.kind === 'node.shutdown' ? `sleep ${target.id}` : `${action.kind} ${target.id}`;
