@@ -9,6 +9,7 @@ import { startPlayer } from './backtest/runner.ts';
 import type { HttpDeps } from './http/deps.ts';
 import { removeRuntime, writeRuntime } from './http/runtime-file.ts';
 import { createHttpServer, type HttpServer } from './http/server.ts';
+import { createPackages } from './packages.ts';
 import { createStages, type Stages } from './stages.ts';
 import { clusterFacts } from './store/sql/facts-history.ts';
 import { ensureCluster, ensureNodes, setProtected } from './store/sql/clusters.ts';
@@ -100,6 +101,7 @@ const createHttp = (
     ...parts,
     ...stages,
     backups,
+    packages: createPackages(join(settings.KR_DATA_DIR, 'packages')),
     notifier,
     secrets,
     config: httpConfig(settings, stages.tls),

@@ -197,7 +197,8 @@ describe('the edges', () => {
     nodemailer: /^backend\/notify\/mail\.ts$/,
     standardwebhooks: /^backend\/notify\/send\.ts$/,
     otpauth: /^backend\/http\/totp\.ts$/,
-    'node:child_process': /^(daemon\/command|daemon\/hypervisor|simulator)\//,
+    'node:child_process':
+      /^(daemon\/command\/|daemon\/hypervisor\/|simulator\/|backend\/cli\/remote\.ts$)/,
   };
   it.each(Object.entries(behindOneFile))('keep %s behind %s', (name, home) => {
     const users = product().filter(

@@ -6,11 +6,11 @@ import { findSubject, NotFound } from './find.ts';
 const unitMs: Readonly<Record<string, number>> = { m: 60_000, h: 3_600_000, d: 86_400_000 };
 
 /** `90m`, `4h`, `2d`. @throws NotFound that names the way to write it */
-export function durationOf(text: string): number {
+export function durationOf(text: string, option = '--for'): number {
   const [, count = '', unit = ''] = /^(\d{1,4})([mhd])$/.exec(text) ?? [];
   const ms = Number(count) * (unitMs[unit] ?? 0);
   if (ms > 0) return ms;
-  throw new NotFound(`--for ${text}: write 90m, 4h or 2d`);
+  throw new NotFound(`${option} ${text}: write 90m, 4h or 2d`);
 }
 
 export async function keepAwake(

@@ -6,10 +6,14 @@ export const pause = (
   ms: number,
 ): Promise<void> =>
   new Promise((resolve) => {
-    const cancel = clock.after(ms, resolve);
     const onAbort = (): void => {
       cancel();
       resolve();
     };
+    // Who follows something for hours must not gather a listener a second.
+    const cancel = clock.after(ms, () => {
+      signal.removeEventListener('abort', onAbort);
+      resolve();
+    });
     signal.addEventListener('abort', onAbort, { once: true });
   });

@@ -1,13 +1,12 @@
 /** The client commands that keep a server and its house well, put together. */
 import { Argument, type Command } from 'commander';
-import type { ClientApi } from './api.ts';
 import { listBackups, makeBackup, showBackupKey } from './backup.ts';
 import { completionScript, type Shell, shells } from './completion.ts';
 import { readDataDir } from './config.ts';
 import { keepAwake } from './keep-awake.ts';
+import { addUpgrade } from './upgrade-command.ts';
 
-type Deps = { api: ClientApi };
-type Run = (work: (deps: Deps) => Promise<string | void>) => Promise<void>;
+type Run = Parameters<typeof addUpgrade>[1];
 type Json = { json?: boolean };
 
 const jsonFlag = ['--json', 'as JSON, with every field'] as const;
@@ -38,6 +37,7 @@ export function addUpkeep(program: Command, run: Run, say: (text: string) => voi
     .action((node: string, options: { for: string; end?: boolean; reason?: string }) =>
       run((deps) => keepAwake(deps, node, options)),
     );
+  addUpgrade(program, run);
   program
     .command('completion')
     .description('a script for your shell: source <(kernreaktor completion bash)')

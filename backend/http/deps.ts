@@ -13,6 +13,7 @@ import type { Observation } from '../observe/metrics.ts';
 import type { Fleet } from '../state/fleet.ts';
 import type { Notifier } from '../notify/notifier.ts';
 import type { Backups } from '../backup/backups.ts';
+import type { Packages } from '../packages.ts';
 import type { Secrets } from '../store/sql/secrets.ts';
 import type { MetricsStore } from '../store/ports.ts';
 import type { Database } from '../store/sql/database.ts';
@@ -156,6 +157,7 @@ export type HttpDeps = {
   enrolments: EnrolmentsFace;
   metrics: Pick<MetricsStore, 'range' | 'missing' | 'total' | 'top' | 'events' | 'finestStepMs'>;
   backups: Pick<Backups, 'list' | 'make' | 'read' | 'last'>;
+  packages: Packages;
   /** Seals what is nobody's to read. */
   secrets: Secrets;
   notifier: Pick<Notifier, 'store' | 'settings' | 'seal' | 'test' | 'wake'>;

@@ -33,6 +33,7 @@ import { enrolmentRoutes } from './routes/enrolments.ts';
 import { fleetRoutes } from './routes/fleet.ts';
 import { notificationRoutes } from './routes/notifications.ts';
 import { operationRoutes } from './routes/operations.ts';
+import { packageRoutes } from './routes/packages.ts';
 import { pageRoutes, panelFolder } from './routes/page.ts';
 import { policyRoutes } from './routes/policies.ts';
 import { rehearsalRoute } from './routes/rehearsal.ts';
@@ -129,6 +130,7 @@ function installRoutes(app: App, context: Context, stream: Stream): void {
   enrolmentRoutes(app, context);
   daemonRoutes(app, context);
   backupRoutes(app, context);
+  packageRoutes(app, context);
   notificationRoutes(app, context);
   streamRoutes(app, context, stream);
   operationRoutes(app, context);

@@ -222,6 +222,12 @@ const samples: Record<string, Sample> = {
     url: '/api/v1/backups/kernreaktor-20270115T080000Z.age',
     status: 200,
   },
+  'GET /api/v1/packages': { status: 200, foreign: 200 },
+  'GET /packages/:name': {
+    url: '/packages/kernreaktor-daemon_0.0.0_amd64.deb',
+    status: 404,
+    foreign: 404,
+  },
   'GET /healthz': { status: 200 },
   'GET /readyz': { status: 200 },
   'GET /metrics': { status: 200 },

@@ -27,6 +27,7 @@ import { createHttpServer, type HttpServer } from '../../../backend/http/server.
 import { createNotifier } from '../../../backend/notify/notifier.ts';
 import { createSecrets } from '../../../backend/store/sql/secrets.ts';
 import { createObservation } from '../../../backend/observe/metrics.ts';
+import { createPackages } from '../../../backend/packages.ts';
 import { emptyFleet, type Fleet, type NodeRecord } from '../../../backend/state/fleet.ts';
 import type { RangeQuery } from '../../../backend/store/ports.ts';
 import { createAccounts } from '../../../backend/store/sql/accounts.ts';
@@ -367,6 +368,7 @@ export async function startHarness(config: Partial<HttpConfig> = {}) {
       read: async (name) => (name === backup.name ? Readable.from(['sealed']) : undefined),
       last: () => null,
     },
+    packages: createPackages(join(dataDir, 'packages')),
     backtests: backtestsTwin,
     secrets: sealing,
     notifier: createNotifier({
