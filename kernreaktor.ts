@@ -4,7 +4,7 @@
  * and simulator, and nothing imports it. Each role is loaded when it is asked for: who asks for a
  * list of nodes waits for no broker.
  */
-import { readFileSync, rmSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
@@ -12,6 +12,7 @@ import { Command, Option } from 'commander';
 import type { Backend } from './backend/main.ts';
 import type { RestoreOptions } from './backend/backup/restore-command.ts';
 import { addClientCommands } from './backend/cli/commands.ts';
+import type { Joining } from './backend/joining.ts';
 import { configPath, defaultHttpPort, readSettings, type Settings } from './backend/config.ts';
 import { type DaemonConfig, readLocalDaemonConfig, type Role, roles } from './daemon/config.ts';
 import type { RunningDaemon } from './daemon/main.ts';
@@ -27,6 +28,9 @@ import {
   version,
 } from './daemon/process/main.ts';
 import { addSimulateCommand } from './simulator/command.ts';
+
+/** Stands in the data folder once somebody began the demo in the panel: it begins again with it. */
+const demoMark = 'demo-begun';
 
 const summaryEveryMs = 10_000;
 /** The cluster that `npm start` puts this host into. */
@@ -133,11 +137,61 @@ async function startHomelab(settings: Settings, parts: Parts) {
   return startDemo({ ...parts, version, dataDir, intervalMs });
 }
 
+/** What this process runs beside its backend: clusters by their API, and the demo. */
+async function besides(settings: Settings, parts: Parts, { isDemo }: { isDemo: boolean }) {
+  const { KR_DATA_DIR: dataDir, KR_SAMPLE_INTERVAL_MS: intervalMs } = settings;
+  const { createApiClusters } = await import('./daemon/api-clusters.ts');
+  const mark = join(dataDir, demoMark);
+  let backend: Backend | null = null;
+  let demo: ReturnType<typeof startHomelab> | null = null;
+  const clusters = createApiClusters({
+    folder: join(dataDir, 'proxmox'),
+    mqttUrl: () => backend?.urls.mqttUrl ?? '',
+    intervalMs,
+    logLevel: settings.KR_LOG_LEVEL,
+    deps: { ...parts, version, usage, signal: stopping.signal },
+  });
+  /** Two presses of a button begin one demo. */
+  async function beginDemo(): Promise<void> {
+    demo ??= startHomelab(settings, parts);
+    try {
+      await demo;
+    } catch (error) {
+      demo = null;
+      throw error;
+    }
+  }
+  const joining: Joining = {
+    lookAtProxmox: (endpoint) => clusters.lookAtProxmox(endpoint),
+    joinProxmox: (order) => clusters.joinProxmox(order),
+    demo: {
+      isRunning: () => demo !== null,
+      async start() {
+        await beginDemo();
+        await writeFile(mark, '');
+      },
+    },
+  };
+  return {
+    joining,
+    async begin(started: Backend): Promise<void> {
+      backend = started;
+      await clusters.resume();
+      if (isDemo || existsSync(mark)) await beginDemo();
+    },
+    async stop(): Promise<void> {
+      await (await demo?.catch(() => null))?.stop();
+      await clusters.stop();
+    },
+  };
+}
+
 async function start({ withDemo }: { withDemo: boolean }): Promise<void> {
   const settings = readSettings(undefined, withDemo ? { KR_DATA_DIR: './data/demo' } : {});
   const parts = partsOf(levelOf(settings));
   const { startBackend } = await import('./backend/main.ts');
-  const backend = await startBackend(settings, parts);
+  const beside = await besides(settings, parts, { isDemo: withDemo });
+  const backend = await startBackend(settings, { ...parts, joining: beside.joining });
   welcome(backend, settings);
   // An external broker may be away for long; the first signal ends the wait for it.
   const daemon = await startLocalDaemon(settings, backend, parts).catch(async (error: unknown) => {
@@ -145,11 +199,11 @@ async function start({ withDemo }: { withDemo: boolean }): Promise<void> {
     await backend.stop();
     throw error;
   });
-  const demo = withDemo ? await startHomelab(settings, parts) : null;
+  await beside.begin(backend);
   const hideSummary = showSummary(backend);
   await untilStopped(async () => {
     hideSummary();
-    await demo?.stop();
+    await beside.stop();
     await daemon?.stop();
     await backend.stop();
   });
@@ -159,9 +213,15 @@ async function start({ withDemo }: { withDemo: boolean }): Promise<void> {
 async function runBackend(): Promise<void> {
   const settings = readSettings();
   const { startBackend } = await import('./backend/main.ts');
-  const backend = await startBackend(settings, partsOf(levelOf(settings)));
+  const parts = partsOf(levelOf(settings));
+  const beside = await besides(settings, parts, { isDemo: false });
+  const backend = await startBackend(settings, { ...parts, joining: beside.joining });
   welcome(backend, settings);
-  await untilStopped(() => backend.stop());
+  await beside.begin(backend);
+  await untilStopped(async () => {
+    await beside.stop();
+    await backend.stop();
+  });
 }
 
 async function runBroker(): Promise<void> {

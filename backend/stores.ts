@@ -11,6 +11,7 @@ import { refuseHalfRestored } from './backup/restore.ts';
 import { checkConfigFile } from './config-file.ts';
 import { importConfig } from './config-import.ts';
 import { ConfigError, configPath, type Settings } from './config.ts';
+import type { Joining } from './joining.ts';
 import { lockFolder } from './lock.ts';
 import { noPower, type PowerPlan, powerPlan } from './power/settings.ts';
 import { openDuckDbStore } from './store/metrics/duckdb.ts';
@@ -20,7 +21,14 @@ import { sha256 } from './store/sql/credentials.ts';
 import { createDirectory, type DaemonDirectory } from './store/sql/daemons.ts';
 import { type Database, type DatabaseOptions, openDatabase } from './store/sql/database.ts';
 
-export type BackendParts = { clock: Clock; random: Random; newId: NewId; log: Log };
+export type BackendParts = {
+  clock: Clock;
+  random: Random;
+  newId: NewId;
+  log: Log;
+  /** What the process around the server can do for who begins. */
+  joining?: Joining;
+};
 export type Undo = ReturnType<typeof createUndo>;
 export type Stores = Awaited<ReturnType<typeof openStores>>;
 

@@ -9,6 +9,7 @@ import type { House, HouseAnswer } from '../act/house.ts';
 import type { WakeStanding } from '../act/prove-orders.ts';
 import type { WakerKind } from '../act/wake-ways.ts';
 import type { Backtests } from '../backtest/backtests.ts';
+import type { Joining } from '../joining.ts';
 import type { Observation } from '../observe/metrics.ts';
 import type { Fleet } from '../state/fleet.ts';
 import type { Notifier } from '../notify/notifier.ts';
@@ -155,6 +156,12 @@ export type HttpDeps = {
   fleet: () => Fleet;
   commands: CommandsFace;
   enrolments: EnrolmentsFace;
+  /** null: this process runs nothing beside the server. */
+  joining: Joining | null;
+  /** Where packages of the daemon for other hosts lie, the first that has one counts. */
+  packageFolders: readonly string[];
+  /** Where daemons of other hosts come in; null without TLS. */
+  mqttTlsUrl: string | null;
   metrics: Pick<MetricsStore, 'range' | 'missing' | 'total' | 'top' | 'events' | 'finestStepMs'>;
   backups: Pick<Backups, 'list' | 'make' | 'read' | 'last'>;
   packages: Packages;

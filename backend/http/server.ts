@@ -45,6 +45,7 @@ import { telemetryFleetRoutes } from './routes/telemetry-fleet.ts';
 import { telemetryRoutes } from './routes/telemetry.ts';
 import { tokenRoutes } from './routes/tokens.ts';
 import { userRoutes } from './routes/users.ts';
+import { joiningRoutes } from './routes/joining.ts';
 import { maintenanceRoutes } from './routes/maintenance.ts';
 import { wakeProofRoutes } from './routes/wake-proofs.ts';
 import { newSecret } from './secrets.ts';
@@ -129,6 +130,7 @@ function installRoutes(app: App, context: Context, stream: Stream): void {
   tokenRoutes(app, context);
   enrolmentRoutes(app, context);
   daemonRoutes(app, context);
+  joiningRoutes(app, context);
   backupRoutes(app, context);
   packageRoutes(app, context);
   notificationRoutes(app, context);

@@ -63,7 +63,7 @@ const roleLine = (privileges: readonly string[]): string =>
 const connectMs = 5_000;
 
 /** The fingerprint that a member shows, whoever signed it. */
-const shownBy = (url: string): Promise<string | null> =>
+export const shownBy = (url: string): Promise<string | null> =>
   new Promise((resolve) => {
     const { hostname: host, port } = new URL(url);
     const to = { host, port: Number(port || 443), timeout: connectMs };

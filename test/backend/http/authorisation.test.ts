@@ -24,6 +24,11 @@ type Sample = {
 const commandId = '01890000-0000-7000-8000-000000000001';
 const unknownId = '01890000-0000-7000-8000-0000000000ff';
 const enrolment = { cluster: 'home', node: 'n9' };
+const endpoint = {
+  urls: ['https://pve1.lan:8006'],
+  tokenId: 'kr@pve!kernreaktor',
+  tokenSecret: '0f0f0f0f-1111-2222-3333-444444444444',
+};
 const command = { cluster: 'home', kind: 'guest.start', node: 'n1', guest: '100' };
 
 /** One request per route; a route that is missing here fails the test. */
@@ -185,6 +190,12 @@ const samples: Record<string, Sample> = {
     url: '/api/v1/clusters/home/daemons/nobody',
     status: 404,
   },
+  'GET /api/v1/joining': { status: 200 },
+  'POST /api/v1/joining/proxmox/look': { payload: endpoint, status: 200 },
+  'POST /api/v1/joining/proxmox': { payload: { ...endpoint, cluster: 'lab' }, status: 400 },
+  'POST /api/v1/joining/demo': { status: 202 },
+  'GET /install/daemon.sh': { status: 404 },
+  'GET /install/:file': { url: '/install/none.deb', status: 404 },
   'GET /api/v1/notifications': { status: 200 },
   'GET /api/v1/notifications/dead': { status: 200 },
   'POST /api/v1/notifications/dead/:id/retry': {

@@ -292,6 +292,7 @@ export async function startHarness(config: Partial<HttpConfig> = {}) {
   const ranges: RangeQuery[] = [];
   const readiness: Readiness[] = [{ name: 'metrics', ok: true }];
   const kicked: string[] = [];
+  const joined: unknown[] = [];
   const decisionListeners: ((event: DecisionEvent) => void)[] = [];
   const setupDone: number[] = [];
   const sealing = createSecrets(random.bytes(32), random);
@@ -322,6 +323,20 @@ export async function startHarness(config: Partial<HttpConfig> = {}) {
       newId,
       nowMs,
     }),
+    joining: {
+      lookAtProxmox: async (endpoint) => ({
+        certificates: [],
+        findings: [],
+        cluster:
+          endpoint.fingerprints.length === 0
+            ? null
+            : { name: 'lab', nodes: ['alpha', 'beta'], guestCount: 3 },
+      }),
+      joinProxmox: async (order) => void joined.push(order),
+      demo: { isRunning: () => joined.length > 9, start: async () => void joined.push('demo') },
+    },
+    packageFolders: [join(dataDir, 'packages')],
+    mqttTlsUrl: null,
     metrics: {
       missing: async () => ({ samples: 12, missing: 3 }),
       finestStepMs: (fromMs) => (fromMs < clock.wallMs() - 7 * 86_400_000 ? 60_000 : 1),
@@ -424,6 +439,7 @@ export async function startHarness(config: Partial<HttpConfig> = {}) {
     commands,
     directory,
     kicked,
+    joined,
     ranges,
     readiness,
     setupDone,
