@@ -61,9 +61,6 @@ const httpConfig = (settings: Settings, tls: Stages['tls']): HttpDeps['config'] 
   requestsPerMinute,
 });
 
-/** Where `npm run package:daemon` puts them. */
-const checkoutPackages = join(import.meta.dirname, '..', 'dist');
-
 type Composition = {
   settings: Settings;
   parts: BackendParts;
@@ -104,7 +101,6 @@ const createHttp = (
     ...parts,
     ...stages,
     joining: parts.joining ?? null,
-    packageFolders: [join(settings.KR_DATA_DIR, 'packages'), checkoutPackages],
     mqttTlsUrl: stages.carrier.mqttTlsUrl,
     backups,
     packages: createPackages(join(settings.KR_DATA_DIR, 'packages')),

@@ -158,8 +158,6 @@ export type HttpDeps = {
   enrolments: EnrolmentsFace;
   /** null: this process runs nothing beside the server. */
   joining: Joining | null;
-  /** Where packages of the daemon for other hosts lie, the first that has one counts. */
-  packageFolders: readonly string[];
   /** Where daemons of other hosts come in; null without TLS. */
   mqttTlsUrl: string | null;
   metrics: Pick<MetricsStore, 'range' | 'missing' | 'total' | 'top' | 'events' | 'finestStepMs'>;

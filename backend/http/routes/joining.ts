@@ -11,7 +11,7 @@ import type { App } from '../app.ts';
 import type { Context } from '../context.ts';
 import { httpError, refusalError } from '../errors.ts';
 import { principalOfRequest } from '../guard.ts';
-import { installPackages, installScript, sha256Of } from '../install-script.ts';
+import { installScript, sha256Of } from '../install-script.ts';
 import { problems } from '../schemas.ts';
 
 const tags = ['enrolments'];
@@ -97,17 +97,18 @@ const Ways = z.object({
   hostName: z.string(),
   /** null: other hosts cannot reach this server yet. */
   tls: z.object({ httpPort: z.int(), mqttPort: z.int() }).nullable(),
-  packages: z.array(
-    z.object({ file: z.string(), architecture: z.string(), bytes: z.int(), sha256: z.string() }),
-  ),
+  architectures: z.array(z.string()).describe('Of which the server holds its own version'),
   scriptSha256: z.string().nullable(),
 });
 export type Ways = z.infer<typeof Ways>;
 
+const ownPackages = async ({ packages }: Context) =>
+  (await packages.list()).filter((one) => one.version === version);
+
 const portOf = (url: string): number => Number(new URL(url).port);
 
 function waysRoute(app: App, context: Context): void {
-  const { joining, config, mqttTlsUrl, packageFolders } = context;
+  const { joining, config, mqttTlsUrl } = context;
   app.get('/api/v1/joining', {
     config: { access: 'hosts:join' },
     schema: {
@@ -116,7 +117,7 @@ function waysRoute(app: App, context: Context): void {
       response: { 200: Ways, ...problems },
     },
     handler: async () => {
-      const packages = await installPackages(packageFolders, version);
+      const packages = await ownPackages(context);
       const isRunning = joining?.demo.isRunning();
       return {
         proxmox: joining !== null,
@@ -126,12 +127,7 @@ function waysRoute(app: App, context: Context): void {
           config.tls && mqttTlsUrl !== null
             ? { httpPort: config.tls.port, mqttPort: portOf(mqttTlsUrl) }
             : null,
-        packages: packages.map(({ file, architecture, bytes, sha256 }) => ({
-          file,
-          architecture,
-          bytes,
-          sha256,
-        })),
+        architectures: packages.map(({ architecture }) => architecture),
         scriptSha256: packages.length === 0 ? null : sha256Of(installScript(packages)),
       } as const;
     },
@@ -208,39 +204,26 @@ function demoRoute(app: App, context: Context): void {
   });
 }
 
-const ByFile = z.strictObject({ file: z.string().regex(/^[\w.+~-]+$/) });
-
-/** Without signing in: what they hold is no secret, and a host that comes in has no account. */
-function installRoutes(app: App, { packageFolders }: Context): void {
-  const hidden = { config: { access: 'public' }, schema: { hide: true } } as const;
+/** Without signing in: it holds no secret, and a host that comes in has no account. */
+function scriptRoute(app: App, context: Context): void {
   app.get('/install/daemon.sh', {
-    ...hidden,
-    handler: async (_request, reply) => {
-      const packages = await installPackages(packageFolders, version);
-      if (packages.length === 0) throw noPackage();
-      return reply.type('text/x-shellscript; charset=utf-8').send(installScript(packages));
-    },
-  });
-  app.get('/install/:file', {
     config: { access: 'public' },
-    schema: { hide: true, params: ByFile },
-    handler: async (request, reply) => {
-      const packages = await installPackages(packageFolders, version);
-      const found = packages.find(({ file }) => file === request.params.file);
-      if (!found) throw noPackage();
-      return reply.sendFile(found.file, found.folder);
+    schema: { hide: true },
+    handler: async (_request, reply) => {
+      const packages = await ownPackages(context);
+      if (packages.length > 0) {
+        return reply.type('text/x-shellscript; charset=utf-8').send(installScript(packages));
+      }
+      throw httpError('KR_NOT_FOUND', `This server holds no package of version ${version}.`, {
+        wayOut: 'In a checkout: npm run package:daemon -- --out <KR_DATA_DIR>/packages',
+      });
     },
   });
 }
-
-const noPackage = () =>
-  httpError('KR_NOT_FOUND', 'This server holds no such package of the daemon.', {
-    wayOut: 'On the server: npm run package:daemon, or copy the .deb into <data>/packages.',
-  });
 
 export function joiningRoutes(app: App, context: Context): void {
   waysRoute(app, context);
   proxmoxRoutes(app, context);
   demoRoute(app, context);
-  installRoutes(app, context);
+  scriptRoute(app, context);
 }

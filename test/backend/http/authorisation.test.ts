@@ -195,7 +195,6 @@ const samples: Record<string, Sample> = {
   'POST /api/v1/joining/proxmox': { payload: { ...endpoint, cluster: 'lab' }, status: 400 },
   'POST /api/v1/joining/demo': { status: 202 },
   'GET /install/daemon.sh': { status: 404 },
-  'GET /install/:file': { url: '/install/none.deb', status: 404 },
   'GET /api/v1/notifications': { status: 200 },
   'GET /api/v1/notifications/dead': { status: 200 },
   'POST /api/v1/notifications/dead/:id/retry': {

@@ -335,7 +335,6 @@ export async function startHarness(config: Partial<HttpConfig> = {}) {
       joinProxmox: async (order) => void joined.push(order),
       demo: { isRunning: () => joined.length > 9, start: async () => void joined.push('demo') },
     },
-    packageFolders: [join(dataDir, 'packages')],
     mqttTlsUrl: null,
     metrics: {
       missing: async () => ({ samples: 12, missing: 3 }),
