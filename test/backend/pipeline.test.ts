@@ -10,17 +10,10 @@ import { reduce } from '../../backend/state/reduce.ts';
 import { idsOf, seededRandom, virtualClock } from '../support/clock.ts';
 import { memoryLog } from '../support/log.ts';
 import { guestSample, message, nodeValues, telemetryBody } from '../support/messages.ts';
+import { homeCluster } from '../support/records.ts';
 
-const cluster = (change: Partial<ClusterRecord> = {}): ClusterRecord => ({
-  id: 'home',
-  simulated: true,
-  timeScale: 1,
-  hold: false,
-  autonomy: {},
-  policyHash: null,
-  policyYaml: null,
-  ...change,
-});
+const cluster = (change: Partial<ClusterRecord> = {}) =>
+  homeCluster({ simulated: true, ...change });
 
 const node = (name: string): NodeAdministration => ({
   cluster: 'home',

@@ -5,27 +5,20 @@ import { learnedText, recallLearned } from '../../backend/decide/memory.ts';
 import { peakAhead } from '../../backend/decide/peaks.ts';
 import { Policy } from '../../backend/decide/policy.ts';
 import { createRecollection } from '../../backend/recollection.ts';
-import { type ClusterRecord, emptyFleet, type NodeRecord } from '../../backend/state/fleet.ts';
+import { emptyFleet, type NodeRecord } from '../../backend/state/fleet.ts';
 import { unseenNode } from '../../backend/state/reduce.ts';
 import { readAlarms } from '../../backend/store/sql/alarms.ts';
 import { type Database, openDatabase } from '../../backend/store/sql/database.ts';
 import { virtualClock } from '../support/clock.ts';
 import { memoryLog } from '../support/log.ts';
 import { guestSample, nodeValues } from '../support/messages.ts';
+import { homeCluster } from '../support/records.ts';
 
 const minute = 60_000;
 const hour = 60 * minute;
 const day = 24 * hour;
 const policy = Policy.parse({});
-const cluster: ClusterRecord = {
-  id: 'home',
-  simulated: false,
-  timeScale: 1,
-  hold: false,
-  autonomy: {},
-  policyHash: null,
-  policyYaml: null,
-};
+const cluster = homeCluster();
 
 const nodeAt = (atMs: number, cpuRatio: number): NodeRecord => ({
   ...unseenNode('home', 'n1'),

@@ -11,6 +11,7 @@ import { advance } from '../../simulator/world/advance.ts';
 import { buildFleetWorld } from '../../simulator/world/build.ts';
 import type { World } from '../../simulator/world/model.ts';
 import { sampleNode } from '../../simulator/world/sample.ts';
+import { unseenNode } from '../../backend/state/reduce.ts';
 
 const stepMs = 15_000;
 const dayMs = 86_400_000;
@@ -46,25 +47,6 @@ const wellAt = (nowMs: number): Circumstances => ({
   isSilent: false,
 });
 
-const unknown = {
-  session: null,
-  online: true,
-  offlineSinceMs: null,
-  versions: null,
-  membersOnline: null,
-  driver: null,
-  bootId: null,
-  journalId: null,
-  facts: null,
-  guestFactsJson: null,
-  load: null,
-  localHold: false,
-  desired: 'awake',
-  maintenance: false,
-  protected: false,
-  activeKind: null,
-} as const;
-
 /** Samples of all nodes that are heard, as lines, and what the server then knows of them. */
 function sampleAll(
   world: World,
@@ -85,7 +67,8 @@ function sampleAll(
     const sample = { cluster, node, incarnation: 1, seq, sampledAtMs: nowMs, values };
     lines.push(...linesOf({ ...sample, guests: guests ?? [] }));
     nodes.set(node, {
-      ...unknown,
+      ...unseenNode(cluster, node),
+      online: true,
       ...sample,
       guests,
       sampleAtMs: nowMs,

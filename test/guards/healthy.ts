@@ -6,6 +6,7 @@ import { GuestFacts, NodeFacts } from '../../broker/contract/facts.ts';
 import { CommandKind } from '../../broker/contract/command.ts';
 import { GuestSample, Telemetry } from '../../broker/contract/telemetry.ts';
 import type { Case, CaseNode, WakeProof } from './case.ts';
+import { unseenNode } from '../../backend/state/reduce.ts';
 
 const gibibyte = 2 ** 30;
 const broadcast = '192.168.7.255';
@@ -94,11 +95,9 @@ export function healthyNode(index: number, shape: Shape): CaseNode {
   const node = nameOf(index);
   return {
     record: {
-      cluster: 'home',
-      node,
+      ...unseenNode('home', node),
       session: '01990000-0000-7000-8000-000000000000',
       online: true,
-      offlineSinceMs: null,
       incarnation: 1,
       seq: 100,
       sampleAtMs: -3_000,
@@ -119,13 +118,6 @@ export function healthyNode(index: number, shape: Shape): CaseNode {
       bootId: `0199000${index.toString(16)}-1111-7000-8000-000000000000`,
       journalId: `0199000${index.toString(16)}-2222-7000-8000-000000000000`,
       facts: nodeFactsOf(index, shape),
-      guestFactsJson: null,
-      load: null,
-      localHold: false,
-      desired: 'awake',
-      maintenance: false,
-      protected: false,
-      activeKind: null,
     },
     factsAgeMs: 4_000,
     guestFacts: [],

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { simulatedLimits } from '../../../backend/act/guard-limits.ts';
 import { createWorld } from './twin.ts';
+import { restart, taken } from './wishes.ts';
 
 let folder: string;
 beforeEach(async () => {
@@ -34,17 +35,7 @@ async function running(limits: object) {
 /** A restart is queued, and the server ends before anyone heard of it; the next knows no guest. */
 async function restarted(limits: object) {
   const { world, service, limit } = await running({});
-  const answer = await service.commands.submit({
-    cluster: 'home',
-    kind: 'guest.restart',
-    node: 'n1',
-    guest: '100',
-    args: {},
-    origin: 'person',
-    actor: 'account:anna',
-    approved: true,
-  });
-  if (!answer.ok) throw new Error(answer.refusal.detail);
+  const id = await taken(service, restart);
   service.kill();
   await limit(limits);
   const guest = world.fleet.guests.get('home/100');
@@ -53,8 +44,8 @@ async function restarted(limits: object) {
   // One that is not back yet: the picture is not whole.
   world.twin('n3').crash();
   await world.createService().commands.start();
-  const command = () => world.command(answer.id);
-  return { world, command, guest, id: answer.id };
+  const command = () => world.command(id);
+  return { world, command, guest, id };
 }
 
 describe('a command that was queued before the server restarted', () => {

@@ -4,9 +4,9 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { NodeFacts } from '../../../broker/contract/facts.ts';
 import { simulatedLimits } from '../../../backend/act/guard-limits.ts';
-import type { Submission } from '../../../backend/act/planned.ts';
 import { checkInvariants } from './invariants.ts';
 import { createWorld, noFaults } from './twin.ts';
+import { taken, type Wish } from './wishes.ts';
 
 let folder: string;
 beforeEach(async () => {
@@ -41,19 +41,7 @@ async function running(limits: object = {}) {
   Object.assign(world.fleet.nodes.get('home/n3') ?? {}, { facts });
   await service.commands.start();
   await world.boot();
-  const send = async (wish: Partial<Submission> & Pick<Submission, 'kind'>) => {
-    const answer = await service.commands.submit({
-      cluster: 'home',
-      node: 'n1',
-      args: {},
-      origin: 'person',
-      actor: 'account:anna',
-      approved: true,
-      ...wish,
-    });
-    if (!answer.ok) throw new Error(answer.refusal.detail);
-    return answer.id;
-  };
+  const send = (wish: Wish) => taken(service, wish);
   const commands = () =>
     world.database.db.selectFrom('commands').selectAll().orderBy('planned_at_ms').execute();
   const audited = async () => {

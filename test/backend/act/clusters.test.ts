@@ -3,9 +3,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type LimitChange, simulatedLimits } from '../../../backend/act/guard-limits.ts';
-import type { Submission } from '../../../backend/act/planned.ts';
 import { checkInvariants } from './invariants.ts';
 import { createWorld, noFaults } from './twin.ts';
+import { taken, type Wish, wishOf } from './wishes.ts';
 
 let folder: string;
 beforeEach(async () => {
@@ -34,21 +34,9 @@ async function running(limits: LimitChange = {}) {
   const service = world.createService();
   await service.commands.start();
   await world.boot();
-  const ask = (cluster: string, wish: Partial<Submission> & Pick<Submission, 'kind'>) =>
-    service.commands.submit({
-      cluster,
-      node: 'n1',
-      args: {},
-      origin: 'person',
-      actor: 'account:anna',
-      approved: true,
-      ...wish,
-    });
-  const send = async (cluster: string, wish: Partial<Submission> & Pick<Submission, 'kind'>) => {
-    const answer = await ask(cluster, wish);
-    if (!answer.ok) throw new Error(answer.refusal.detail);
-    return answer.id;
-  };
+  const ask = (cluster: string, wish: Wish) =>
+    service.commands.submit(wishOf({ cluster, ...wish }));
+  const send = (cluster: string, wish: Wish) => taken(service, { cluster, ...wish });
   const state = async (id: string) => (await world.command(id)).state;
   const why = async (id: string) => (await world.command(id)).state_reason;
   const row = (id: string) =>

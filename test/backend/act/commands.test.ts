@@ -8,6 +8,7 @@ import type { Submission } from '../../../backend/act/planned.ts';
 import { checkInvariants, openOf } from './invariants.ts';
 import { guestSample } from '../../support/messages.ts';
 import { createWorld, noFaults, type Service, type World } from './twin.ts';
+import { restart, wishOf } from './wishes.ts';
 
 let folder: string;
 beforeEach(async () => {
@@ -17,18 +18,8 @@ afterEach(async () => {
   await rm(folder, { recursive: true });
 });
 
-const wish = (rest: Partial<Submission> & Pick<Submission, 'kind'>): Submission => ({
-  cluster: 'home',
-  node: 'n1',
-  args: {},
-  origin: 'person',
-  actor: 'account:anna',
-  approved: true,
-  ...rest,
-});
-const restart = wish({ kind: 'guest.restart', guest: '100' });
-const shutdown = wish({ kind: 'node.shutdown', node: 'n3' });
-const wake = wish({ kind: 'node.wake', node: 'n3' });
+const shutdown = wishOf({ kind: 'node.shutdown', node: 'n3' });
+const wake = wishOf({ kind: 'node.wake', node: 'n3' });
 
 async function running(options = {}): Promise<{ world: World; service: Service }> {
   const world = await createWorld({ folder, ...options });
@@ -141,7 +132,7 @@ describe('power', () => {
     expect((await world.command(off)).alarmed_at_ms).not.toBeNull();
     world.twin('n1').start();
     await world.clock.advance(1_000);
-    const barred = await accepted(service, wish({ kind: 'node.shutdown', node: 'n1' }));
+    const barred = await accepted(service, wishOf({ kind: 'node.shutdown', node: 'n1' }));
     expect((await world.command(barred)).state_reason).toContain('KR_POWER_OFF_IN_FLIGHT');
     const on = await accepted(service, wake);
     await world.clock.advance(90_000);
@@ -318,7 +309,7 @@ describe('a submission', () => {
     const { world, service } = await running();
     const id = await accepted(
       service,
-      wish({ kind: 'guest.migrate', guest: '100', args: { targetNode: 'n1' } }),
+      wishOf({ kind: 'guest.migrate', guest: '100', args: { targetNode: 'n1' } }),
     );
     expect((await world.command(id)).state_reason).toMatch(/^KR_SELF_MIGRATION/);
   });
@@ -350,7 +341,10 @@ describe('a submission', () => {
     const { world, service } = await running();
     const planned = await accepted(service, { ...restart, approved: false });
     world.twin('n2').crash();
-    const offline = await accepted(service, wish({ kind: 'guest.stop', node: 'n2', guest: '101' }));
+    const offline = await accepted(
+      service,
+      wishOf({ kind: 'guest.stop', node: 'n2', guest: '101' }),
+    );
     expect((await world.command(offline)).state_reason).toMatch(/^KR_EXECUTOR_OFFLINE/);
     const unheard = await accepted(service, restart);
     world.twin('n1').crash();
@@ -400,7 +394,7 @@ describe('people', () => {
     const args = { targetNode: 'n2', online: true, withLocalDisks: false };
     const moved = await accepted(
       service,
-      wish({ kind: 'guest.migrate', node: 'n1', guest: '100', args }),
+      wishOf({ kind: 'guest.migrate', node: 'n1', guest: '100', args }),
     );
     for (let waited = 0; (await world.command(moved)).state !== 'RUNNING'; waited += 1) {
       expect(waited).toBeLessThan(50);

@@ -3,8 +3,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type LimitChange, simulatedLimits } from '../../../backend/act/guard-limits.ts';
-import type { Submission } from '../../../backend/act/planned.ts';
 import { createWorld } from './twin.ts';
+import { taken, type Wish } from './wishes.ts';
 
 let folder: string;
 beforeEach(async () => {
@@ -25,19 +25,7 @@ async function running(limits: LimitChange) {
   const service = world.createService();
   await service.commands.start();
   await world.boot();
-  const send = async (wish: Partial<Submission> & Pick<Submission, 'kind'>) => {
-    const answer = await service.commands.submit({
-      cluster: 'home',
-      node: 'n3',
-      args: {},
-      origin: 'person',
-      actor: 'account:anna',
-      approved: true,
-      ...wish,
-    });
-    if (!answer.ok) throw new Error(answer.refusal.detail);
-    return answer.id;
-  };
+  const send = (wish: Wish) => taken(service, { node: 'n3', ...wish });
   const cluster = () =>
     world.database.db.selectFrom('clusters').selectAll().executeTakeFirstOrThrow();
   return { world, service, send, cluster };

@@ -6,6 +6,7 @@ import type { CommandKind } from '../../../broker/contract/command.ts';
 import type { Submission } from '../../../backend/act/planned.ts';
 import { checkInvariants, openOf } from './invariants.ts';
 import { createWorld, everyKind, noFaults, type Service, type World } from './twin.ts';
+import { restart, taken } from './wishes.ts';
 
 let folder: string;
 beforeEach(async () => {
@@ -134,46 +135,25 @@ describe('a backend that is killed in the middle', () => {
     const first = world.createService();
     await first.commands.start();
     await world.boot();
-    const answer = await first.commands.submit({
-      cluster: 'home',
-      kind: 'guest.restart',
-      node: 'n1',
-      guest: '100',
-      args: {},
-      origin: 'person',
-      actor: 'account:anna',
-      approved: true,
-    });
-    if (!answer.ok) throw new Error(answer.refusal.detail);
+    const id = await taken(first, restart);
     await world.clock.advance(600);
-    expect((await world.command(answer.id)).state).toBe('RUNNING');
+    expect((await world.command(id)).state).toBe('RUNNING');
     first.kill();
     world.twin('n1').crash();
     await world.clock.advance(5 * 60_000);
     const second = world.createService();
     await second.commands.start();
     await world.clock.advance(20_000);
-    expect((await world.command(answer.id)).state).toBe('RUNNING');
+    expect((await world.command(id)).state).toBe('RUNNING');
     world.twin('n1').start();
     await world.clock.advance(5_000);
-    expect((await world.command(answer.id)).state).toBe('SUCCEEDED');
+    expect((await world.command(id)).state).toBe('SUCCEEDED');
     expect(world.effects).toHaveLength(1);
     await checkInvariants(world);
   });
 });
 
 describe('two backends on one database', () => {
-  const restart = {
-    cluster: 'home',
-    kind: 'guest.restart',
-    node: 'n1',
-    guest: '100',
-    args: {},
-    origin: 'person',
-    actor: 'account:anna',
-    approved: true,
-  } as const;
-
   it('let only the leader act, and the other take over under a higher epoch', async () => {
     const world = await createWorld({ folder });
     const first = world.createService('backend-a');

@@ -8,6 +8,7 @@ import { StoreUnavailable } from '../../../backend/store/sql/database.ts';
 import { ensureCluster, ensureNodes } from '../../../backend/store/sql/clusters.ts';
 import { helloBody, message } from '../../support/messages.ts';
 import { createWorld, noFaults, type Service, type World } from './twin.ts';
+import { restart } from './wishes.ts';
 
 let folder: string;
 let world: World;
@@ -15,17 +16,6 @@ let service: Service;
 let id: string;
 
 const deaf = { loss: 1, duplicate: 0, delayMs: 0 };
-const restart = {
-  cluster: 'home',
-  kind: 'guest.restart',
-  node: 'n1',
-  guest: '100',
-  args: {},
-  origin: 'person',
-  actor: 'account:anna',
-  approved: true,
-} as const;
-
 /** A command is offered to n1, which does not hear it: this test speaks for n1. */
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), 'kr-act-'));

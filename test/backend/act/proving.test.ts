@@ -5,6 +5,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { simulatedLimits } from '../../../backend/act/guard-limits.ts';
 import { guestSample } from '../../support/messages.ts';
 import { createWorld } from './twin.ts';
+import { taken } from './wishes.ts';
 
 let folder: string;
 beforeEach(async () => {
@@ -37,17 +38,7 @@ async function running(limits: object = {}) {
     return answer.standing;
   };
   const shutdown = async (change: object = {}) => {
-    const answer = await service.commands.submit({
-      ...at,
-      kind: 'node.shutdown',
-      args: {},
-      origin: 'person',
-      actor: 'account:anna',
-      approved: true,
-      ...change,
-    });
-    if (!answer.ok) throw new Error(answer.refusal.detail);
-    return world.command(answer.id);
+    return world.command(await taken(service, { ...at, kind: 'node.shutdown', ...change }));
   };
   return {
     world,

@@ -5,6 +5,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createAsked } from '../../../backend/act/asked.ts';
 import { virtualClock } from '../../support/clock.ts';
 import { createWorld } from './twin.ts';
+import { taken } from './wishes.ts';
 
 let folder: string;
 beforeEach(async () => {
@@ -25,22 +26,13 @@ describe('the word of a witness', () => {
     await world.boot();
     const liar = world.twin('n4');
     liar.crash();
-    const answer = await service.commands.submit({
-      cluster: 'home',
-      kind: 'node.shutdown',
-      node: 'n3',
-      args: {},
-      origin: 'person',
-      actor: 'account:anna',
-      approved: true,
-    });
-    if (!answer.ok) throw new Error(answer.refusal.detail);
+    const id = await taken(service, { kind: 'node.shutdown', node: 'n3' });
     const { journalId } = liar;
     const lie = (n: number) =>
       liar.say(
         'report',
         {
-          commandId: answer.id,
+          commandId: id,
           n,
           journalId,
           incarnation: 1,
@@ -56,7 +48,7 @@ describe('the word of a witness', () => {
       lie(n);
       await world.clock.advance(5_000);
     }
-    const row = await world.command(answer.id);
+    const row = await world.command(id);
     expect(row.state).not.toBe('SUCCEEDED');
     expect(row.witnesses).toContain('"gone"');
     expect(row.witnesses).not.toContain('believe me');

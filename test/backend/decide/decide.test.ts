@@ -7,17 +7,10 @@ import { emptyFleet, type NodeRecord } from '../../../backend/state/fleet.ts';
 import { reduce } from '../../../backend/state/reduce.ts';
 import type { GuestSample } from '../../../broker/contract/telemetry.ts';
 import { guestSample, message, nodeValues, telemetryBody } from '../../support/messages.ts';
+import { homeCluster } from '../../support/records.ts';
 
 const nowMs = 400_000;
-const cluster = {
-  id: 'home',
-  simulated: false,
-  timeScale: 1,
-  hold: false,
-  autonomy: {},
-  policyHash: null,
-  policyYaml: null,
-};
+const cluster = homeCluster();
 
 type Host = { cpu: number | null; guests?: GuestSample[]; freeGib?: number; atMs?: number };
 

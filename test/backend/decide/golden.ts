@@ -21,12 +21,13 @@ import { emptyHistory, type History } from '../../../backend/decide/history.ts';
 import type { Plan } from '../../../backend/decide/plan.ts';
 import { type SizeWait, waitKey } from '../../../backend/decide/sizing.ts';
 import { Policy } from '../../../backend/decide/policy.ts';
-import type { ClusterRecord, NodeRecord } from '../../../backend/state/fleet.ts';
+import type { NodeRecord } from '../../../backend/state/fleet.ts';
 import { unseenNode } from '../../../backend/state/reduce.ts';
 import { GuestFacts, NodeFacts } from '../../../broker/contract/facts.ts';
 import { nodeKey } from '../../../broker/contract/ids.ts';
 import type { GuestSample } from '../../../broker/contract/telemetry.ts';
 import { guestSample, nodeValues } from '../../support/messages.ts';
+import { homeCluster } from '../../support/records.ts';
 
 export type Case = { title: string; cluster: string[]; plan: string[] };
 
@@ -47,15 +48,7 @@ export function casesOf(text: string): Case[] {
 }
 
 const nowMs = 10_000_000;
-const cluster: ClusterRecord = {
-  id: 'home',
-  simulated: false,
-  timeScale: 1,
-  hold: false,
-  autonomy: {},
-  policyHash: null,
-  policyYaml: null,
-};
+const cluster = homeCluster();
 
 const gib = 2 ** 30;
 const ratio = (text: string): number | null =>

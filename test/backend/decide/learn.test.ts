@@ -6,12 +6,13 @@ import { emptyHistory, type History, observe, record } from '../../../backend/de
 import { emptyPeaks, peakAhead, seeLoad, slotMs } from '../../../backend/decide/peaks.ts';
 import type { Plan } from '../../../backend/decide/plan.ts';
 import { Policy } from '../../../backend/decide/policy.ts';
-import type { ClusterRecord, NodeRecord } from '../../../backend/state/fleet.ts';
+import type { NodeRecord } from '../../../backend/state/fleet.ts';
 import { unseenNode } from '../../../backend/state/reduce.ts';
 import { NodeFacts } from '../../../broker/contract/facts.ts';
 import { nodeKey } from '../../../broker/contract/ids.ts';
 import { between, ratioOf, seededRandom } from '../../../simulator/prng.ts';
 import { guestSample, nodeValues } from '../../support/messages.ts';
+import { homeCluster } from '../../support/records.ts';
 
 const gib = 2 ** 30;
 const minute = 60_000;
@@ -19,15 +20,7 @@ const hour = 60 * minute;
 const day = 24 * hour;
 const stepMs = 5 * minute;
 const settings = { stepMs, weight: 0.06 };
-const clusterOf = (timeScale = 1): ClusterRecord => ({
-  id: 'home',
-  simulated: timeScale !== 1,
-  timeScale,
-  hold: false,
-  autonomy: {},
-  policyHash: null,
-  policyYaml: null,
-});
+const clusterOf = (timeScale = 1) => homeCluster({ simulated: timeScale !== 1, timeScale });
 
 describe('the forecast of a guest', () => {
   const office = (atMs: number): number => {

@@ -3,23 +3,16 @@ import { decide } from '../../../backend/decide/decide.ts';
 import { emptyHistory, observe } from '../../../backend/decide/history.ts';
 import type { Plan } from '../../../backend/decide/plan.ts';
 import { Policy } from '../../../backend/decide/policy.ts';
-import type { ClusterRecord, NodeRecord } from '../../../backend/state/fleet.ts';
+import type { NodeRecord } from '../../../backend/state/fleet.ts';
 import { unseenNode } from '../../../backend/state/reduce.ts';
 import { NodeFacts } from '../../../broker/contract/facts.ts';
 import type { GuestSample, NodeValues } from '../../../broker/contract/telemetry.ts';
 import { guestSample, nodeValues } from '../../support/messages.ts';
+import { homeCluster } from '../../support/records.ts';
 
 const gib = 2 ** 30;
 const policy = Policy.parse({});
-const cluster: ClusterRecord = {
-  id: 'home',
-  simulated: false,
-  timeScale: 1,
-  hold: false,
-  autonomy: {},
-  policyHash: null,
-  policyYaml: null,
-};
+const cluster = homeCluster();
 
 const calm = { ioPressureSomeAvg60Ratio: 0, memoryPressureSomeAvg60Ratio: 0 };
 const guestOf = (id: string, usedGib: number, diskMb = 0): GuestSample => ({

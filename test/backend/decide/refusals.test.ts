@@ -4,23 +4,16 @@ import { emptyHistory, record } from '../../../backend/decide/history.ts';
 import type { Intent, Plan } from '../../../backend/decide/plan.ts';
 import { Policy } from '../../../backend/decide/policy.ts';
 import { noteRefusal, refusedForMs, wakeWaitMs } from '../../../backend/decide/refusals.ts';
-import type { ClusterRecord, NodeRecord } from '../../../backend/state/fleet.ts';
+import type { NodeRecord } from '../../../backend/state/fleet.ts';
 import { unseenNode } from '../../../backend/state/reduce.ts';
 import { NodeFacts } from '../../../broker/contract/facts.ts';
 import { nodeKey } from '../../../broker/contract/ids.ts';
 import { guestSample, nodeValues } from '../../support/messages.ts';
+import { homeCluster } from '../../support/records.ts';
 
 const gib = 2 ** 30;
 const nowMs = 100_000_000;
-const cluster: ClusterRecord = {
-  id: 'home',
-  simulated: false,
-  timeScale: 1,
-  hold: false,
-  autonomy: {},
-  policyHash: null,
-  policyYaml: null,
-};
+const cluster = homeCluster();
 
 const nodeOf = (name: string, change: Partial<NodeRecord> = {}): NodeRecord => ({
   ...unseenNode('home', name),

@@ -3,23 +3,16 @@ import { array, boolean, constantFrom, integer, record, tuple } from 'fast-check
 import { decide } from '../../../backend/decide/decide.ts';
 import { emptyHistory, type History } from '../../../backend/decide/history.ts';
 import { Policy } from '../../../backend/decide/policy.ts';
-import type { ClusterRecord, NodeRecord } from '../../../backend/state/fleet.ts';
+import type { NodeRecord } from '../../../backend/state/fleet.ts';
 import { unseenNode } from '../../../backend/state/reduce.ts';
 import { NodeFacts } from '../../../broker/contract/facts.ts';
 import type { GuestSample } from '../../../broker/contract/telemetry.ts';
 import { guestSample, nodeValues } from '../../support/messages.ts';
+import { homeCluster } from '../../support/records.ts';
 
 export const nowMs = 50_000_000;
 const gib = 2 ** 30;
-export const cluster: ClusterRecord = {
-  id: 'home',
-  simulated: false,
-  timeScale: 1,
-  hold: false,
-  autonomy: {},
-  policyHash: null,
-  policyYaml: null,
-};
+export const cluster = homeCluster();
 
 const anyGuest = record({
   cpuCount: integer({ min: 1, max: 8 }),

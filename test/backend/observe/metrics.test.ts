@@ -2,34 +2,18 @@ import { expect, it } from 'vitest';
 import { createObservation, type ObservationSources } from '../../../backend/observe/metrics.ts';
 import { StoreUnavailable } from '../../../backend/store/sql/errors.ts';
 import { emptyFleet, type Fleet, type NodeRecord } from '../../../backend/state/fleet.ts';
+import { unseenNode } from '../../../backend/state/reduce.ts';
 import { guestSample, nodeValues } from '../../support/messages.ts';
 
 const record = (node: string, ageMs: number): NodeRecord => ({
-  cluster: 'home',
-  node,
-  session: null,
+  ...unseenNode('home', node),
   online: true,
-  offlineSinceMs: null,
   incarnation: 1,
   seq: 1,
   sampleAtMs: 1_000_000 - ageMs,
   sampledAtWallMs: 0,
-  intervalMs: 5_000,
   values: nodeValues({ cpuRatio: 0.25, powerWatts: null }),
   guests: [guestSample('100', { cpuRatio: 0.5 })],
-  versions: null,
-  membersOnline: null,
-  driver: null,
-  bootId: null,
-  journalId: null,
-  facts: null,
-  guestFactsJson: null,
-  load: null,
-  localHold: false,
-  desired: 'awake',
-  maintenance: false,
-  protected: false,
-  activeKind: null,
 });
 
 function fleetOf(records: readonly NodeRecord[]): Fleet {

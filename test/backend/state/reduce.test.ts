@@ -13,6 +13,7 @@ import {
   telemetryBody,
   uuidOf,
 } from '../../support/messages.ts';
+import { homeCluster } from '../../support/records.ts';
 
 const telemetry = (
   options: {
@@ -193,15 +194,7 @@ describe('the votes of a cluster, as a node tells them', () => {
 
 describe('administration', () => {
   it('shows a node that never spoke, and forgets one that was removed with its guests', () => {
-    const cluster = {
-      id: 'home',
-      simulated: true,
-      timeScale: 1,
-      hold: false,
-      autonomy: {},
-      policyHash: null,
-      policyYaml: null,
-    };
+    const cluster = homeCluster({ simulated: true });
     const node = {
       cluster: 'home',
       node: 'n9',
