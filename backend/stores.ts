@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import type { Clock, Log, NewId, Random } from '../broker/contract/ports.ts';
 import { directoryWriter } from '../broker/file-directory.ts';
 import { keepId, openSigner } from './act/signer.ts';
+import { type Backups, createBackups } from './backup/backups.ts';
 import { refuseHalfRestored } from './backup/restore.ts';
 import { checkConfigFile } from './config-file.ts';
 import { importConfig } from './config-import.ts';
@@ -19,7 +20,13 @@ import { openInfluxStore } from './store/metrics/influx.ts';
 import type { MetricsStore } from './store/ports.ts';
 import { sha256 } from './store/sql/credentials.ts';
 import { createDirectory, type DaemonDirectory } from './store/sql/daemons.ts';
-import { type Database, type DatabaseOptions, openDatabase } from './store/sql/database.ts';
+import {
+  type Database,
+  type DatabaseOptions,
+  openDatabase,
+  readSnapshot,
+} from './store/sql/database.ts';
+import { version } from './version.ts';
 
 export type BackendParts = {
   clock: Clock;
@@ -126,18 +133,34 @@ export const databaseOptions = (
   log,
 });
 
+export const backupsOf = (settings: Settings, parts: BackendParts, serverId: string): Backups =>
+  createBackups({
+    ...parts,
+    places: { dataDir: settings.KR_DATA_DIR, configPath: configPath(settings) },
+    folder: settings.KR_BACKUP_DIR ?? join(settings.KR_DATA_DIR, 'backups'),
+    everyMs: settings.KR_BACKUP_EVERY_MINUTES * 60_000,
+    recipients: settings.KR_BACKUP_RECIPIENTS,
+    serverId,
+    version,
+    readSnapshot: (read) => readSnapshot(databaseOptions(settings, parts), read),
+  });
+
 export async function openStores(settings: Settings, parts: BackendParts, undo: Undo) {
   const folder = settings.KR_DATA_DIR;
   const { clock, log, random, newId } = parts;
   undo.add('lock', lockFolder(folder));
   mkdirSync(join(folder, 'keys'), { recursive: true, mode: 0o700 });
   refuseHalfRestored(folder);
-  const database = await openDatabase(databaseOptions(settings, parts));
+  const signer = await openSigner({ folder: join(folder, 'keys'), random, newId });
+  const database = await openDatabase({
+    ...databaseOptions(settings, parts),
+    beforeMigration: (migration) =>
+      backupsOf(settings, parts, signer.serverId).makeBefore(migration),
+  });
   undo.add('database', () => database.close());
   const power = await importFile(settings, database, parts);
   const metrics = await openMetrics(settings, folder, parts);
   undo.add('metrics', () => metrics.close());
-  const signer = await openSigner({ folder: join(folder, 'keys'), random, newId });
   const directory = await createDirectory(database.db, () => clock.wallMs());
   keepDirectoryFile(settings, directory, log);
   // Not among the keys: two backends may share those, and must still hold different leases.

@@ -5,31 +5,17 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { openDaemonClient } from '../broker/client.ts';
-import { createBackups } from './backup/backups.ts';
-import { configPath, type Settings } from './config.ts';
+import type { Settings } from './config.ts';
 import { startHomeAssistant } from './integrations/home-assistant.ts';
 import { createNotifier } from './notify/notifier.ts';
 import type { Stages } from './stages.ts';
-import { readSnapshot } from './store/sql/database.ts';
 import { createSecrets, loadMasterKey } from './store/sql/secrets.ts';
-import { type BackendParts, databaseOptions, type Stores } from './stores.ts';
+import { type BackendParts, backupsOf, type Stores } from './stores.ts';
 import { version } from './version.ts';
 
 export type Upkeep = Awaited<ReturnType<typeof openUpkeep>>;
 
 type UpkeepDeps = { settings: Settings; parts: BackendParts; stores: Stores; stages: Stages };
-
-const backupsOf = ({ settings, parts, stores }: UpkeepDeps) =>
-  createBackups({
-    ...parts,
-    places: { dataDir: settings.KR_DATA_DIR, configPath: configPath(settings) },
-    folder: settings.KR_BACKUP_DIR ?? join(settings.KR_DATA_DIR, 'backups'),
-    everyMs: settings.KR_BACKUP_EVERY_MINUTES * 60_000,
-    recipients: settings.KR_BACKUP_RECIPIENTS,
-    serverId: stores.signer.serverId,
-    version,
-    readSnapshot: (read) => readSnapshot(databaseOptions(settings, parts), read),
-  });
 
 /** null where nobody named a broker. */
 function homeAssistantOf({ settings, parts, stages }: UpkeepDeps) {
@@ -58,7 +44,7 @@ export async function openUpkeep(deps: UpkeepDeps) {
   const { settings, parts, stores, stages } = deps;
   const masterKey = await loadMasterKey(join(settings.KR_DATA_DIR, 'keys', 'master-key'), parts);
   const secrets = createSecrets(masterKey, parts.random);
-  const backups = backupsOf(deps);
+  const backups = backupsOf(settings, parts, stores.signer.serverId);
   const notifier = createNotifier({
     ...parts,
     ...stores,

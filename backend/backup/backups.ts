@@ -23,6 +23,11 @@ export type Backups = {
   /** Newest first. */
   list(): Promise<Backup[]>;
   make(): Promise<Backup>;
+  /**
+   * One of its own before a migration of the tables, which no schedule removes. A start that is
+   * repeated because it was cut off keeps the first: what it would read now is half brought forward.
+   */
+  makeBefore(migration: string): Promise<Backup>;
   /** undefined when there is none of that name. */
   read(name: string): Promise<NodeJS.ReadableStream | undefined>;
   /** How the last attempt of this process went; null before the first. */
@@ -45,15 +50,16 @@ export type BackupDeps = {
   log: Log;
 };
 
-const namePattern = /^kernreaktor-(\d{8})T(\d{6})Z\.age$/;
+const namePattern = /^kernreaktor-(\d{8})T(\d{6})Z(-before-[a-z0-9-]{1,64})?\.age$/;
+const repeatedWithinMs = 86_400_000;
 const firstAfterMs = 60_000;
 /** What stays free on the disk of the backups, so that they are never what fills it. */
 const freeBytesMin = 64 * 1_048_576;
 
 export const identityFile = 'backup-identity.txt';
 
-const nameAt = (atMs: number): string =>
-  `kernreaktor-${new Date(atMs).toISOString().slice(0, 19).replaceAll(/[-:]/g, '')}Z.age`;
+const nameAt = (atMs: number, mark: string): string =>
+  `kernreaktor-${new Date(atMs).toISOString().slice(0, 19).replaceAll(/[-:]/g, '')}Z${mark}.age`;
 
 function timeOf(name: string): number | null {
   const found = namePattern.exec(name);
@@ -120,13 +126,13 @@ async function durable(temporary: string, path: string): Promise<void> {
   await rename(temporary, path);
 }
 
-async function makeOne(deps: BackupDeps): Promise<Backup> {
+async function makeOne(deps: BackupDeps, mark = ''): Promise<Backup> {
   const { folder, places, serverId, version, clock, log } = deps;
   const atMs = clock.wallMs();
   await mkdir(folder, { recursive: true, mode: 0o700 });
   await requireRoom(folder);
   const recipients = deps.recipients.length > 0 ? deps.recipients : [await ownRecipient(places)];
-  const name = nameAt(atMs);
+  const name = nameAt(atMs, mark);
   const temporary = join(folder, `${name}.part`);
   const counts: Counts = { files: 0, rows: 0 };
   await rm(temporary, { force: true });
@@ -149,8 +155,25 @@ async function makeOne(deps: BackupDeps): Promise<Backup> {
   return { name, atMs: timeOf(name) ?? atMs, bytes };
 }
 
+async function makeBefore(deps: BackupDeps, migration: string): Promise<Backup> {
+  const mark = `-before-${migration}`;
+  const [newest] = await listIn(deps.folder);
+  const isRepeated =
+    newest?.name.endsWith(`${mark}.age`) === true &&
+    deps.clock.wallMs() - newest.atMs < repeatedWithinMs;
+  if (newest && isRepeated) return newest;
+  const made = await makeOne(deps, mark).catch((cause: unknown) => {
+    const why = cause instanceof Error ? cause.message : String(cause);
+    const error = new BackupError(`the tables stay as they are, since no backup was made: ${why}`);
+    error.cause = cause;
+    throw error;
+  });
+  deps.log.warn({ name: made.name }, 'the tables are brought forward; this backup is the way back');
+  return made;
+}
+
 async function prune(folder: string, nowMs: number): Promise<void> {
-  const all = await listIn(folder);
+  const all = (await listIn(folder)).filter(({ name }) => !name.includes('-before-'));
   const kept = keptTimes(
     all.map(({ atMs }) => atMs),
     nowMs,
@@ -195,6 +218,7 @@ export function createBackups(deps: BackupDeps): Backups {
 
   return {
     make,
+    makeBefore: (migration) => makeBefore(deps, migration),
     list: () => listIn(folder),
     async read(name) {
       const known = (await listIn(folder)).some((backup) => backup.name === name);

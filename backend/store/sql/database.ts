@@ -10,7 +10,8 @@ import type { Clock, Log } from '../../../broker/contract/ports.ts';
 import { type Backing, type Dialect, guarded, isUniqueViolation } from './dialect.ts';
 import { ConflictError } from './errors.ts';
 import { mariadbBacking } from './mariadb.ts';
-import { migrate } from './migrate.ts';
+import { isInUse } from './dump.ts';
+import { firstPending, migrate } from './migrate.ts';
 import type { Schema } from './schema.ts';
 import { sqliteBacking } from './sqlite.ts';
 
@@ -28,7 +29,13 @@ export type Database = {
   close(): Promise<void>;
 };
 
-export type DatabaseOptions = { file: string; nowMs: () => number; log: Log } & (
+export type DatabaseOptions = {
+  file: string;
+  nowMs: () => number;
+  log: Log;
+  /** Waited for before the tables of a store in use are brought forward; when it fails, they are not. */
+  beforeMigration?: (migration: string) => Promise<unknown>;
+} & (
   | {
       /** mariadb://...; undefined = the embedded store. */
       url: string | undefined;
@@ -88,12 +95,19 @@ export async function readSnapshot<T>(
   }
 }
 
+async function prepare(db: Kysely<Schema>, { beforeMigration }: DatabaseOptions): Promise<void> {
+  if (!beforeMigration) return;
+  const migration = await firstPending(db);
+  if (migration !== null && (await isInUse({ db }))) await beforeMigration(migration);
+}
+
 /** `last`: the migration to stop at, for tables as a backup knew them; default the newest. */
 export async function openDatabase(options: DatabaseOptions, last?: string): Promise<Database> {
   const { log } = options;
   const backing = backingOf(options);
   const db = new Kysely<Schema>({ dialect: guarded(backing) });
   try {
+    await prepare(db, options);
     await migrate(db, log, last);
   } catch (error) {
     await db.destroy();

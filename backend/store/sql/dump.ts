@@ -4,7 +4,6 @@
  * migrations' records are told apart, since the tables of a backup are made by running them.
  */
 import { type Kysely, sql } from 'kysely';
-import type { Database } from './database.ts';
 import type { Schema } from './schema.ts';
 
 export type DumpedRow = Record<string, string | number | null>;
@@ -81,7 +80,7 @@ export async function insertRows(db: Kysely<Schema>, dumped: DumpedRows): Promis
 }
 
 /** Whether anybody has begun to use these tables. */
-export async function isInUse({ db }: Pick<Database, 'db'>): Promise<boolean> {
+export async function isInUse({ db }: { db: Kysely<Schema> }): Promise<boolean> {
   const names = await tableNames(db);
   for (const table of ['accounts', 'daemons', 'commands']) {
     if (!names.includes(table)) continue;

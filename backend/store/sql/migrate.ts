@@ -17,22 +17,33 @@ const migrations: Record<string, Migration> = {
   '003-notifications': { up: notifications },
 };
 
-async function refuseNewerStore(db: Kysely<Schema>): Promise<void> {
+async function namesDone(db: Kysely<Schema>): Promise<string[]> {
   const hasHistory = (await db.introspection.getTables({ withInternalKyselyTables: true })).some(
     ({ name }) => name === 'kysely_migration',
   );
-  if (!hasHistory) return;
+  if (!hasHistory) return [];
   const done = await db
     .$extendTables<{ kysely_migration: { name: string } }>()
     .selectFrom('kysely_migration')
     .select('name')
     .execute();
-  const unknown = done.map(({ name }) => name).filter((name) => !Object.hasOwn(migrations, name));
+  return done.map(({ name }) => name);
+}
+
+async function refuseNewerStore(db: Kysely<Schema>): Promise<void> {
+  const unknown = (await namesDone(db)).filter((name) => !Object.hasOwn(migrations, name));
   if (unknown.length === 0) return;
   throw new StoreMisconfigured(
     `the SQL store was written by a newer version (${unknown.join(', ')}): start that version, ` +
       'or restore a backup taken with this one',
   );
+}
+
+/** The first migration that a store with a past still lacks; null for a new or current one. */
+export async function firstPending(db: Kysely<Schema>): Promise<string | null> {
+  const done = await namesDone(db);
+  if (done.length === 0) return null;
+  return Object.keys(migrations).find((name) => !done.includes(name)) ?? null;
 }
 
 /** Whether these, in this order, are where a store of this version may begin. */

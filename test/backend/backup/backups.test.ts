@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { readArchive } from '../../../backend/backup/archive.ts';
 import { type Backups, createBackups } from '../../../backend/backup/backups.ts';
+import { restore } from '../../../backend/backup/restore.ts';
 import { newIdentity, readIdentities, recipientOf } from '../../../backend/backup/seal.ts';
 import { type Database, openDatabase, readSnapshot } from '../../../backend/store/sql/database.ts';
 import { type VirtualClock, virtualClock } from '../../support/clock.ts';
@@ -43,6 +44,29 @@ const backups = (more: Partial<Parameters<typeof createBackups>[0]> = {}): Backu
     log: memoryLog(),
     ...more,
   });
+
+/** A store as an earlier version left it, with somebody's account in it. */
+async function earlierStore(): Promise<void> {
+  await database.close();
+  await rm(store().file);
+  database = await openDatabase(store(), '002-control');
+  await database.db
+    .insertInto('accounts')
+    .values({
+      id: '01890000-0000-7000-8000-00000000000a',
+      username: 'ada',
+      password_hash: 'x',
+      role: 'admin',
+      clusters: null,
+      totp_secret: null,
+      disabled: 0,
+      created_at_ms: clock.wallMs(),
+      password_changed_at_ms: clock.wallMs(),
+      ver: 1,
+    })
+    .execute();
+  await database.close();
+}
 
 const nothing = { head: () => undefined, content: () => undefined };
 
@@ -119,5 +143,74 @@ describe('backups', () => {
       },
     );
     expect(paths).toEqual(['keys/backup-identity.txt']);
+  });
+});
+
+describe('a backup before the tables are brought forward', () => {
+  const folder = (): string => join(dataDir, 'backups');
+  const open = (own = backups()): Promise<Database> =>
+    openDatabase({ ...store(), beforeMigration: (migration) => own.makeBefore(migration) });
+
+  it('is made of a store in use, named after the first migration, and restores what was', async () => {
+    await earlierStore();
+    database = await open();
+    const [name = ''] = await readdir(folder());
+    expect(name).toMatch(/^kernreaktor-\d{8}T\d{6}Z-before-003-notifications\.age$/);
+    const identities = await readIdentities(join(dataDir, 'keys', 'backup-identity.txt'));
+    const into = join(dataDir, 'anew');
+    const file = join(into, 'kr.sqlite');
+    await restore(
+      { path: join(folder(), name), identities, isReplacing: false },
+      {
+        places: { dataDir: into, configPath: join(into, 'kernreaktor.yaml') },
+        database: { ...store(), file },
+        clock,
+        log: memoryLog(),
+      },
+    );
+    const restored = await openDatabase({ ...store(), file });
+    const rows = await restored.db.selectFrom('accounts').select('username').execute();
+    expect(rows).toEqual([{ username: 'ada' }]);
+    await restored.close();
+  });
+
+  it('is not made for a first start, nor where nothing is pending', async () => {
+    await database.close();
+    await rm(store().file);
+    await (await open()).close();
+    database = await open();
+    await expect(readdir(folder())).rejects.toThrow('ENOENT');
+  });
+
+  it('is the first one still when the start was cut off and is repeated', async () => {
+    await earlierStore();
+    const first = await backups().makeBefore('003-notifications');
+    await clock.advance(minuteMs);
+    expect(await backups().makeBefore('003-notifications')).toEqual(first);
+    await clock.advance(minuteMs);
+    await backups().make();
+    await clock.advance(minuteMs);
+    expect((await backups().makeBefore('003-notifications')).name).not.toBe(first.name);
+    database = await openDatabase(store());
+  });
+
+  it('leaves the tables as they were when it cannot be made', async () => {
+    await earlierStore();
+    await writeFile(folder(), 'a file where the folder should be');
+    await expect(open()).rejects.toThrow('the tables stay as they are, since no backup was made');
+    database = await openDatabase(store(), '002-control');
+    const names = (await database.db.introspection.getTables()).map((table) => table.name);
+    expect(names).not.toContain('notify_channels');
+  });
+
+  it('is kept when older ones are thinned out', async () => {
+    const own = backups({ everyMs: 24 * 60 * minuteMs });
+    const { name } = await own.makeBefore('003-notifications');
+    own.start();
+    await clock.advance(60 * 24 * 60 * minuteMs);
+    await own.stop();
+    const names = (await own.list()).map((backup) => backup.name);
+    expect(names.at(-1)).toBe(name);
+    expect(names.length).toBeLessThan(15);
   });
 });
