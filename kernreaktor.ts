@@ -224,6 +224,20 @@ async function runBackend(): Promise<void> {
   });
 }
 
+/** A worker keeps nothing on disk unless a spool is asked for. */
+async function runIngest({ shard }: { shard?: string }): Promise<void> {
+  const { startIngestWorker } = await import('./backend/worker.ts');
+  const { givenEnvironment } = await import('./backend/cli/config.ts');
+  const asked = shard === undefined ? {} : { KR_INGEST_SHARD: shard };
+  const environment = { ...givenEnvironment(), ...asked };
+  const settings = readSettings(environment, { KR_METRICS_SPOOL_MB: '0' });
+  const worker = await startIngestWorker(settings, partsOf(levelOf(settings)));
+  const { index, count } = worker.shard;
+  out(`ingest worker ${index} of ${count} stores ${counted(worker.clusters().length, 'cluster')}`);
+  if (worker.httpUrl !== null) out(`  figures: ${worker.httpUrl}/metrics`);
+  await untilStopped(() => worker.stop());
+}
+
 async function runBroker(): Promise<void> {
   const { readBrokerConfig } = await import('./broker/config.ts');
   const { startBrokerProcess } = await import('./broker/main.ts');
@@ -327,6 +341,11 @@ function programOf(): Command {
     .command('backend')
     .description('broker and backend, without a daemon for this host')
     .action(runBackend);
+  program
+    .command('ingest')
+    .description('one of several workers that store telemetry, beside a backend; docs/scaling.md')
+    .option('--shard <which>', 'which of how many, like 2/4; else KR_INGEST_SHARD')
+    .action(runIngest);
   program
     .command('demo')
     .description('start, with a simulated homelab at 60x')

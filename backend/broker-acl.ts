@@ -17,6 +17,7 @@ export async function mosquittoFilesOf(
   { clock, log }: { clock: Clock; log: Log },
 ): Promise<{ passwords: string; acl: string }> {
   const { KR_MQTT_USERNAME: username, KR_MQTT_PASSWORD: secret } = settings;
+  const { KR_INGEST_WORKERS: workers = 0 } = settings;
   if (secret === undefined) {
     const hint = 'set the password under which the backend will connect to the external broker';
     throw new ConfigError([{ field: 'KR_MQTT_PASSWORD', hint }]);
@@ -31,7 +32,7 @@ export async function mosquittoFilesOf(
   try {
     const users = (await createDirectory(database.db, () => clock.wallMs())).mosquittoUsers();
     const mqttHash = mosquittoHash(secret, randomBytes(mosquittoSaltBytes));
-    return mosquittoFiles(users, { username, mqttHash });
+    return mosquittoFiles(users, { username, mqttHash, workers });
   } finally {
     await database.close();
   }

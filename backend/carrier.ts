@@ -3,7 +3,7 @@
  * TLS is our own CA unless the administrator brought certificates.
  */
 import { readFileSync } from 'node:fs';
-import { connectServerLink } from '../broker/client.ts';
+import { connectServerLink } from '../broker/server-link.ts';
 import type { Cancel, Clock, Log, Random } from '../broker/contract/ports.ts';
 import type { Directory, ServerLink } from '../broker/port.ts';
 import { type Broker, type BrokerStats, createBroker } from '../broker/server.ts';
@@ -85,6 +85,10 @@ async function embedded(
   };
 }
 
+/** The CA of a private external broker, if one is named. */
+export const caOf = ({ KR_MQTT_CA: path }: Settings): { caPem?: string } =>
+  path === undefined ? {} : { caPem: readFileSync(path, 'utf8') };
+
 async function external(
   settings: Settings,
   url: string,
@@ -96,7 +100,7 @@ async function external(
     clientId: username,
     username,
     password: settings.KR_MQTT_PASSWORD ?? '',
-    ...(settings.KR_MQTT_CA !== undefined && { caPem: readFileSync(settings.KR_MQTT_CA, 'utf8') }),
+    ...caOf(settings),
     clock,
     random,
     log,

@@ -7,6 +7,7 @@ import { join, resolve } from 'node:path';
 import { z } from 'zod';
 import { parseHouseAnswer } from './act/house.ts';
 import { isRecipient } from './backup/seal.ts';
+import { parseShard, shardsMax } from './ingest/shard.ts';
 import { details } from './observe/detail.ts';
 import {
   type Environment,
@@ -17,6 +18,7 @@ import {
 
 const portHint = 'use a port from 0 (any free one) to 65535';
 const port = z.coerce.number(portHint).int(portHint).min(0, portHint).max(65_535, portHint);
+const workersHint = `use a number of workers from 1 to ${shardsMax}`;
 const optionalPort = port.optional();
 const list = z
   .string()
@@ -65,6 +67,16 @@ export const Settings = z.object({
   KR_MQTT_USERNAME: z.string().min(1).default('kernreaktor-server'),
   KR_MQTT_PASSWORD: z.string().min(1).optional(),
   KR_MQTT_CA: z.string().min(1).optional(),
+  KR_INGEST_WORKERS: z.coerce.number(workersHint).int(workersHint).min(1).max(shardsMax).optional(),
+  KR_INGEST_SHARD: z
+    .string()
+    .transform((text, problems) => {
+      const shard = parseShard(text);
+      if (shard !== null) return shard;
+      problems.addIssue(`write which of how many, like 2/4, of at most ${shardsMax}`);
+      return z.NEVER;
+    })
+    .optional(),
   KR_SAMPLE_INTERVAL_MS: z.coerce.number().int().min(250).max(300_000).default(5_000),
   KR_LOG_LEVEL: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('info'),
   KR_HA_MQTT_URL: url(['mqtt', 'mqtts', 'ws', 'wss']).optional(),
@@ -116,6 +128,19 @@ export const defaultMqttPort = 1883;
 
 const readText = (path: string): string => readFileSync(path, 'utf8');
 
+/** Embedded stores and broker are one process's; workers share those on servers of their own. */
+const shared = {
+  KR_MQTT_URL: 'workers need an external broker: set it to its URL',
+  KR_SQL_URL: 'workers need MariaDB: set it to its URL',
+  KR_INFLUX_URL: 'workers need InfluxDB, or what speaks its write API: set it to its URL',
+} as const;
+
+export function* unshared(settings: Settings): Generator<Problem> {
+  for (const [field, hint] of Object.entries(shared)) {
+    if (settings[field as keyof typeof shared] === undefined) yield { field, hint };
+  }
+}
+
 /** What no single value shows. */
 function* contradictions(settings: Settings): Generator<Problem> {
   if (settings.KR_INFLUX_URL !== undefined && settings.KR_INFLUX_TOKEN === undefined) {
@@ -124,6 +149,7 @@ function* contradictions(settings: Settings): Generator<Problem> {
   if (settings.KR_MQTT_URL !== undefined && settings.KR_MQTT_PASSWORD === undefined) {
     yield { field: 'KR_MQTT_PASSWORD', hint: 'is required with KR_MQTT_URL' };
   }
+  if (settings.KR_INGEST_WORKERS !== undefined) yield* unshared(settings);
   if ((settings.KR_TLS_CERT === undefined) !== (settings.KR_TLS_KEY === undefined)) {
     yield { field: 'KR_TLS_CERT', hint: 'set KR_TLS_CERT and KR_TLS_KEY together' };
   }

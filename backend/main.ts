@@ -115,6 +115,9 @@ const createHttp = (
     readiness: async () => [
       { name: 'metrics', ok: (await stores.metrics.health()).ok },
       { name: 'broker', ok: stages.carrier.link.isConnected() },
+      ...(settings.KR_INGEST_WORKERS === undefined
+        ? []
+        : [{ name: 'ingest workers', ok: stages.ingest.unstored().length === 0 }]),
     ],
     onDecision: (listener) =>
       stages.onDecision(({ at_ms: atMs, ...decision }) => listener({ ...decision, atMs })),

@@ -183,6 +183,7 @@ export async function createStages(settings: Settings, deps: StageDeps) {
   let commands: Commands | undefined;
   const ingest = await createIngest({
     ...parts,
+    role: settings.KR_INGEST_WORKERS === undefined ? 'whole' : 'fold',
     link: carrier.link,
     store: metrics,
     directory,

@@ -9,7 +9,7 @@ import { directoryWriter } from '../broker/file-directory.ts';
 import { keepId, openSigner } from './act/signer.ts';
 import { type Backups, createBackups } from './backup/backups.ts';
 import { refuseHalfRestored } from './backup/restore.ts';
-import { checkConfigFile } from './config-file.ts';
+import { checkConfigFile, type ConfigFile } from './config-file.ts';
 import { importConfig } from './config-import.ts';
 import { ConfigError, configPath, type Settings } from './config.ts';
 import type { Joining } from './joining.ts';
@@ -56,19 +56,15 @@ export function createUndo(log: Log) {
   };
 }
 
-/** What the file says of power is for this process alone; all else of it goes into SQL. */
-async function importFile(
-  settings: Settings,
-  database: Database,
-  parts: BackendParts,
-): Promise<PowerPlan> {
+/** kernreaktor.yaml; null where there is none and none was asked for. */
+function readConfig(settings: Settings): ConfigFile | null {
   const path = configPath(settings);
   let text: string;
   try {
     text = readFileSync(path, 'utf8');
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT' && settings.KR_CONFIG === undefined) {
-      return noPower;
+      return null;
     }
     throw error;
   }
@@ -81,11 +77,24 @@ async function importFile(
       })),
     );
   }
-  await importConfig(database, checked.file, {
-    newId: parts.newId,
-    nowMs: parts.clock.wallMs(),
-  });
-  return powerPlan(checked.file.power, checked.file.clusters);
+  return checked.file;
+}
+
+/** What the file says of power is for each process alone, and is read by each. */
+export function powerOf(settings: Settings): PowerPlan {
+  const file = readConfig(settings);
+  return file === null ? noPower : powerPlan(file.power, file.clusters);
+}
+
+/** All else of the file goes into SQL. */
+async function importFile(
+  settings: Settings,
+  database: Database,
+  { newId, clock }: BackendParts,
+): Promise<PowerPlan> {
+  const file = readConfig(settings);
+  if (file !== null) await importConfig(database, file, { newId, nowMs: clock.wallMs() });
+  return file === null ? noPower : powerPlan(file.power, file.clusters);
 }
 
 /** What a broker in a process of its own reads; its users change with every enrolment. */
@@ -104,13 +113,14 @@ function keepDirectoryFile(settings: Settings, directory: DaemonDirectory, log: 
   directory.onReload(write);
 }
 
-const openMetrics = (
+/** Buckets and tasks are made by one process, or each task would be there twice. */
+export const openMetrics = (
   settings: Settings,
-  folder: string,
   { clock, log }: BackendParts,
+  makesBuckets: boolean,
 ): Promise<MetricsStore> => {
   const { KR_INFLUX_URL: url, KR_INFLUX_TOKEN: token = '' } = settings;
-  const { KR_METRICS_RETENTION_DAYS: retentionDays } = settings;
+  const { KR_METRICS_RETENTION_DAYS: retentionDays, KR_DATA_DIR: folder } = settings;
   if (url === undefined) {
     const file = join(folder, 'metrics.duckdb');
     const diskMaxMb = settings.KR_METRICS_DISK_MB;
@@ -119,7 +129,8 @@ const openMetrics = (
   const { KR_INFLUX_ORG: org, KR_INFLUX_BUCKET: bucket } = settings;
   const bytesMax = settings.KR_METRICS_SPOOL_MB * 1_048_576;
   const spool = bytesMax === 0 ? null : { folder: join(folder, 'metrics-spool'), bytesMax };
-  return openInfluxStore({ url, token, org, bucket, clock, log, retentionDays, spool });
+  const access = { url, token, org, bucket };
+  return openInfluxStore({ ...access, clock, log, retentionDays, spool, makesBuckets });
 };
 
 export const databaseOptions = (
@@ -159,7 +170,7 @@ export async function openStores(settings: Settings, parts: BackendParts, undo: 
   });
   undo.add('database', () => database.close());
   const power = await importFile(settings, database, parts);
-  const metrics = await openMetrics(settings, folder, parts);
+  const metrics = await openMetrics(settings, parts, true);
   undo.add('metrics', () => metrics.close());
   const directory = await createDirectory(database.db, () => clock.wallMs());
   keepDirectoryFile(settings, directory, log);

@@ -5,7 +5,7 @@
  * secret is 256 random bits, not a word.
  */
 import { pbkdf2Sync } from 'node:crypto';
-import { may, serverFilters } from './access.ts';
+import { ingestUser, may, serverFilters, telemetryFilter } from './access.ts';
 import { nodeToServer, serverToNode, serverTopic, topicOf } from './contract/topics.ts';
 import type { Ownership } from './port.ts';
 
@@ -21,7 +21,8 @@ export function mosquittoHash(secret: string, salt: Uint8Array): string {
 }
 
 export type MosquittoUser = { ownership: Ownership; mqttHash: string };
-export type MosquittoServer = { username: string; mqttHash: string };
+/** `workers`: how many ingest workers share the telemetry with it; default none. */
+export type MosquittoServer = { username: string; mqttHash: string; workers?: number };
 
 function daemonRules(ownership: Ownership): string[] {
   const topics = [...ownership.nodes].flatMap((node) =>
@@ -44,6 +45,12 @@ const serverRules: readonly string[] = [
   `topic write ${serverTopic}`,
 ];
 
+/** A worker hears telemetry, confirms it, and can do nothing else. */
+const workerRules: readonly string[] = [
+  `topic read ${telemetryFilter('+')}`,
+  'topic write kr/v1/+/+/receipt',
+];
+
 const userName = ({ cluster, daemon }: Ownership): string => `${cluster}/${daemon}`;
 
 /** Both files whole; an administrator copies them and reloads Mosquitto with SIGHUP. */
@@ -57,9 +64,12 @@ export function mosquittoFiles(
   const blocks = sorted.map(({ ownership }) =>
     [`user ${userName(ownership)}`, ...daemonRules(ownership)].join('\n'),
   );
+  const workers = Array.from({ length: server.workers ?? 0 }, (_, index) =>
+    ingestUser(server.username, index + 1),
+  );
   return {
     passwords: [
-      `${server.username}:${server.mqttHash}`,
+      ...[server.username, ...workers].map((name) => `${name}:${server.mqttHash}`),
       ...sorted.map(({ ownership, mqttHash }) => `${userName(ownership)}:${mqttHash}`),
       '',
     ].join('\n'),
@@ -69,6 +79,7 @@ export function mosquittoFiles(
         '# another user), max_packet_size 262144, max_qos 1, retain_available true.',
       ].join('\n'),
       [`user ${server.username}`, ...serverRules].join('\n'),
+      ...workers.map((name) => [`user ${name}`, ...workerRules].join('\n')),
       `${blocks.join('\n\n')}\n`,
     ].join('\n\n'),
   };

@@ -5,13 +5,10 @@
  * repeat. Never queues while offline, never reconnects in step with others.
  */
 import { connect, type IClientOptions, type MqttClient } from 'mqtt';
-import { serverFilters } from './access.ts';
 import type { Outgoing } from './contract/codec.ts';
-import { serverTopic } from './contract/topics.ts';
 import type { Cancel, Clock, Log, Random } from './contract/ports.ts';
 import './packet-numbers.ts';
 import { fetchPinnedCa, PinError } from './pin.ts';
-import type { Incoming, ServerLink } from './port.ts';
 
 const connackTimeoutMs = 10_000;
 /** Pings go out even while telemetry flows, so that a half-open connection is noticed. */
@@ -24,6 +21,8 @@ const retryMaxMs = 10_000;
 /** A connection that lived this long was a good one; the delays start over. */
 const settledMs = 10_000;
 const endTimeoutMs = 2_000;
+/** Of 60 bytes each: far below the 256 KiB that a broker takes in one packet. */
+const subscribeBatchSize = 1_000;
 
 export class LinkError extends Error {
   readonly code: 'KR_NOT_CONNECTED' | 'KR_NOT_TAKEN';
@@ -85,8 +84,15 @@ export type BreakableClient = DaemonClient & {
   unstall(): void;
 };
 
+/** A connection whose list of subscriptions may grow while it lives. */
+export type GrowingClient = BreakableClient & {
+  /** At once when connected, and at every connection from now on. */
+  listenTo(topics: readonly string[]): void;
+};
+
 type Link = {
   options: DaemonClientOptions;
+  subscriptions: string[];
   client: MqttClient | undefined;
   /** Connected and subscribed. */
   ready: boolean;
@@ -94,6 +100,8 @@ type Link = {
   failures: number;
   connectedAtMs: number;
   caPem: string | undefined;
+  /** Why the connection of now ends, should it. */
+  reason: string;
   cancelRetry: Cancel;
 };
 
@@ -112,6 +120,7 @@ function clientOptions(link: Link): IClientOptions {
     reconnectPeriod: 0,
     resubscribe: false,
     queueQoSZero: false,
+    subscribeBatchSize,
     timerVariant: 'native',
     ...(will && {
       will: {
@@ -154,18 +163,27 @@ function refusedTopics(error: Error, topics: readonly string[]): string {
   return refused.slice(0, 3).join(', ');
 }
 
-function subscribe(link: Link, client: MqttClient, fail: (reason: string) => void): void {
-  const { subscriptions, clock, onConnect } = link.options;
-  const opened = () => {
+/** The whole list, or what was added to it. A broker that refuses any of it is left at once. */
+function ask(link: Link, topics: readonly string[], taken: () => void, client = link.client): void {
+  if (topics.length === 0 || !client) return taken();
+  client.subscribe([...topics], { qos: 1 }, (error) => {
+    if (link.client !== client) return;
+    if (!error) return taken();
+    link.reason = `${error.message} (${refusedTopics(error, topics)})`;
+    client.end(true);
+  });
+}
+
+function subscribe(link: Link, client: MqttClient): void {
+  const { clock, onConnect } = link.options;
+  const topics = [...link.subscriptions];
+  ask(link, topics, () => {
     if (link.client !== client) return;
     link.ready = true;
     link.connectedAtMs = clock.monotonicMs();
+    // What was added while the broker was asked.
+    ask(link, link.subscriptions.slice(topics.length), () => undefined);
     onConnect();
-  };
-  if (subscriptions.length === 0) return opened();
-  client.subscribe([...subscriptions], { qos: 1 }, (error) => {
-    if (error) fail(`${error.message} (${refusedTopics(error, subscriptions)})`);
-    else opened();
   });
 }
 
@@ -192,20 +210,16 @@ async function attempt(link: Link): Promise<void> {
   if (link.ended) return;
   const client = connect(url, clientOptions(link));
   link.client = client;
-  let reason = 'the connection closed';
-  const fail = (why: string) => {
-    reason = why;
-    client.end(true);
-  };
+  link.reason = 'the connection closed';
   client.on('error', (error) => {
-    reason = error.message;
+    link.reason = error.message;
   });
-  client.on('connect', () => subscribe(link, client, fail));
+  client.on('connect', () => subscribe(link, client));
   client.on('message', (topic, payload, packet) => onMessage(topic, payload, packet.retain));
   client.once('close', () => {
     // Ends the timers of mqtt.js and settles the publishes that nobody will acknowledge now.
     client.end(true);
-    if (link.client === client) closed(link, reason);
+    if (link.client === client) closed(link, link.reason);
   });
 }
 
@@ -239,15 +253,17 @@ async function end(link: Link): Promise<void> {
 }
 
 /** A daemon's connection. The first attempt starts at once. */
-export function openDaemonClient(options: DaemonClientOptions): BreakableClient {
+export function openDaemonClient(options: DaemonClientOptions): GrowingClient {
   const link: Link = {
     options,
+    subscriptions: [...options.subscriptions],
     client: undefined,
     ready: false,
     ended: false,
     failures: -1,
     connectedAtMs: 0,
     caPem: options.caPem,
+    reason: '',
     cancelRetry: () => undefined,
   };
   void attempt(link);
@@ -256,6 +272,12 @@ export function openDaemonClient(options: DaemonClientOptions): BreakableClient 
     isConnected: () => link.ready,
     end: () => end(link),
     drop: () => void link.client?.stream.destroy(),
+    listenTo(topics) {
+      const known = new Set(link.subscriptions);
+      const added = topics.filter((topic) => !known.has(topic));
+      link.subscriptions.push(...added);
+      if (link.ready) ask(link, added, () => undefined);
+    },
     stall(what) {
       link.client?.stream.pause();
       if (what === 'both') link.client?.stream.cork();
@@ -267,48 +289,4 @@ export function openDaemonClient(options: DaemonClientOptions): BreakableClient 
       stream?.resume();
     },
   };
-}
-
-export type ServerLinkOptions = Pick<
-  DaemonClientOptions,
-  'url' | 'clientId' | 'username' | 'password' | 'caPem' | 'fingerprintSha256'
-> & { clock: Clock; random: Random; log: Log };
-
-/**
- * The backend's end of an external broker. Resolves after the first attempt, connected or not;
- * `isConnected` tells which, and the link keeps trying. The retained self-description is repeated
- * at every connection, since such a broker may have lost it.
- */
-export function connectServerLink(options: ServerLinkOptions): Promise<ServerLink> {
-  const listeners: ((message: Incoming) => void)[] = [];
-  let description: Outgoing | undefined;
-  return new Promise((resolve) => {
-    const client = openDaemonClient({
-      ...options,
-      subscriptions: serverFilters,
-      will: () => undefined,
-      onConnect() {
-        options.log.info({ url: new URL(options.url).host }, 'external broker connected');
-        if (description) client.publish(description).catch(() => undefined);
-        resolve(link);
-      },
-      onMessage(topic, payload) {
-        const receivedAtMs = options.clock.wallMs();
-        for (const listener of listeners) listener({ topic, payload, client: null, receivedAtMs });
-      },
-      onClose(reason) {
-        options.log.warn({ url: new URL(options.url).host, reason }, 'external broker lost');
-        resolve(link);
-      },
-    });
-    const link: ServerLink = {
-      publish(message) {
-        if (message.topic === serverTopic) description = message;
-        return client.publish(message);
-      },
-      onMessage: (listener) => void listeners.push(listener),
-      isConnected: () => client.isConnected(),
-      close: () => client.end(),
-    };
-  });
 }

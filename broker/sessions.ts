@@ -4,7 +4,7 @@
  * enrolling session keeps the narrow rights it was opened with and never replaces a real one.
  */
 import { createHash, timingSafeEqual } from 'node:crypto';
-import type { Party } from './access.ts';
+import { isServerUser, type Party } from './access.ts';
 import type { Admission } from './gate.ts';
 import type { Directory } from './port.ts';
 import {
@@ -45,7 +45,9 @@ async function identify(
   username: string,
   secret: Uint8Array,
 ): Promise<Party | undefined> {
-  if (server?.username !== username) return directory.authenticate(username, secret);
+  if (server === undefined || !isServerUser(username, server.username)) {
+    return directory.authenticate(username, secret);
+  }
   const hash = createHash('sha256').update(secret).digest();
   const expected = Buffer.from(server.secretHash, 'hex');
   return expected.length === hash.length && timingSafeEqual(expected, hash) ? 'server' : undefined;

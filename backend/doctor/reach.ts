@@ -3,7 +3,7 @@
  * asked once, with the server's own settings and clients; nothing is written anywhere.
  */
 import { Kysely, sql } from 'kysely';
-import { connectServerLink } from '../../broker/client.ts';
+import { connectServerLink } from '../../broker/server-link.ts';
 import type { Clock, Log, NewId, Random } from '../../broker/contract/ports.ts';
 import type { Settings } from '../config.ts';
 import { NotSent, post } from '../notify/http.ts';

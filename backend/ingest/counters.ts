@@ -1,7 +1,7 @@
 /**
  * The figures of ingest. For samples this holds at every moment:
  *
- *   received = stored + duplicate + rejected + queued + inFlight + dropped
+ *   received = stored + duplicate + rejected + queued + inFlight + dropped + leftToWorkers
  *
  * and per code, over messages of every kind, how many were refused.
  */
@@ -17,6 +17,8 @@ export type Figure =
   | 'queued'
   | 'inFlight'
   | 'dropped'
+  /** Samples that ingest workers store; this process only folded them. */
+  | 'leftToWorkers'
   /** Samples that a newer one overtook before the state was read; they are stored. */
   | 'superseded'
   /** Samples of a moment that a daemon missed, from what its hypervisor kept; stored like others. */
@@ -45,6 +47,7 @@ export const newCounters = (): Counters => ({
   queued: 0,
   inFlight: 0,
   dropped: 0,
+  leftToWorkers: 0,
   superseded: 0,
   backfilled: 0,
   abandoned: 0,

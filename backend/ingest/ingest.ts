@@ -13,10 +13,12 @@ import type { DaemonDirectory } from '../store/sql/daemons.ts';
 import type { MetricsStore, StoredSample } from '../store/ports.ts';
 import { createBuffer, type Entry, push, queuedCount } from './buffer.ts';
 import { type Counters, newCounters } from './counters.ts';
-import { type IngestRejection, judge, type RefusedSessions } from './judge.ts';
+import { judge, type RefusedSessions } from './judge.ts';
 import { createNodes, type NodeEntry } from './nodes.ts';
 import { createReceipts } from './receipts.ts';
+import { createRejectionLog } from './rejection-log.ts';
 import {
+  confirm,
   discard,
   expect,
   isReplay,
@@ -27,6 +29,7 @@ import {
   watermarkOf,
 } from './sequence.ts';
 import { createStateInputs, drain, offer } from './state-inputs.ts';
+import { createUnstored } from './unstored.ts';
 import { createWriter } from './writer.ts';
 
 /** 48 s of 2048 nodes at 5 s; daemons keep 15 minutes, so a longer outage costs a replay. */
@@ -38,12 +41,18 @@ const clockAheadMaxMs = 60_000;
 const receiptsEveryMs = 1_000;
 /** stop() must leave time for the stores to close within 5 s. */
 const stopWithinMs = 3_000;
-const logPerClientMs = 60_000;
-const loggedClientsMax = 4_096;
 
 export type CommandMessage = Message<'claim' | 'report' | 'hello' | 'presence'>;
 
+/**
+ * `whole`: one process does everything. Where ingest workers share the work, each worker stores the
+ * telemetry of its clusters (`store`), and the backend folds it all and stores none (`fold`).
+ */
+export type IngestRole = 'whole' | 'store' | 'fold';
+
 export type IngestDeps = {
+  /** Default `whole`. */
+  role?: IngestRole;
   link: ServerLink;
   store: Pick<MetricsStore, 'write' | 'watermarks'>;
   directory: Pick<DaemonDirectory, 'ownership' | 'ownerOf'>;
@@ -65,27 +74,14 @@ export type Ingest = {
   onArrival(listener: () => void): void;
   counters(): Readonly<Counters>;
   watermark(cluster: string, node: string): Stored;
+  /** Clusters that ingest workers should store and do not; none while this process stores. */
+  unstored(): string[];
   start(): void;
   /** Stores what is queued if the store takes it in time; what was receipted is stored already. */
   stop(): Promise<void>;
 };
 
 type Parts = ReturnType<typeof createParts>;
-
-/** At most one line per client and minute, however much it sends. */
-function createRejectionLog({ clock, log }: IngestDeps) {
-  const loggedAtMs = new Map<string, number>();
-  return (incoming: Incoming, { code, field, hint }: IngestRejection): void => {
-    const client = incoming.client ?? 'external broker';
-    const nowMs = clock.monotonicMs();
-    const lastMs = loggedAtMs.get(client);
-    if (lastMs !== undefined && nowMs - lastMs < logPerClientMs) return;
-    if (loggedAtMs.size >= loggedClientsMax) loggedAtMs.clear();
-    loggedAtMs.set(client, nowMs);
-    const topic = incoming.topic.slice(0, 256);
-    log.warn({ client, topic, code, field, hint }, 'message refused');
-  };
-}
 
 function createParts(deps: IngestDeps) {
   const { clock, log } = deps;
@@ -131,7 +127,9 @@ function createParts(deps: IngestDeps) {
   const inputs = createStateInputs();
   const logRejection = createRejectionLog(deps);
   const refused: RefusedSessions = new Map();
-  return { counters, nodes, buffer, receipts, writer, onDropped, inputs, logRejection, refused };
+  const unstored = createUnstored();
+  const stages = { buffer, receipts, writer, onDropped, inputs };
+  return { counters, nodes, logRejection, refused, unstored, ...stages };
 }
 
 function toState(parts: Parts, input: Parameters<typeof offer>[1]): void {
@@ -152,7 +150,7 @@ function sampleOf({ counters }: Parts, message: Message<'telemetry'>, wallMs: nu
 
 function takeTelemetry(
   parts: Parts,
-  { clock }: IngestDeps,
+  { clock, role = 'whole' }: IngestDeps,
   [message, incoming]: readonly [Message<'telemetry'>, Incoming],
 ): void {
   const { counters, nodes, buffer, writer } = parts;
@@ -162,8 +160,15 @@ function takeTelemetry(
   entry.session = session;
   if (incoming.client !== null) entry.replayer = nodes.replayerOf(incoming.client);
   if (isReplay(entry.sequence, body.incarnation, seq)) entry.replayer.replayedAtMs = atMs;
+  // Never above what came, whatever a daemon claims.
+  confirm(entry.sequence, body.incarnation, Math.min(body.confirmedSeq ?? 0, seq - 1));
   if (body.backfilled) counters.backfilled += 1;
-  else toState(parts, { kind: 'telemetry', atMs, message });
+  else if (role !== 'store') toState(parts, { kind: 'telemetry', atMs, message });
+  if (role === 'fold') {
+    counters.leftToWorkers += 1;
+    parts.unstored.heard(message, atMs);
+    return;
+  }
   if (!expect(entry.sequence, body.incarnation, seq)) {
     counters.duplicate += 1;
     return;
@@ -267,6 +272,7 @@ export async function createIngest(deps: IngestDeps): Promise<Ingest> {
       return counters;
     },
     watermark: (cluster, node) => watermarkOf(nodes.get(cluster, node)?.sequence),
+    unstored: () => parts.unstored.clusters(clock.monotonicMs()),
     start() {
       writer.start();
       receiptLoop();

@@ -76,6 +76,15 @@ export function resume(node: NodeSequence, incarnation: number, seq: number): vo
   if (seq > 0) addRange(stored, 1, seq);
 }
 
+/**
+ * Its daemon holds receipts up to `seq`, from this server or from one before it that stored more
+ * than it had time to write down. Only ever about the daemon's own samples, so it may be believed.
+ */
+export function confirm(node: NodeSequence, incarnation: number, seq: number): void {
+  const { stored } = incarnationOf(node, incarnation);
+  if (seq > contiguous(stored)) addRange(stored, 1, seq);
+}
+
 /** False for a sample that is stored or waiting already. */
 export function expect(node: NodeSequence, incarnation: number, seq: number): boolean {
   const { stored, lost, pending } = incarnationOf(node, incarnation);

@@ -18,16 +18,17 @@ export type Power = {
   enrich(message: Message): void;
 };
 
-type Facts = Pick<NodeFacts, 'powerSource'> | null | undefined;
+/** What matters here of how a node describes itself. */
+export type PoweredFacts = Pick<NodeFacts, 'powerSource'> | null | undefined;
 type Deps = {
   plan: PowerPlan;
   plugs: Pick<Plugs, 'watts'>;
   /** As the node last described itself. */
-  factsOf: (cluster: string, node: string) => Facts;
+  factsOf: (cluster: string, node: string) => PoweredFacts;
 };
 
 /** A driver that names no source, as that of a simulated node, knows its machine. */
-const measuredBy = (facts: Facts): PowerSource => facts?.powerSource ?? 'driver';
+const measuredBy = (facts: PoweredFacts): PowerSource => facts?.powerSource ?? 'driver';
 
 export function createPower({ plan, plugs, factsOf }: Deps): Power {
   const nodes = new Map<NodeKey, MappedNode>(

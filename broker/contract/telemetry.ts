@@ -79,6 +79,11 @@ export const Telemetry = z.object({
   versions: Versions,
   /** Cluster members this node sees in its membership now, itself included; null without one. */
   membersOnline: z.array(NodeId).max(4_096).nullable().default(null),
+  /**
+   * Up to here this daemon holds receipts for this incarnation: none of it comes again. So a server
+   * that has just started, and remembers less, waits for nothing that is stored already.
+   */
+  confirmedSeq: z.int().min(0).optional(),
   /** Of some earlier moment, as the hypervisor kept it: stored, and never the present state. */
   backfilled: z.literal(true).optional(),
 });

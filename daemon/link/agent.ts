@@ -75,6 +75,8 @@ export type NodeState = {
   isSampling: boolean;
   cancelBeat: Cancel;
   readonly replay: Replay;
+  /** Receipts reach up to here, from whatever server: nothing of it is kept any more. */
+  confirmedSeq: number;
   /** Replayed samples of earlier starts, and the live seq whose receipt proves them stored. */
   earlier: { confirmedBySeq: number; incarnation: number; seq: number }[];
   /** The description in the last hello, to tell when it changed. */

@@ -44,6 +44,7 @@ async function firstState({ settings, deps }: Start, node: string): Promise<Node
     isSampling: false,
     cancelBeat: () => undefined,
     replay: newReplay(),
+    confirmedSeq: 0,
     earlier: [],
     described: '',
     guestsSeen: null,

@@ -11,6 +11,11 @@ import { sayHello } from './presence.ts';
 
 type Stored = { incarnation: number; storedSeq: number };
 
+function forget(agent: Agent, state: NodeState, storedSeq: number): void {
+  state.confirmedSeq = Math.max(state.confirmedSeq, storedSeq);
+  agent.outbox.cover(state.node, storedSeq);
+}
+
 export async function applySync(agent: Agent, state: NodeState, stored: Stored): Promise<void> {
   const { clock, disk, log } = agent.deps;
   const { node, incarnation, replay } = state;
@@ -22,7 +27,7 @@ export async function applySync(agent: Agent, state: NodeState, stored: Stored):
   }
   const isOurs = stored.incarnation === incarnation;
   onSync(replay, isOurs ? stored.storedSeq : 0, clock.monotonicMs());
-  if (isOurs) agent.outbox.cover(node, stored.storedSeq);
+  if (isOurs) forget(agent, state, stored.storedSeq);
   startPump(agent);
   await disk?.cover(node, stored.incarnation, stored.storedSeq);
 }
@@ -32,7 +37,7 @@ export async function applyReceipt(agent: Agent, state: NodeState, stored: Store
   const { node, replay } = state;
   if (stored.incarnation === state.incarnation) {
     onStored(replay, stored.storedSeq, clock.monotonicMs());
-    agent.outbox.cover(node, stored.storedSeq);
+    forget(agent, state, stored.storedSeq);
     // The server reads one connection in order: a live sample it stored proves those sent before.
     while (state.earlier[0] && state.earlier[0].confirmedBySeq <= stored.storedSeq) {
       const proven = state.earlier.shift();

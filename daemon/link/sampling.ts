@@ -120,7 +120,8 @@ function keep(agent: Agent, state: NodeState, body: Omit<Telemetry, 'incarnation
   const { node, incarnation } = state;
   state.seq += 1;
   agent.counters.samples += 1;
-  const payload = encodeSample(agent, state, { incarnation, ...body });
+  const { confirmedSeq } = state;
+  const payload = encodeSample(agent, state, { incarnation, ...body, confirmedSeq });
   const takenAtMs = clock.monotonicMs();
   const evicted = agent.outbox.add({ node, incarnation, seq: state.seq, takenAtMs, payload });
   if (isOnline(agent)) {

@@ -4,12 +4,12 @@ import type { AddressInfo } from 'node:net';
 import { generate, type Packet } from 'mqtt-packet';
 import { afterEach, describe, expect, it } from 'vitest';
 import {
-  connectServerLink,
   type DaemonClient,
   type DaemonClientOptions,
   LinkError,
   openDaemonClient,
 } from '../../broker/client.ts';
+import { connectServerLink } from '../../broker/server-link.ts';
 import type { Outgoing } from '../../broker/contract/codec.ts';
 import { serverTopic } from '../../broker/contract/topics.ts';
 import type { Incoming } from '../../broker/port.ts';

@@ -2,7 +2,7 @@ import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { connectServerLink } from '../../broker/client.ts';
+import { connectServerLink } from '../../broker/server-link.ts';
 import { BrokerConfigError, readBrokerConfig } from '../../broker/config.ts';
 import {
   type DirectoryFile,

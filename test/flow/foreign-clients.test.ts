@@ -6,7 +6,7 @@ import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { afterEach, describe, expect, it } from 'vitest';
 import { mosquittoFiles, mosquittoHash, mosquittoSaltBytes } from '../../broker/acl.ts';
-import { connectServerLink } from '../../broker/client.ts';
+import { connectServerLink } from '../../broker/server-link.ts';
 import { nodeToServer, serverToNode, serverTopic } from '../../broker/contract/topics.ts';
 import type { Ownership, ServerLink } from '../../broker/port.ts';
 import { realClock, secretOf, startBroker } from '../broker/wire.ts';

@@ -231,7 +231,12 @@ export type VictoriaMetrics = Server & {
 export async function startVictoriaMetrics(): Promise<VictoriaMetrics> {
   const folder = await temporary('victoria-metrics');
   const port = await freePort();
-  const args = [`-storageDataPath=${join(folder, 'data')}`, `-httpListenAddr=127.0.0.1:${port}`];
+  const args = [
+    `-storageDataPath=${join(folder, 'data')}`,
+    `-httpListenAddr=127.0.0.1:${port}`,
+    // As docs/telemetry.md asks for: of what was sent twice, one is kept.
+    '-dedup.minScrapeInterval=1ms',
+  ];
   const run = () => launch('victoria-metrics', args, { port, folder, scheme: 'http' });
   let server = await run();
   return {

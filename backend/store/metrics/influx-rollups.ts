@@ -23,6 +23,8 @@ export type RollupOptions = {
   org: string;
   bucket: string;
   retentionDays: number;
+  /** False: another process does. */
+  makesBuckets: boolean;
   clock: Clock;
   log: Log;
 };
@@ -38,19 +40,26 @@ export type Rollups = {
 
 type Seconds = { name: string; everySeconds: number };
 
-async function ensureBucket({ client, org }: RollupOptions, orgID: string, want: Seconds) {
-  const api = new BucketsAPI(client.influx);
-  const { buckets = [] } = await api
-    .getBuckets({ org, name: want.name })
+async function hasBucket({ client, org }: RollupOptions, name: string): Promise<boolean> {
+  const { buckets = [] } = await new BucketsAPI(client.influx)
+    .getBuckets({ org, name })
     .catch((error: unknown) => {
       // InfluxDB answers 404 for a name that no bucket has.
       if ((error as { statusCode?: number }).statusCode === 404) return { buckets: [] };
       throw error;
     });
-  if (buckets.length > 0) return;
-  const { everySeconds } = want;
+  return buckets.length > 0;
+}
+
+async function ensureBucket(
+  options: RollupOptions,
+  orgID: string,
+  { name, everySeconds }: Seconds,
+) {
+  if (await hasBucket(options, name)) return;
   const retentionRules = [{ type: 'expire' as const, everySeconds }];
-  await api.postBuckets({ body: { orgID, name: want.name, retentionRules } });
+  const api = new BucketsAPI(options.client.influx);
+  await api.postBuckets({ body: { orgID, name, retentionRules } });
 }
 
 async function ensureTask(options: RollupOptions, orgID: string, resolution: Resolution) {
@@ -63,8 +72,16 @@ async function ensureTask(options: RollupOptions, orgID: string, resolution: Res
   else if (known.flux !== flux) await api.patchTasksID({ taskID: known.id, body: { flux } });
 }
 
+async function awaitBuckets(options: RollupOptions): Promise<void> {
+  for (const resolution of resolutions) {
+    const name = bucketOf(options.bucket, resolution);
+    if (!(await hasBucket(options, name))) throw new Error(`the backend has not made ${name} yet`);
+  }
+}
+
 async function prepare(options: RollupOptions): Promise<void> {
   const { client, org, bucket, retentionDays } = options;
+  if (!options.makesBuckets) return awaitBuckets(options);
   const { orgs = [] } = await new OrgsAPI(client.influx).getOrgs({ org });
   const orgID = orgs[0]?.id;
   if (orgID === undefined) throw new Error(`there is no organization ${org}; set KR_INFLUX_ORG`);

@@ -26,6 +26,8 @@ export type InfluxStoreOptions = InfluxOptions & {
   clock: Clock;
   log: Log;
   retentionDays?: number;
+  /** False: another process makes them, and this one waits until they are there. Default true. */
+  makesBuckets?: boolean;
   /** Null = none: what the server does not take, `write` throws. */
   spool: { folder: string; bytesMax?: number } | null;
 };
@@ -127,7 +129,8 @@ async function openState(options: InfluxStoreOptions): Promise<Store> {
   const { clock, log, org, bucket, retentionDays = rawRetentionDaysDefault } = options;
   const client = connectInflux(options);
   const spool = await openSpoolOf(options);
-  const rollups = startRollups({ client, org, bucket, retentionDays, clock, log });
+  const { makesBuckets = true } = options;
+  const rollups = startRollups({ client, org, bucket, retentionDays, makesBuckets, clock, log });
   const onDrained = (lines: readonly string[]) => rollups.stored(timesOf(lines));
   const delivery = createDelivery({ client, spool, clock, log, onDrained });
   const horizons = () => ({

@@ -159,6 +159,9 @@ export async function setKeepAwake(
   );
 }
 
+export const clusterIds = async (db: Kysely<Schema>): Promise<string[]> =>
+  (await db.selectFrom('clusters').select('id').orderBy('id').execute()).map(({ id }) => id);
+
 /** All that the state needs to know from SQL, for one `administration` input. */
 export async function administration(
   db: Kysely<Schema>,

@@ -5,7 +5,12 @@ import { nodeKey } from '../../../broker/contract/ids.ts';
 import type { Message } from '../../../broker/contract/messages.ts';
 import type { Telemetry } from '../../../broker/contract/telemetry.ts';
 import type { Receipt } from '../../../broker/contract/server.ts';
-import { createIngest, type CommandMessage, type Ingest } from '../../../backend/ingest/ingest.ts';
+import {
+  createIngest,
+  type CommandMessage,
+  type Ingest,
+  type IngestRole,
+} from '../../../backend/ingest/ingest.ts';
 import type { StoredSample, Watermark } from '../../../backend/store/ports.ts';
 import { idsOf, seededRandom, virtualClock } from '../../support/clock.ts';
 import { memoryLog } from '../../support/log.ts';
@@ -58,7 +63,10 @@ export function twinLink(now: () => number) {
   return twin satisfies ServerLink;
 }
 
-export async function harness(prepare: (store: ReturnType<typeof twinStore>) => void = () => {}) {
+export async function harness(
+  prepare: (store: ReturnType<typeof twinStore>) => void = () => {},
+  role: IngestRole = 'whole',
+) {
   const clock = virtualClock();
   const log = memoryLog();
   const store = twinStore();
@@ -68,6 +76,7 @@ export async function harness(prepare: (store: ReturnType<typeof twinStore>) => 
   const toEnrolments: { message: Message<'enrol'>; client: string | null }[] = [];
   prepare(store);
   const ingest: Ingest = await createIngest({
+    role,
     link,
     store,
     clock,
@@ -122,7 +131,16 @@ export async function harness(prepare: (store: ReturnType<typeof twinStore>) => 
         .sort((a, b) => a - b),
     balance(): number {
       const c = ingest.counters();
-      return c.received - c.stored - c.duplicate - c.rejected - c.queued - c.inFlight - c.dropped;
+      return (
+        c.received -
+        c.stored -
+        c.duplicate -
+        c.rejected -
+        c.queued -
+        c.inFlight -
+        c.dropped -
+        c.leftToWorkers
+      );
     },
   };
 }
