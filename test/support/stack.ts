@@ -71,7 +71,12 @@ export function runProgram(args: readonly string[], settings: Settings): Run {
 }
 
 function createApi(socketPath: string) {
-  const dispatcher = new Agent({ connect: { socketPath }, headersTimeout: 30_000 });
+  const dispatcher = new Agent({
+    connect: { socketPath },
+    // More wait here: what the socket's queue cannot take is refused, and a test is no flood.
+    connections: 64,
+    headersTimeout: 30_000,
+  });
   const send = async <T = Json>(
     method: Dispatcher.HttpMethod,
     path: string,
