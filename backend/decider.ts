@@ -8,6 +8,7 @@ import type { Clock, NewId } from '../broker/contract/ports.ts';
 import type { Commands } from './act/commands.ts';
 import { dispatch } from './act/dispatch.ts';
 import { appendAudit } from './audit/chain.ts';
+import type { Ordered } from './decide/deaths.ts';
 import { emptyHistory, type History, type Move } from './decide/history.ts';
 import type { Scaled } from './decide/sizing.ts';
 import { Policy, withCeilings } from './decide/policy.ts';
@@ -43,6 +44,25 @@ function append(lists: Map<string, Move[]>, cluster: string, move: Move): void {
 }
 
 const failedStates: ReadonlySet<string> = new Set(['FAILED', 'EXPIRED', 'INDETERMINATE']);
+const explaining: ReadonlySet<string> = new Set(['guest.stop', 'guest.restart']);
+
+/** A start by a person ends the engine's row of attempts, as one that helped would. */
+function recallOrders(history: History, commands: readonly GuestCommand[], clock: Clock): void {
+  const offsetMs = clock.monotonicMs() - clock.wallMs();
+  const ordered = new Map<string, Ordered>();
+  for (const { cluster, guest, kind, state, byEngine, plannedAtMs } of commands) {
+    if (state === 'REJECTED' || state === 'CANCELLED') continue;
+    const key = `${cluster}/${guest}`;
+    const known = ordered.get(key) ?? { startsAtMs: [], isStarting: false, otherAtMs: null };
+    const atMs = plannedAtMs + offsetMs;
+    if (explaining.has(kind)) ordered.set(key, { ...known, otherAtMs: atMs });
+    if (kind !== 'guest.start') continue;
+    const startsAtMs = byEngine ? [...known.startsAtMs, atMs] : [];
+    const isStarting = known.isStarting || (!failedStates.has(state) && !isTerminal(state));
+    ordered.set(key, { ...known, startsAtMs, isStarting });
+  }
+  history.deaths.ordered = ordered;
+}
 
 /** An uncertain change of size may be repeated, so nobody waits for its end. */
 function recallScales(history: History, commands: readonly GuestCommand[], clock: Clock): void {
@@ -142,6 +162,7 @@ export function createDecider(deps: DeciderDeps): Decider {
       recall(history, await recentMigrations(database.db, clusters, clock.wallMs()), clock);
       const onGuests = await recentGuestCommands(database.db, clusters, clock.wallMs());
       recallScales(history, onGuests, clock);
+      recallOrders(history, onGuests, clock);
       await recollect(clusters);
     },
   };

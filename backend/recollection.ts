@@ -8,7 +8,13 @@ import type { Clock } from '../broker/contract/ports.ts';
 import type { History } from './decide/history.ts';
 import { learnedText, recallLearned, recallSpells, type Spell, spellsOf } from './decide/memory.ts';
 import type { Fleet } from './state/fleet.ts';
-import { type AlarmRow, learnedRule, readAlarms, replaceAlarms } from './store/sql/alarms.ts';
+import {
+  type AlarmRow,
+  gaveUpAlarm,
+  learnedRule,
+  readAlarms,
+  replaceAlarms,
+} from './store/sql/alarms.ts';
 import type { Database } from './store/sql/database.ts';
 
 const waitsEveryMs = 60_000;
@@ -31,10 +37,13 @@ export function createRecollection({ database, fleet, history, clock }: Deps) {
     if (learned && !history.forecasts.has(cluster)) {
       recallLearned(history, cluster, learned.data, nowMs);
     }
-    const spells = rows.flatMap(({ rule, subject_id: node, since_ms: since, data }): Spell[] => {
+    const spells = rows.flatMap(({ rule, subject_id: subject, since_ms, data }): Spell[] => {
+      const sinceMs = since_ms - wallMs + nowMs;
+      // Dead is a guest until it runs, however long nobody looked.
+      if (rule === 'dead' || rule === gaveUpAlarm) return [{ subject, kind: rule, sinceMs }];
       const isRecent = wallMs - Number(data) <= absenceMaxMs;
       if ((rule !== 'hot' && rule !== 'empty') || !isRecent) return [];
-      return [{ node, kind: rule, sinceMs: since - wallMs + nowMs }];
+      return [{ subject, kind: rule, sinceMs }];
     });
     recallSpells(history, cluster, spells);
     kept.set(cluster, { waits: '', waitsAtMs: nowMs, learnedAtMs: nowMs });
@@ -43,12 +52,12 @@ export function createRecollection({ database, fleet, history, clock }: Deps) {
   async function keepWaits(cluster: string, known: Kept): Promise<void> {
     const [nowMs, wallMs] = [clock.monotonicMs(), clock.wallMs()];
     const nodes = fleet.nodesByCluster.get(cluster)?.keys() ?? [];
-    const rows = spellsOf(history, cluster, nodes).map(({ node, kind, sinceMs }): AlarmRow => ({
+    const rows = spellsOf(history, cluster, nodes).map(({ subject, kind, sinceMs }): AlarmRow => ({
       cluster,
-      subject_kind: 'node',
-      subject_id: node,
+      subject_kind: kind === 'hot' || kind === 'empty' ? 'node' : 'guest',
+      subject_id: subject,
       rule: kind,
-      state: 'pending',
+      state: kind === gaveUpAlarm ? 'firing' : 'pending',
       since_ms: Math.round(sinceMs - nowMs + wallMs),
       data: String(Math.round(wallMs)),
     }));

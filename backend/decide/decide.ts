@@ -1,6 +1,6 @@
 /**
  * State, policy, history and now -> Plan. Pure: the same inputs give the same plan, byte for
- * byte. One ladder: scale what a policy lets grow or shrink, relieve what is hot, wake what that
+ * byte. One ladder: start what died, scale what a policy lets grow or shrink, relieve what is hot, wake what that
  * needs, empty what is cheap to empty, and let sleep what ran nothing. Each step sees what the ones
  * before it planned.
  */
@@ -11,6 +11,7 @@ import { type ClusterState, type Model, modelOf, nodeRole, type Situation } from
 import type { Intent, NonAction, Plan } from './plan.ts';
 import type { Policy } from './policy.ts';
 import { sleep, wake } from './power.ts';
+import { restart } from './restart.ts';
 import { scale } from './scale.ts';
 import { relievePressure } from './pressure.ts';
 import { type Look, preferredNodes, ratioOf, relieve } from './relieve.ts';
@@ -56,6 +57,7 @@ export function decide(state: ClusterState, policy: Policy, history: History, no
     preferred: preferredNodes(model),
     needed: neededNodes(model, situation),
   };
+  const restarted = restart(model, situation);
   const scaled = scale(model, situation);
   const relief = relieve(model, look);
   const pressed = relievePressure(model, look);
@@ -71,6 +73,7 @@ export function decide(state: ClusterState, policy: Policy, history: History, no
       : null;
   const slept = maySave ? sleep(model, look) : null;
   const wanted = [
+    ...restarted.intents,
     ...scaled.intents,
     ...relief.intents,
     ...pressed.intents,
@@ -81,6 +84,7 @@ export function decide(state: ClusterState, policy: Policy, history: History, no
   const { intents, nonActions: shut } = withinWindows(wanted, situation);
   const nonActions = [
     ...shut,
+    ...restarted.nonActions,
     ...scaled.nonActions,
     ...relief.nonActions,
     ...pressed.nonActions,

@@ -82,11 +82,13 @@ export const Restart = z
     /** Guests that are started again when they died. */
     guests: z.array(RestartRule).max(256).default([]),
     /** After the first death, twice as long after the next. */
-    waitMs: durationMs.default(30_000),
-    /** So often, then the guest is left alone until a person starts it. */
+    waitMs: durationMs.default(120_000),
+    /** So often, then the guest is left alone until a person starts it, or for a day. */
     attempts: z.int().min(1).max(20).default(5),
     /** A guest that ran for so long begins anew. */
     forgetAfterMs: durationMs.default(3_600_000),
+    /** What becomes of a guest whose host cannot tell whether somebody stopped it. */
+    unexplained: z.enum(['leave', 'start']).default('leave'),
   })
   .prefault({});
 export type Restart = z.infer<typeof Restart>;

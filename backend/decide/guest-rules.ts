@@ -19,6 +19,8 @@ export type GuestRule = {
   hotplug: readonly string[] | null;
   /** Shared folders keep memory from being plugged; null where nobody says. */
   hasVirtiofs: boolean | null;
+  /** Of a stopped guest, whether somebody asked for it; null where nobody can tell. */
+  stopAsked: boolean | null;
 };
 
 type Rules = ReadonlyMap<string, GuestRule>;
@@ -44,6 +46,7 @@ const ruleOf = (guest: GuestFacts): GuestRule => ({
   isLive: guest.kind === 'vm',
   cpuLimit: guest.cpuLimit,
   hotplug: guest.hotplug,
+  stopAsked: guest.stopAsked ?? null,
   hasVirtiofs: guest.localResources?.some((name) => name.includes('virtiofs')) ?? null,
 });
 

@@ -6,6 +6,7 @@
 import { type NodeKey, nodeKey } from '../../broker/contract/ids.ts';
 import { nodeState } from '../state/node-state.ts';
 import { type Calibrations, emptyCalibrations } from './calibration.ts';
+import { type Deaths, emptyDeaths, observeDeaths } from './deaths.ts';
 import type { Forecast } from './forecast.ts';
 import { learn } from './learn.ts';
 import type { ClusterState } from './model.ts';
@@ -14,6 +15,7 @@ import type { Plan } from './plan.ts';
 import { observePressure } from './pressure.ts';
 import { type Policy, scaledMs } from './policy.ts';
 import { observeSizes, type Scaled, type SizeWaits } from './sizing.ts';
+import { gaveUpRule } from './restart.ts';
 import { forgetRefusals, noteWakes, type Refusal, type Tries } from './refusals.ts';
 
 export type Move = {
@@ -62,6 +64,8 @@ export type History = {
   sizeWaits: SizeWaits;
   /** `<cluster>/<guest>` -> its newest change of size. */
   scaled: Map<string, Scaled>;
+  /** Guests that died, and what was done about it. */
+  deaths: Deaths;
 };
 
 export const emptyHistory = (): History => ({
@@ -82,6 +86,7 @@ export const emptyHistory = (): History => ({
   wakeTries: new Map(),
   sizeWaits: new Map(),
   scaled: new Map(),
+  deaths: emptyDeaths(),
 });
 
 /** Guests that were not heard of for this long start anew. */
@@ -137,6 +142,7 @@ export function observe(
     setSince(history.emptySinceMs, key, isEmpty, nowMs);
     present += node.guests?.length ?? 0;
   }
+  observeDeaths(history.deaths, state, policy, nowMs);
   observeSizes(history.sizeWaits, state, policy, nowMs);
   observePressure(history, state.nodes, policy, nowMs);
   learn(history, state, policy, nowMs);
@@ -149,5 +155,7 @@ export function observe(
 export function record(history: History, plan: Plan, nowMs: number): void {
   if (plan.report.hasLookedToSave) history.lastSaveAtMs.set(plan.cluster, nowMs);
   noteWakes(history, plan, nowMs);
+  const gaveUp = plan.report.nonActions.filter((one) => one.rule === gaveUpRule);
+  history.deaths.gaveUp.set(plan.cluster, new Set(gaveUp.map(({ subject }) => subject.id)));
   if (plan.report.draining) history.draining.set(plan.cluster, plan.report.draining);
 }

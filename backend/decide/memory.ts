@@ -132,8 +132,15 @@ export function recallLearned(
   return true;
 }
 
-/** A wait that is being counted: since when a node is hot or empty, by the engine's clock. */
-export type Spell = { node: string; kind: 'hot' | 'empty'; sinceMs: number };
+/**
+ * What is being counted, by the engine's clock: since when a node is hot or empty, a guest is dead,
+ * or was given up.
+ */
+export type Spell = {
+  subject: string;
+  kind: 'hot' | 'empty' | 'dead' | 'gave-up';
+  sinceMs: number;
+};
 
 const spellsBy = (history: History) =>
   [
@@ -146,16 +153,24 @@ export function spellsOf(history: History, cluster: string, nodes: Iterable<stri
   for (const node of nodes) {
     for (const [kind, known] of spellsBy(history)) {
       const sinceMs = known.get(nodeKey(cluster, node));
-      if (sinceMs !== undefined) spells.push({ node, kind, sinceMs });
+      if (sinceMs !== undefined) spells.push({ subject: node, kind, sinceMs });
     }
+  }
+  const { died, gaveUp } = history.deaths;
+  for (const [subject, sinceMs] of died.get(cluster) ?? []) {
+    const kind = gaveUp.get(cluster)?.has(subject) === true ? 'gave-up' : 'dead';
+    spells.push({ subject, kind, sinceMs });
   }
   return spells;
 }
 
 /** Goes on counting; the next sample that contradicts a spell ends it. Changes `history`. */
 export function recallSpells(history: History, cluster: string, spells: readonly Spell[]): void {
-  for (const { node, kind, sinceMs } of spells) {
-    const known = kind === 'hot' ? history.hotSinceMs : history.emptySinceMs;
-    known.set(nodeKey(cluster, node), sinceMs);
+  const died = new Map(history.deaths.died.get(cluster));
+  for (const { subject, kind, sinceMs } of spells) {
+    if (kind === 'hot') history.hotSinceMs.set(nodeKey(cluster, subject), sinceMs);
+    else if (kind === 'empty') history.emptySinceMs.set(nodeKey(cluster, subject), sinceMs);
+    else died.set(subject, sinceMs);
   }
+  history.deaths.died.set(cluster, died);
 }

@@ -5,6 +5,7 @@ import { proofsMin } from '../act/wake-ways.ts';
 import type { Fleet, NodeRecord } from '../state/fleet.ts';
 import { nodeState } from '../state/node-state.ts';
 import { holdSetting } from '../store/command-store.ts';
+import { gaveUpAlarm } from '../store/sql/alarms.ts';
 import type { Schema } from '../store/sql/schema.ts';
 import type { CommandView, NodeView, Picture } from './rules.ts';
 
@@ -112,6 +113,13 @@ async function proofsOf(db: Db, nowMs: number): Promise<Picture['proofs']> {
   return [...ends.values()];
 }
 
+const givenUpGuests = (db: Db) =>
+  db
+    .selectFrom('alarms')
+    .select(['cluster', 'subject_id as guest', 'since_ms as sinceMs'])
+    .where('rule', '=', gaveUpAlarm)
+    .execute();
+
 export type PictureDeps = {
   db: Db;
   fleet: () => Fleet;
@@ -133,5 +141,6 @@ export async function takePicture(
     certificateEndsAtMs: certificateEndsAtMs(),
     proofs: await proofsOf(db, nowMs),
     backupProblem: backupProblem(),
+    givenUp: await givenUpGuests(db),
   };
 }

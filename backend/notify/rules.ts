@@ -12,6 +12,7 @@ export const ruleNames = [
   'hold',
   'n-1',
   'node-lost',
+  'guest-dead',
   'certificate',
   'wake-proof',
   'approval',
@@ -67,6 +68,8 @@ export type Picture = {
   /** Nodes that may sleep now, and until when their proof counts. */
   proofs: readonly { cluster: string; node: string; endsAtMs: number }[];
   backupProblem: string | null;
+  /** Guests that died too often and are not started any more. */
+  givenUp?: readonly { cluster: string; guest: string; sinceMs: number }[];
 };
 
 /** `unsure`: keys of notices about which this picture says nothing. */
@@ -127,6 +130,20 @@ function* commandConditions(picture: Picture): Generator<Condition> {
       title: `May I? ${command.kind} ${command.target} of ${command.cluster}`,
       text: `${command.reason ?? ''} Or: kernreaktor approve ${command.id}`.trim(),
       commandId: command.id,
+    };
+  }
+}
+
+function* guestConditions({ givenUp = [] }: Picture): Generator<Condition> {
+  for (const { cluster, guest } of givenUp) {
+    yield {
+      rule: 'guest-dead',
+      severity: 'critical',
+      cluster,
+      subject: guest,
+      title: `${guest} of ${cluster} keeps dying`,
+      text: `It was started again and again, and is given up. kernreaktor why ${guest}`,
+      forMs: 0,
     };
   }
 }
@@ -237,7 +254,12 @@ function judgeNodes(nodes: readonly NodeView[]): Judged {
 export function judge(picture: Picture): Judged {
   const { conditions, unsure } = judgeNodes(picture.nodes.filter(({ simulated }) => !simulated));
   return {
-    conditions: [...conditions, ...commandConditions(picture), ...houseConditions(picture)],
+    conditions: [
+      ...conditions,
+      ...commandConditions(picture),
+      ...guestConditions(picture),
+      ...houseConditions(picture),
+    ],
     unsure,
   };
 }

@@ -178,6 +178,8 @@ export const GuestFacts = z.object({
   allowedNodes: list(NodeId, 4_096),
   /** The guest's owner agreed that a migration may restart it. */
   mayRestart: flagOrNull,
+  /** Of a stopped guest: whether somebody asked its host for the stop. Absent where it runs. */
+  stopAsked: z.boolean().nullable().optional(),
   /** Its own cards and board, by its configuration; what it calls itself may differ. */
   macs: list(MacAddress, 32),
   systemUuid: textOrNull,

@@ -10,6 +10,9 @@ export type AlarmRow = Omit<Alarms, 'ver'>;
 /** In `rule`: the row holds what was learned rather than a wait. */
 export const learnedRule = 'engine.learned';
 
+/** In `rule`: a guest that died too often is not started any more. */
+export const gaveUpAlarm = 'gave-up';
+
 export const readAlarms = (db: Kysely<Schema>, cluster: string): Promise<AlarmRow[]> =>
   db
     .selectFrom('alarms')

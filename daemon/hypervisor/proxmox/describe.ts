@@ -15,6 +15,7 @@ import { type HaAnswers, haFacts, isInMaintenance, isOwnedByBalancer, serviceOf 
 import type { LocalGuest } from './host-files.ts';
 import { parsePvecmStatus, quorumFacts, wordOf } from './quorum.ts';
 import { tagsOf } from './scalars.ts';
+import { type ListedTask, stopAsked } from './tasks.ts';
 
 /** Waking is done by the daemon's own wakers, for which this driver stands in no way. */
 const always: readonly CommandKind[] = [
@@ -133,9 +134,14 @@ export function allowedNodes(
     .map(({ node }) => nodeIdOf(node));
 }
 
-type Around = { resources: Resources | null; ha: HaAnswers | null; pveNode: string };
+type Around = {
+  resources: Resources | null;
+  ha: HaAnswers | null;
+  pveNode: string;
+  tasks: readonly ListedTask[] | null;
+};
 
-function factsOf(guest: LocalGuest, { resources, ha, pveNode }: Around): GuestFacts {
+function factsOf(guest: LocalGuest, { resources, ha, pveNode, tasks }: Around): GuestFacts {
   const service = ha ? serviceOf(ha.services, guest.vmid) : undefined;
   const row = resources?.guests.find(({ vmid }) => vmid === guest.vmid);
   const isShared = (storage: string): boolean =>
@@ -146,7 +152,11 @@ function factsOf(guest: LocalGuest, { resources, ha, pveNode }: Around): GuestFa
     haState: service?.state ?? row?.hastate ?? null,
     isOwnedByBalancer: ha ? isOwnedByBalancer(ha.options, service) : null,
   });
-  return { ...facts, allowedNodes: allowedNodes(facts, resources, pveNode) };
+  return {
+    ...facts,
+    allowedNodes: allowedNodes(facts, resources, pveNode),
+    stopAsked: stopAsked(tasks, guest.vmid),
+  };
 }
 
 /** Its owner wants the host of this guest never to sleep. */
@@ -159,17 +169,18 @@ export async function describe(
 ): Promise<Description> {
   const { sampler, host, files, toolbox, slow, simulated, daemonVersion } = context;
   const pveNode = await pveNodeOf(context);
-  const [{ facts, bootId }, votes, answers, guests, ha, now] = await Promise.all([
+  const [{ facts, bootId }, votes, answers, guests, ha, tasks, now] = await Promise.all([
     sampler.facts(),
     quorum(context),
     slow.fresh(),
     host.guests(pveNode),
     host.ha(),
+    host.tasks(),
     isFresh ? readGauged(toolbox, files) : null,
   ]);
   const { resources, version, ceph } = answers;
   const gauged = now ?? answers.gauged;
-  const around = { resources, ha, pveNode };
+  const around = { resources, ha, pveNode, tasks };
   return {
     driver: {
       name: 'proxmox',
@@ -188,7 +199,7 @@ export async function describe(
       links: await withWake(context, facts.links, gauged),
       replication: await readReplication(files, guests && guests.map(({ vmid }) => vmid)),
       roles: await readRoles(files, pveNode),
-      busy: await readBusy(files, await host.tasks(), gauged.work),
+      busy: await readBusy(files, tasks, gauged.work),
       ceph,
       upsOnBattery: gauged.upsOnBattery ?? (await readUps(files)),
       protected: guests?.some(({ config }) => isKept(config)) ?? null,

@@ -72,3 +72,26 @@ export function endOf({ status, exitstatus }: TaskStatus): TaskEnd | undefined {
   if (status === 'running') return undefined;
   return { isOk: isTaskOk(exitstatus), detail: exitstatus ?? 'it ended without a status' };
 }
+
+const stopping = /^(qm|vz)(stop|shutdown|suspend|pause|migrate|destroy)$|^ha(stop|migrate)$/;
+/** Proxmox keeps so many finished tasks in its list. */
+const listedMax = 25;
+/** A list whose oldest task is younger than this, in seconds, may have lost the one asked for. */
+const coveredSeconds = 600;
+
+/**
+ * Whether somebody asked for the newest stop of a guest; null where the list cannot say. A guest
+ * that goes down by itself, by its own shutdown or because its process died, leaves no task.
+ */
+export function stopAsked(tasks: readonly ListedTask[] | null, vmid: string): boolean | null {
+  if (tasks === null) return null;
+  const starts = tasks.map(({ startedAtSeconds }) => startedAtSeconds);
+  const newest = tasks
+    .filter(({ id }) => id === vmid)
+    .toSorted((a, b) => a.startedAtSeconds - b.startedAtSeconds)
+    .at(-1);
+  if (newest) return stopping.test(newest.type);
+  const isFlooded =
+    tasks.length >= listedMax && Math.max(...starts) - Math.min(...starts) < coveredSeconds;
+  return isFlooded ? null : false;
+}

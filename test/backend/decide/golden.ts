@@ -8,6 +8,7 @@
  *     web 2c 100% 2G locked backup                  guest of the node above
  *   n2 asleep 8c 32G watts 10/60
  *   needs web cpu 400s | spares web memory 4000s 1.2G | scaled web 60s failed 2 (or: open)
+ *   died web 130s | started web 600s (or: open; by the engine)
  *   moved web 60s ago | moving x n2 n3 | moves web n1 n2 3h failed    (hours ago)
  *   at 2026-01-05T12:00:00Z                       wall time, where the calendar matters
  *   =>
@@ -84,6 +85,7 @@ function describe(facts: GuestFacts, word: string, next: () => string): boolean 
   else if (word === 'crs') facts.ownedByHypervisorBalancer = true;
   else if (word === 'allowed') facts.allowedNodes = next().split(',');
   else if (word === 'cputype') facts.cpuType = next();
+  else if (word === 'stopasked') facts.stopAsked = next() === 'yes';
   else if (word === 'limit') facts.cpuLimit = Number(next());
   else if (word === 'hotplug') {
     facts.hotplug = next().split(',');
@@ -198,6 +200,20 @@ function addScaled({ history }: Scene, words: ReturnType<typeof reader>): void {
   history.scaled.set(`home/${guest}`, { atMs, isOpen: end === 'open', failures });
 }
 
+function addDeath({ history }: Scene, words: ReturnType<typeof reader>): void {
+  const died = history.deaths.died.get('home') ?? new Map<string, number>();
+  died.set(words.next(), nowMs - ms(words.next()));
+  history.deaths.died.set('home', died);
+}
+
+function addStart({ history }: Scene, words: ReturnType<typeof reader>): void {
+  const { ordered } = history.deaths;
+  const [key, atMs] = [`home/${words.next()}`, nowMs - ms(words.next())];
+  const known = ordered.get(key)?.startsAtMs ?? [];
+  const isStarting = !words.isDone() && words.next() === 'open';
+  ordered.set(key, { startsAtMs: [...known, atMs], isStarting, otherAtMs: null });
+}
+
 function addLine(scene: Scene, line: string): void {
   const words = reader(line);
   const first = words.next();
@@ -206,6 +222,8 @@ function addLine(scene: Scene, line: string): void {
   else if (first === 'needs') addWait(scene, 'grow', words);
   else if (first === 'spares') addWait(scene, 'shrink', words);
   else if (first === 'scaled') addScaled(scene, words);
+  else if (first === 'died') addDeath(scene, words);
+  else if (first === 'started') addStart(scene, words);
   else if (first === 'moved') {
     scene.history.lastMovedAtMs.set(`home/${words.next()}`, nowMs - ms(words.next()));
   } else if (first === 'at') scene.history.wallOffsetMs = Date.parse(words.next()) - nowMs;
