@@ -207,7 +207,13 @@ const vain = (node: string): NonAction => ({
   flip: `${node} may sleep`,
 });
 
-export type Saving = { intents: Intent[]; nonActions: NonAction[]; draining: string[] };
+export type Saving = {
+  intents: Intent[];
+  nonActions: NonAction[];
+  draining: string[];
+  /** False while more could be emptied as soon as moves under way end. */
+  hasLooked: boolean;
+};
 
 /** One look at what can be emptied; `emptied` marks the nodes that nothing may move to. */
 type Round = { model: Model; look: Look; emptied: Uint8Array; saving: Saving; room: number };
@@ -247,7 +253,7 @@ function empty({ model, look, emptied, saving, room }: Round, source: number): b
  */
 export function consolidate(model: Model, look: Look, looksForMore: boolean): Saving {
   const { save } = look.situation.policy;
-  const saving: Saving = { intents: [], nonActions: [], draining: [] };
+  const saving: Saving = { intents: [], nonActions: [], draining: [], hasLooked: looksForMore };
   const round: Round = {
     model,
     look,
@@ -270,8 +276,12 @@ export function consolidate(model: Model, look: Look, looksForMore: boolean): Sa
   const isWide = spareRatio(model) >= save.spareRatio;
   for (const source of candidates(model, look)) {
     if (saving.draining.length >= save.drains && !isWide) break;
-    if (model.touched[source] || look.traffic.isFull()) continue;
-    empty(round, source);
+    if (look.traffic.isFull()) {
+      // Half a cluster stands idle: looking only now and then would take hours.
+      saving.hasLooked = !isWide;
+      break;
+    }
+    if (!model.touched[source]) empty(round, source);
   }
   return saving;
 }

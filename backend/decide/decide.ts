@@ -62,15 +62,14 @@ export function decide(state: ClusterState, policy: Policy, history: History, no
   const relief = relieve(model, look);
   const pressed = relievePressure(model, look);
   const unmetUnits = relief.unmetUnits + pressed.unmetUnits;
-  const short = wake(model, unmetUnits, situation);
+  const short = wake(model, relief.wakeUnits + pressed.wakeUnits, situation);
   const timely = wakeNeeded(model, look.needed, situation);
   const woken = [...short, ...timely.filter((one) => !isAmong(short, one))];
   const maySave = unmetUnits === 0 && policy.save.mode !== 'off';
-  const hasLookedToSave = maySave && isDue(situation);
+  const looksToSave = maySave && isDue(situation);
   const saved =
-    maySave && mayRun('guest.migrate', situation)
-      ? consolidate(model, look, hasLookedToSave)
-      : null;
+    maySave && mayRun('guest.migrate', situation) ? consolidate(model, look, looksToSave) : null;
+  const hasLookedToSave = saved?.hasLooked ?? looksToSave;
   const slept = maySave ? sleep(model, look) : null;
   const wanted = [
     ...restarted.intents,

@@ -12,6 +12,9 @@ const pauseMs = 3_600_000;
 /** Returns of one guest, and of all guests of a cluster, that are too many. */
 const returnsOfGuestMax = 2;
 const returnsOfClusterMax = 6;
+/** In a large cluster as many guests of a hundred, and returns of twenty guests, are usual. */
+const guestsPerReturner = 50;
+const guestsPerReturn = 20;
 
 export type Oscillation = { guests: string[]; returns: number; untilMs: number };
 
@@ -25,11 +28,14 @@ function returnsOf(moves: readonly Move[]): Move[] {
   });
 }
 
-/** What oscillates in a cluster now, null when nothing does. */
+/**
+ * What oscillates in a cluster now, null when nothing does.
+ * @param guests how many run in it
+ */
 export function oscillationOf(
   cluster: { id: string; timeScale: number },
   { moves }: Pick<History, 'moves'>,
-  nowMs: number,
+  { nowMs, guests }: { nowMs: number; guests: number },
 ): Oscillation | null {
   const span = scaledMs(windowMs, cluster);
   const byGuest = new Map<string, Move[]>();
@@ -43,8 +49,11 @@ export function oscillationOf(
     .map(([guest, own]) => ({ guest, returns: own.length < 2 ? [] : returnsOf(own) }))
     .filter(({ returns }) => returns.length > 0);
   const returns = found.flatMap((one) => one.returns);
-  const isGuest = found.some((one) => one.returns.length >= returnsOfGuestMax);
-  if (!isGuest && returns.length < returnsOfClusterMax) return null;
+  const restless = found.filter((one) => one.returns.length >= returnsOfGuestMax).length;
+  const isQuiet =
+    restless < Math.max(1, guests / guestsPerReturner) &&
+    returns.length < Math.max(returnsOfClusterMax, guests / guestsPerReturn);
+  if (isQuiet) return null;
   const untilMs = Math.max(...returns.map(({ atMs }) => atMs)) + scaledMs(pauseMs, cluster);
   if (nowMs >= untilMs) return null;
   return { guests: found.map(({ guest }) => guest).sort(), returns: returns.length, untilMs };

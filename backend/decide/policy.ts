@@ -83,6 +83,8 @@ export const Policy = z.strictObject({
       fixedSeconds: z.number().min(0).max(3_600).default(4),
       /** Memory of a target that stays free, as its guards will ask. */
       memoryReserveRatio: ratio.default(0.1),
+      /** Of what a hot node must shed, the share that a move must take, up to a quarter core. */
+      worthRatio: ratio.default(0.1),
       /** How much worse a guest is that does not end the heat alone. */
       partialPenalty: z.number().min(0).max(100).default(0.3),
     })

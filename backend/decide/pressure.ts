@@ -13,7 +13,8 @@ import type { History } from './history.ts';
 import { fits, type Model, nodeRole, plan, type Situation } from './model.ts';
 import type { Intent, NonAction } from './plan.ts';
 import { type Policy, scaledMs } from './policy.ts';
-import type { Look, Relief } from './relieve.ts';
+import type { Look } from './relieve.ts';
+import { noRelief, type Relief } from './worth.ts';
 
 type Resource = {
   key: 'memoryRatio' | 'memoryPressureRatio' | 'ioPressureRatio';
@@ -146,7 +147,7 @@ const stuck = (model: Model, { place, resource, value }: Pressed): NonAction => 
 export function relievePressure(model: Model, look: Look): Relief {
   const { situation, traffic } = look;
   const { history, nowMs, policy, cluster } = situation;
-  const relief: Relief = { intents: [], nonActions: [], unmetUnits: 0 };
+  const relief = noRelief();
   for (let place = 0; place < model.nodes.length; place += 1) {
     if (model.role[place] !== nodeRole.awake || model.touched[place]) continue;
     const node = model.nodes[place]!;
@@ -172,7 +173,11 @@ export function relievePressure(model: Model, look: Look): Relief {
       relief.nonActions.push(stuck(model, found));
       // What has no room by memory needs another node, however little cpu it uses.
       const first = movable[0];
-      if (first !== undefined) relief.unmetUnits += Math.max(0.1, model.counted[first]!);
+      if (first !== undefined) {
+        const units = Math.max(0.1, model.counted[first]!);
+        relief.unmetUnits += units;
+        relief.wakeUnits += units;
+      }
       continue;
     }
     relief.intents.push(intentOf(model, { ...found, guest: pair.guest, to: pair.to }, situation));

@@ -13,6 +13,7 @@ import { fits, type Margin, type Model, nodeRole, plan, type Situation, slack } 
 import type { Fact, Intent, NonAction } from './plan.ts';
 import { scaledMs } from './policy.ts';
 import type { Traffic } from './traffic.ts';
+import { leastWorth, noRelief, type Relief, unmetOf } from './worth.ts';
 
 const rule = 'relieve.cpuRatio';
 /** Nodes that need this much more power per unit than the best are used after the others. */
@@ -100,8 +101,9 @@ type Choice = { guest: number; to: number };
 /** The cheapest guest per unit of what must go, that has somewhere to go. */
 function choose(model: Model, source: number, need: number, look: Look): Choice | null {
   const { partialPenalty } = look.situation.policy.moves;
+  const least = leastWorth(need, look.situation);
   const candidates = model.guestsOf[source]!.filter(
-    (guest) => model.barrier[guest] === null && model.now[guest]! > 0,
+    (guest) => model.barrier[guest] === null && model.now[guest]! > 0 && model.now[guest]! >= least,
   )
     .map((guest) => {
       const share = Math.min(1, model.now[guest]! / need);
@@ -185,6 +187,26 @@ const left = (node: string, reason: string, flip: string | null): NonAction => (
   flip,
 });
 
+/** The greatest relief that one move could bring, where it is not worth a move. */
+function tooLittle(model: Model, source: number, need: number, look: Look): NonAction | null {
+  const least = leastWorth(need, look.situation);
+  const best = model.guestsOf[source]!.filter(
+    (guest) => model.barrier[guest] === null && model.now[guest]! < least,
+  )
+    .sort((a, b) => model.now[b]! - model.now[a]! || compareGuests(model, a, b))
+    .find((guest) => bestTarget(model, guest, look) !== null);
+  if (best === undefined) return null;
+  const units = model.now[best]!;
+  const missing = least - units;
+  return left(
+    nameOf(model, source),
+    `cpu ${ratioOf(model, source).toFixed(2)}, but of ${need.toFixed(2)} cores that must go the ` +
+      `best move that fits, ${model.guests[best]!.name}, sheds ${units.toFixed(2)}: a move is ` +
+      `worth it from ${least.toFixed(2)} on, ${missing.toFixed(2)} are missing`,
+    `a guest free to move that uses ${least.toFixed(2)} cores or more`,
+  );
+}
+
 /** Why no guest of a hot node can go anywhere, with the change that would help. */
 function stuck(model: Model, source: number): NonAction {
   const node = nameOf(model, source);
@@ -212,9 +234,6 @@ function stuck(model: Model, source: number): NonAction {
   );
 }
 
-/** Moves, refusals, and the units that nothing awake could take. */
-export type Relief = { intents: Intent[]; nonActions: NonAction[]; unmetUnits: number };
-
 function relieveOne(model: Model, source: number, look: Look, relief: Relief): void {
   const { policy } = look.situation;
   const { clear } = policy.relieve.cpuRatio;
@@ -225,8 +244,14 @@ function relieveOne(model: Model, source: number, look: Look, relief: Relief): v
     if (need <= 0 || !look.traffic.maySend(source)) return;
     const choice = choose(model, source, need, look);
     if (choice === null) {
-      if (moved === 0) relief.nonActions.push(stuck(model, source));
-      relief.unmetUnits += need;
+      if (moved === 0) {
+        relief.nonActions.push(tooLittle(model, source, need, look) ?? stuck(model, source));
+      }
+      const least = leastWorth(need, look.situation);
+      const { freeUnits, wakeUnits } = unmetOf(model, source, look.situation);
+      if (freeUnits >= least) relief.unmetUnits += Math.min(need, freeUnits);
+      // One more node helps only guests that may go there.
+      if (wakeUnits >= least) relief.wakeUnits += Math.min(need, wakeUnits);
       return;
     }
     relief.intents.push(intentOf(model, source, choice, look.situation));
@@ -240,7 +265,7 @@ function relieveOne(model: Model, source: number, look: Look, relief: Relief): v
 export function relieve(model: Model, look: Look): Relief {
   const { cluster, policy, history, nowMs } = look.situation;
   const waitMs = scaledMs(policy.relieve.cpuRatio.forMs, cluster);
-  const relief: Relief = { intents: [], nonActions: [], unmetUnits: 0 };
+  const relief = noRelief();
   const hottestFirst = model.nodes
     .map((_, place) => place)
     .filter((place) => model.role[place] === nodeRole.awake)

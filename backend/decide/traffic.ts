@@ -47,7 +47,7 @@ export function trafficOf(model: Model, { cluster, policy, history, nowMs }: Sit
   let moves = underWay.length;
   const planned = (): number => moves - underWay.length;
   const plannedAt = new Int32Array(model.nodes.length);
-  const stopped = oscillationOf(cluster, history, nowMs);
+  const stopped = oscillationOf(cluster, history, { nowMs, guests: model.guests.length });
   const ofNode = (place: number): number =>
     recent.ofNode(model.nodes[place]!.node) + plannedAt[place]!;
   const isFull = (): boolean =>

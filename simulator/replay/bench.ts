@@ -6,7 +6,8 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parse } from 'yaml';
-import { Policy } from '../../backend/decide/policy.ts';
+import type { Policy } from '../../backend/decide/policy.ts';
+import { resolvePolicy, shippedPolicy } from '../../backend/decide/strategies.ts';
 import { seededRandom } from '../prng.ts';
 import { bitbrainsMonth } from './bitbrains.ts';
 import { boundsOf, presenceOf } from './bounds.ts';
@@ -71,9 +72,23 @@ async function daysOf(options: Options, name: string): Promise<Day[]> {
   return ordersOf(recorded, options.shuffles).map((one) => ({ ...one, hosts, placement }));
 }
 
-async function runDay(options: Options, name: string, bench: Bench): Promise<Result[]> {
+/**
+ * The policy that the engine plays: the one of the track, or what `--policy` names.
+ * @throws Error with a line for each mistake in it
+ */
+async function policyOf({ policy, track }: Options): Promise<Policy> {
+  if (policy === undefined && (track === 'C' || track === 'D')) return shippedPolicy('save-power');
+  const path = policy ?? enginePolicyFile;
+  const resolved = resolvePolicy(parse(await readFile(path, 'utf8')));
+  if (resolved.ok) return resolved.policy;
+  const problems = resolved.problems.map((one) => `${one.path.join('.')} ${one.hint}`);
+  throw new Error(`--policy: ${path}: ${problems.join('; ')}`);
+}
+
+type Task = { options: Options; engine: Policy; bench: Bench };
+
+async function runDay(name: string, { options, engine, bench }: Task): Promise<Result[]> {
   const track = options.track === 'A' ? 'A' : 'B';
-  const engine = Policy.parse(parse(await readFile(enginePolicyFile, 'utf8')));
   const rules = rulesOf[track];
   const results: Result[] = [];
   const days = await daysOf(options, name);
@@ -109,15 +124,17 @@ async function heldDays(options: Options): Promise<string[]> {
 /** @throws Error that names the wrong option or file */
 export async function runBench(args: readonly string[], bench: Bench): Promise<void> {
   const options = readOptions(args);
+  const engine = await policyOf(options);
   const isPhysical = options.track === 'C' || options.track === 'D';
   const month = isPhysical ? await bitbrainsMonth(options.trace) : null;
   const results: Result[] = [];
   if (isPhysical) {
     const days = month === null ? await heldDays(options) : options.days;
     const recorded = month === null ? (name: string) => daysOf(options, name) : null;
-    results.push(...(await runPhysical(options, { days, recorded }, bench, makers)));
+    results.push(...(await runPhysical(options, { days, recorded, engine }, bench, makers)));
   } else {
-    for (const day of await heldDays(options)) results.push(...(await runDay(options, day, bench)));
+    const task = { options, engine, bench };
+    for (const day of await heldDays(options)) results.push(...(await runDay(day, task)));
   }
   for (const line of comparison(results)) bench.say(line);
   if (options.plot !== undefined) await writeFile(options.plot, plot(results));

@@ -15,7 +15,7 @@ export const policyNames = [
 ] as const;
 export type PolicyName = (typeof policyNames)[number];
 
-/** Groups of guards and limits that track D can be played without, one at a time. */
+/** Groups of guards and limits that tracks C and D can be played without, one at a time. */
 export const guardGroups = [
   'quorum',
   'moves',
@@ -24,6 +24,8 @@ export const guardGroups = [
   'reserve',
   'room',
   'idle',
+  'cycles',
+  'all',
 ] as const;
 export type GuardGroup = (typeof guardGroups)[number];
 
@@ -55,6 +57,8 @@ const Options = z.strictObject({
     .transform((text) => (text === 'each' ? [...guardGroups] : list(text)))
     .pipe(z.array(z.enum(guardGroups, `use each, or some of ${guardGroups.join(', ')}`))),
   plot: z.string().min(1, 'name the SVG file to write').optional(),
+  /** A policy as people write it, played in place of the one of the track. */
+  policy: z.string().min(1, 'name the YAML file of a policy').optional(),
 });
 export type Options = z.infer<typeof Options>;
 
@@ -70,6 +74,7 @@ export function readOptions(args: readonly string[]): Options {
       policies: text,
       shuffles: text,
       plot: text,
+      policy: text,
       boot: text,
       without: text,
       'cluster-size': text,

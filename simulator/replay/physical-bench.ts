@@ -4,12 +4,11 @@
  * defaults, in clusters of their usual size, and once more without each guard that is asked about.
  */
 import { Policy } from '../../backend/decide/policy.ts';
-import { shippedPolicy } from '../../backend/decide/strategies.ts';
 import { readBitbrains } from './bitbrains.ts';
 import type { Bench } from './bench.ts';
 import type { GuardGroup, Options, PolicyName } from './options.ts';
 import { physicalBoundKwh } from './physical-bound.ts';
-import { type Gate, openGate, physicalEngine, type PhysicalPolicy } from './physical-engine.ts';
+import { type Gate, physicalEngine, type PhysicalPolicy } from './physical-engine.ts';
 import {
   alwaysOn,
   obeying,
@@ -40,6 +39,8 @@ type Recorded = {
   days: readonly string[];
   /** null for a month of Bitbrains. */
   recorded: ((name: string) => Promise<Day[]>) | null;
+  /** What the engine plays. */
+  engine: Policy;
 };
 
 const withLessRam = (day: Day): Day => ({
@@ -59,51 +60,43 @@ async function monthOf(folder: string, days: readonly string[]): Promise<Day> {
   return { trace, order: 'sorted', hosts, placement };
 }
 
-/** The shipped policy under the concurrency of the track. */
-function policyOf(track: 'C' | 'D', without: readonly GuardGroup[]): Policy {
-  const shipped = shippedPolicy('save-power');
-  const limits = { ...shipped.limits };
+/** The policy under the concurrency of the track. */
+function limitedTo(track: 'C' | 'D', engine: Policy, without: readonly GuardGroup[]): Policy {
+  const limits = { ...engine.limits };
   if (track === 'C' || without.includes('commands-at-once')) {
     limits.migrationsPerCluster = physicalRules.movesAtOnce;
     limits.migrationsPerHour = unlimited;
     limits.migrationsPerNodePerHour = unlimited;
   }
-  if (without.includes('moves')) {
+  if (without.includes('moves') || without.includes('all')) {
     limits.guestMovesPerDay = unlimited;
     limits.guestCooldownMs = 0;
     limits.pairCooldownMs = 0;
   }
-  return Policy.parse({ ...shipped, limits });
+  return Policy.parse({ ...engine, limits });
 }
 
 type Variant = { policy: PhysicalPolicy; gate: ReturnType<GateMaker> | null };
 
-function enginesOf(options: Options, hosts: number, gateOf: GateMaker): Variant[] {
+type Means = { engine: Policy; gateOf: GateMaker };
+
+function enginesOf(options: Options, hosts: number, { engine, gateOf }: Means): Variant[] {
   const track = options.track === 'D' ? 'D' : 'C';
   const clusterSize = track === 'D' ? options.clusterSize : hosts;
   const leftOut: (readonly GuardGroup[])[] = [[], ...options.without.map((one) => [one])];
   return leftOut.map((without) => {
     const gate = gateOf({ track, without });
     const name = without.length === 0 ? 'kernreaktor' : `kernreaktor without ${without.join()}`;
-    const hasQuorum = track === 'D' && !without.includes('quorum');
-    const policy = policyOf(track, without);
+    const hasQuorum = track === 'D' && !without.includes('quorum') && !without.includes('all');
+    const policy = limitedTo(track, engine, without);
     return { policy: physicalEngine({ policy, gate, clusterSize, hasQuorum }, name), gate };
   });
 }
 
-/** The engine with nothing above it but the world's own limits. */
-const unguarded = (hosts: number): Variant => ({
-  policy: physicalEngine(
-    { policy: policyOf('C', ['moves']), gate: openGate, clusterSize: hosts, hasQuorum: false },
-    'kernreaktor unguarded',
-  ),
-  gate: null,
-});
-
 function variantsOf(
   options: Options,
   hosts: number,
-  gateOf: GateMaker,
+  means: Means,
   makers: Record<PolicyName, (engine: Policy) => ReplayPolicy>,
 ): Variant[] {
   const others = options.policies.filter((name) => name !== 'kernreaktor');
@@ -114,15 +107,14 @@ function variantsOf(
   });
   return [
     { policy: alwaysOn, gate: null },
-    ...(isAsked && options.track === 'C' ? [unguarded(hosts)] : []),
-    ...(isAsked ? enginesOf(options, hosts, gateOf) : []),
+    ...(isAsked ? enginesOf(options, hosts, means) : []),
     ...theirs,
   ];
 }
 
 export async function runPhysical(
   options: Options,
-  { days, recorded }: Recorded,
+  { days, recorded, engine }: Recorded,
   bench: Bench,
   makers: Record<PolicyName, (engine: Policy) => ReplayPolicy>,
 ): Promise<PhysicalResult[]> {
@@ -136,6 +128,7 @@ export async function runPhysical(
     bootSeconds: options.boot,
     ...(recorded === null && { copyMbPerSecond: bigCopyMbPerSecond }),
   };
+  const means = { engine, gateOf: bench.gateOf };
   for (const day of played) {
     const { trace, hosts } = day;
     const startSteps = Math.floor(startSeconds / trace.stepSeconds);
@@ -145,7 +138,7 @@ export async function runPhysical(
       days: (trace.steps * trace.stepSeconds) / 86_400,
     };
     const ofDay: PhysicalResult[] = [];
-    for (const { policy, gate } of variantsOf(options, hosts.count, bench.gateOf, makers)) {
+    for (const { policy, gate } of variantsOf(options, hosts.count, means, makers)) {
       ofDay.push({ ...(await playPhysical(day, policy, rules, bench.elapsedMs)), ...bound });
       const refusals = [...(gate?.refusals ?? [])].toSorted((a, b) => b[1] - a[1]);
       if (refusals.length > 0) {

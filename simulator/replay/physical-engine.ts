@@ -10,7 +10,8 @@ import type { Policy } from '../../backend/decide/policy.ts';
 import { noteRefusal } from '../../backend/decide/refusals.ts';
 import type { ClusterRecord, NodeRecord } from '../../backend/state/fleet.ts';
 import { unseenNode } from '../../backend/state/reduce.ts';
-import { type PhysicalWorld, hostPower } from './physical-world.ts';
+import { hostPower } from './physical-power.ts';
+import type { PhysicalWorld } from './physical-world.ts';
 import { clusterAt, guestAt, nodeAt } from './records.ts';
 import { sampleAt } from './trace.ts';
 

@@ -6,12 +6,15 @@
 import { type Day, gapless, quantile, type Result } from './run.ts';
 import { scoreOf } from './score.ts';
 import type { Foretold, PhysicalPolicy } from './physical-engine.ts';
-import { hostPower, type PhysicalRules, PhysicalWorld } from './physical-world.ts';
+import type { WattsFor } from './physical-load.ts';
+import { hostPower } from './physical-power.ts';
+import { type PhysicalRules, PhysicalWorld } from './physical-world.ts';
 import type { ReplayPolicy } from './policy.ts';
 import type { Move } from './world.ts';
 
 const roundSeconds = 10;
 const quietSeconds = 60;
+const joulesPerKwh = 3_600_000;
 /** Until then hosts that recorded placement left half empty are being emptied. */
 export const startSeconds = 3 * 3_600;
 
@@ -21,6 +24,8 @@ export type PhysicalResult = Result & {
   memoryOver: number;
   /** Of `energyKwh`, what was used in the first three hours. */
   startKwh: number;
+  /** `energyKwh` by what it was spent on. */
+  kwhFor: WattsFor;
   /** Of the engine alone. */
   foretold?: Foretold;
   /** What no policy can undercut, on the whole and after the first three hours. */
@@ -93,7 +98,13 @@ export async function playPhysical(
     decideMsP99: quantile(thoughtMs, 0.99),
     failedWakes: world.failedWakes,
     memoryOver: world.memoryOverSeconds / Math.max(1, world.totals.hostingSeconds),
-    startKwh: startJoules / 3_600_000,
+    startKwh: startJoules / joulesPerKwh,
+    kwhFor: {
+      empty: world.joulesFor.empty / joulesPerKwh,
+      changing: world.joulesFor.changing / joulesPerKwh,
+      idle: world.joulesFor.idle / joulesPerKwh,
+      work: world.joulesFor.work / joulesPerKwh,
+    },
     ...(policy.foretold && { foretold: policy.foretold() }),
   };
 }

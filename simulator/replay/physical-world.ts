@@ -7,7 +7,8 @@
  */
 import { between, seededRandom } from '../prng.ts';
 import { type Hosts, wattsAt } from './specs.ts';
-import { loadAt, type Load, overlapAbove } from './physical-load.ts';
+import { loadAt, type Load, noWatts, overlapAbove, type WattsFor } from './physical-load.ts';
+import { hostPower } from './physical-power.ts';
 import { noTotals, type Totals } from './totals.ts';
 import { demandAt, ramAt, type Trace } from './trace.ts';
 import type { ReplayWorld } from './world.ts';
@@ -30,12 +31,11 @@ export const physicalRules: PhysicalRules = {
   seed: 1,
 };
 
-export const hostPower = { off: 0, on: 1, booting: 2, stopping: 3 } as const;
-
 export type Copy = { guest: number; from: number; to: number; beganAt: number; endsAt: number };
 
 /** A copy is never shorter than its handshake. */
 const copySecondsMin = 1;
+const causes = Object.keys(noWatts()) as (keyof WattsFor)[];
 const drawsPerWake = 1_000_000;
 
 export class PhysicalWorld implements ReplayWorld {
@@ -61,6 +61,7 @@ export class PhysicalWorld implements ReplayWorld {
   /** Grows with every sample and every end of a copy, boot or shutdown. */
   changes = 0;
   memoryOverSeconds = 0;
+  readonly joulesFor: WattsFor = noWatts();
   seconds: number;
   private load: Load;
   private readonly isWakeDoomed: Uint8Array;
@@ -221,6 +222,9 @@ export class PhysicalWorld implements ReplayWorld {
     const mean = (name: 'watts' | 'requested' | 'undelivered' | 'lostToMoves') =>
       ((before[name] + after[name]) / 2) * elapsed;
     totals.joules += mean('watts');
+    for (const name of causes) {
+      this.joulesFor[name] += ((before.wattsFor[name] + after.wattsFor[name]) / 2) * elapsed;
+    }
     totals.requested += mean('requested');
     totals.allocated += mean('requested') - mean('undelivered') - mean('lostToMoves');
     totals.lostToMoves += mean('lostToMoves');

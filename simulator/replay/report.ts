@@ -42,6 +42,10 @@ const physicalColumns: Column<PhysicalResult>[] = [
     ({ energyKwh, startKwh, settledBoundKwh }) =>
       ((energyKwh - startKwh) / settledBoundKwh).toFixed(3),
   ],
+  ['idle', ({ kwhFor }) => kwhFor.idle.toFixed(1)],
+  ['work', ({ kwhFor }) => kwhFor.work.toFixed(1)],
+  ['empty', ({ kwhFor }) => kwhFor.empty.toFixed(1)],
+  ['boots', ({ kwhFor }) => kwhFor.changing.toFixed(1)],
   ['OTF %', ({ otf }) => (otf * 100).toFixed(3)],
   ['undelivered %', ({ undelivered }) => (undelivered * 100).toFixed(4)],
   ['memory over %', ({ memoryOver }) => (memoryOver * 100).toFixed(3)],

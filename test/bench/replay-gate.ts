@@ -11,7 +11,8 @@ import { takeTokens } from '../../backend/act/limiter.ts';
 import type { Step } from '../../backend/act/step.ts';
 import type { Intent } from '../../backend/decide/plan.ts';
 import type { Limiter } from '../../backend/store/sql/schema.ts';
-import { hostPower, type PhysicalWorld } from '../../simulator/replay/physical-world.ts';
+import { hostPower } from '../../simulator/replay/physical-power.ts';
+import type { PhysicalWorld } from '../../simulator/replay/physical-world.ts';
 import { type Gate, placeOf, type ReplayCluster } from '../../simulator/replay/physical-engine.ts';
 import * as honest from '../backend/act/guard-samples.ts';
 

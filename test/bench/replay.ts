@@ -5,6 +5,7 @@
 import type { GateOptions } from './replay-gate.ts';
 import { guardedGate } from './replay-gate.ts';
 import { runBench } from '../../simulator/replay/bench.ts';
+import { openGate } from '../../simulator/replay/physical-engine.ts';
 import type { GateMaker } from '../../simulator/replay/physical-bench.ts';
 import type { GuardGroup } from '../../simulator/replay/options.ts';
 
@@ -23,9 +24,12 @@ const reliefs: Record<GuardGroup, Relief> = {
   reserve: { guards: ['memory-reserve'] },
   room: { guards: ['destination-memory', 'destination-cpu'] },
   idle: { guards: ['idle'] },
+  cycles: { guards: ['power-cycles'] },
+  all: {},
 };
 
 const gateOf: GateMaker = ({ track, without }) => {
+  if (without.includes('all')) return { ...openGate, refusals: new Map() };
   const left = without.map((group) => reliefs[group]);
   return guardedGate({
     // Track C has limits of its own in place of the limiter.

@@ -201,6 +201,28 @@ describe('relieve', () => {
   });
 });
 
+describe('emptying', () => {
+  const hosts = Object.fromEntries(
+    ['n1', 'n2', 'n3', 'n4'].map((node): [string, Host] => [
+      node,
+      { cpu: 0.02, guests: [guestSample(`of-${node}`, { cpuCount: 1, cpuRatio: 0.1 })] },
+    ]),
+  );
+  const looked = (spareRatio: number) => {
+    const policy = Policy.parse({
+      save: { mode: 'on', spareRatio },
+      limits: { migrationsPerCluster: 1 },
+    });
+    const { intents, report } = decide(situation(hosts, emptyHistory(), { policy }));
+    return [intents.length, report.hasLookedToSave ?? false];
+  };
+
+  it('goes on looking in the next round while most stands idle and only moves under way hinder', () => {
+    expect(looked(0.4)).toEqual([1, false]);
+    expect(looked(1)).toEqual([1, true]);
+  });
+});
+
 describe('hot spells', () => {
   const follow = (samples: (number | null)[]): number | undefined => {
     const history = emptyHistory();

@@ -21,7 +21,7 @@ describe('an oscillation', () => {
     ago(0.5, 'web', 'b a'),
   ];
   it('is a guest that the engine takes back twice to where it was', () => {
-    expect(oscillationOf(home, historyOf(...toAndFro), nowMs)).toEqual({
+    expect(oscillationOf(home, historyOf(...toAndFro), { nowMs, guests: 10 })).toEqual({
       guests: ['web'],
       returns: 3,
       untilMs: nowMs + 0.5 * hourMs,
@@ -36,25 +36,36 @@ describe('an oscillation', () => {
     ['what is hours ago', toAndFro.map((move) => ({ ...move, atMs: move.atMs - 8 * hourMs }))],
     ['two guests that change places once', [ago(2, 'web', 'a b'), ago(2, 'mail', 'b a')]],
   ])('is not %s', (_, moves) => {
-    expect(oscillationOf(home, historyOf(...moves), nowMs)).toBeNull();
+    expect(oscillationOf(home, historyOf(...moves), { nowMs, guests: 10 })).toBeNull();
   });
 
   it('is also many guests that each come back once', () => {
     const guests = ['a', 'b', 'c', 'd', 'e', 'f'];
     const moves = guests.flatMap((guest) => [ago(2, guest, 'n1 n2'), ago(0.5, guest, 'n2 n1')]);
-    expect(oscillationOf(home, historyOf(...moves), nowMs)?.guests).toEqual(guests);
-    expect(oscillationOf(home, historyOf(...moves.slice(2)), nowMs)).toBeNull();
+    expect(oscillationOf(home, historyOf(...moves), { nowMs, guests: 10 })?.guests).toEqual(guests);
+    expect(oscillationOf(home, historyOf(...moves.slice(2)), { nowMs, guests: 10 })).toBeNull();
+  });
+
+  it('takes more of it in a large cluster, so that one guest does not stop five hundred', () => {
+    const restless = Array.from({ length: 10 }, (_, guest) =>
+      toAndFro.map((move) => ({ ...move, guest: `g${guest}` })),
+    );
+    const in500 = { nowMs, guests: 500 };
+    expect(oscillationOf(home, historyOf(...restless.slice(0, 8).flat()), in500)).toBeNull();
+    expect(oscillationOf(home, historyOf(...restless.flat()), in500)?.guests).toHaveLength(10);
   });
 
   it('ends when nothing came back for an hour', () => {
     const later = nowMs + 0.5 * hourMs;
-    expect(oscillationOf(home, historyOf(...toAndFro), later - 1)).not.toBeNull();
-    expect(oscillationOf(home, historyOf(...toAndFro), later)).toBeNull();
+    expect(
+      oscillationOf(home, historyOf(...toAndFro), { nowMs: later - 1, guests: 10 }),
+    ).not.toBeNull();
+    expect(oscillationOf(home, historyOf(...toAndFro), { nowMs: later, guests: 10 })).toBeNull();
   });
 
   it('is over sooner where time runs faster', () => {
     const fast = { id: 'home', timeScale: 60 };
-    expect(oscillationOf(fast, historyOf(...toAndFro), nowMs)).toBeNull();
+    expect(oscillationOf(fast, historyOf(...toAndFro), { nowMs, guests: 10 })).toBeNull();
   });
 });
 

@@ -6,12 +6,9 @@ import {
   physicalEngine,
   type PhysicalPolicy,
 } from '../../../simulator/replay/physical-engine.ts';
+import { hostPower } from '../../../simulator/replay/physical-power.ts';
 import { alwaysOn, obeying, playPhysical } from '../../../simulator/replay/physical-run.ts';
-import {
-  hostPower,
-  physicalRules,
-  PhysicalWorld,
-} from '../../../simulator/replay/physical-world.ts';
+import { physicalRules, PhysicalWorld } from '../../../simulator/replay/physical-world.ts';
 import { initialPlacement } from '../../../simulator/replay/placement.ts';
 import { lr } from '../../../simulator/replay/reference/detectors.ts';
 import { mmtPolicy } from '../../../simulator/replay/reference/mmt.ts';
