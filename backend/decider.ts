@@ -8,6 +8,7 @@ import type { Clock, NewId } from '../broker/contract/ports.ts';
 import type { Commands } from './act/commands.ts';
 import { dispatch } from './act/dispatch.ts';
 import { appendAudit } from './audit/chain.ts';
+import type { Foretold } from './decide/calibration.ts';
 import type { Ordered } from './decide/deaths.ts';
 import { emptyHistory, type History, type Move } from './decide/history.ts';
 import type { Scaled } from './decide/sizing.ts';
@@ -35,6 +36,8 @@ export type Decider = {
   /** Once before the clusters of a round are decided. */
   remember(clusters: readonly string[]): Promise<void>;
   round(cluster: ClusterRecord, nowMs: number): Promise<void>;
+  /** How loads came beside what was foretold, by cluster. */
+  foretold(): ReadonlyMap<string, Foretold>;
 };
 
 function append(lists: Map<string, Move[]>, cluster: string, move: Move): void {
@@ -158,6 +161,7 @@ export function createDecider(deps: DeciderDeps): Decider {
   });
   return {
     round,
+    foretold: () => history.calibrations.foretold,
     async remember(clusters) {
       recall(history, await recentMigrations(database.db, clusters, clock.wallMs()), clock);
       const onGuests = await recentGuestCommands(database.db, clusters, clock.wallMs());

@@ -11,7 +11,7 @@ import { verifyChain } from './audit/chain.ts';
 import { type Carrier, openCarrier, tlsFiles } from './carrier.ts';
 import type { Settings } from './config.ts';
 import type { Signer } from './act/signer.ts';
-import { createDecider } from './decider.ts';
+import { createDecider, type Decider } from './decider.ts';
 import { createEnrolmentAnswer } from './enrolment-answer.ts';
 import { createIngest, type Ingest } from './ingest/ingest.ts';
 import { createLoadReader, createMemoryReader } from './load.ts';
@@ -45,13 +45,15 @@ type Observed = {
   carrier: Carrier;
   plugs: Plugs;
   tlsEndsAtMs: () => number | null;
+  /** The decider reports to the figures, and so is made after them. */
+  decider: () => Decider | undefined;
 };
 
 /** The figures of all parts; those of a store elsewhere are written there, too. */
 function observe(
   settings: Settings,
   { parts, stores, undo }: StageDeps,
-  { events, fleet, ingest, carrier, plugs, tlsEndsAtMs }: Observed,
+  { events, fleet, ingest, carrier, plugs, tlsEndsAtMs, decider }: Observed,
 ): Observation {
   const { clock, log } = parts;
   const { db } = stores.database;
@@ -75,6 +77,7 @@ function observe(
     commands: () => openCommands(db),
     audit: () => audit.found(),
     certificateEndsAtMs: tlsEndsAtMs,
+    foretold: () => decider()?.foretold() ?? [],
     detail: settings.KR_METRICS_DETAIL,
   });
   const { KR_INFLUX_URL: url, KR_INFLUX_TOKEN: token = '' } = settings;
@@ -208,10 +211,12 @@ export async function createStages(settings: Settings, deps: StageDeps) {
   });
   plain.onEvent((event) => events.command(event));
   commands = recorded(plain, events);
-  const observed = { events, fleet, ingest, carrier, plugs, tlsEndsAtMs };
+  let made: Decider | undefined;
+  const observed = { events, fleet, ingest, carrier, plugs, tlsEndsAtMs, decider: () => made };
   const observation = observe(settings, deps, observed);
   const { lease } = commands;
   const { decider, onDecision } = openDecider(deps, { fleet, commands, observation, events });
+  made = decider;
   const pipeline = createPipeline({
     ...parts,
     fleet,

@@ -33,23 +33,43 @@ export type Promised = {
   beganAtMs: number;
 };
 
+/** Since the start, over all steps that were judged: loads of nodes in units, summed. */
+export type Foretold = { predicted: number; measured: number; steps: number; covered: number };
+
 export type Calibrations = {
   ofCluster: Map<string, Calibration>;
+  /** By cluster; for people who look how far the engine can be trusted. */
+  foretold: Map<string, Foretold>;
   promised: Map<NodeKey, Promised>;
 };
 
 export const emptyCalibrations = (): Calibrations => ({
   ofCluster: new Map(),
+  foretold: new Map(),
   promised: new Map(),
 });
 
-/** Judges one promise by what came. Changes `calibration` in place. */
-export function judge(calibration: Calibration, promised: Promised): void {
+type Judged = { predicted: number; measured: number; isCovered: boolean };
+
+function tally(known: Calibrations, cluster: string, judged: Judged): void {
+  const nothing: Foretold = { predicted: 0, measured: 0, steps: 0, covered: 0 };
+  const sums = known.foretold.get(cluster) ?? nothing;
+  sums.predicted += judged.predicted;
+  sums.measured += judged.measured;
+  sums.steps += 1;
+  sums.covered += Number(judged.isCovered);
+  known.foretold.set(cluster, sums);
+}
+
+/** Judges one promise by what came. Changes `known` in place. */
+export function judge(known: Calibrations, cluster: string, promised: Promised): void {
   if (promised.samples === 0 || promised.deviation < deviationMin) return;
+  const calibration = calibrationOf(known, cluster);
   const came = promised.sum / promised.samples;
   const isCovered = came <= promised.mean + calibration.reach * promised.deviation;
   calibration.steps += 1;
   if (isCovered) calibration.covered += 1;
+  tally(known, cluster, { predicted: promised.mean, measured: came, isCovered });
   const rate = rateOf(calibration.steps);
   const moved = calibration.reach + rate * (isCovered ? coverage - 1 : coverage);
   calibration.reach = Math.min(reachMax, Math.max(reachMin, moved));

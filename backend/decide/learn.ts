@@ -6,7 +6,7 @@
 import { nodeKey } from '../../broker/contract/ids.ts';
 import type { NodeRecord } from '../state/fleet.ts';
 import { nodeState } from '../state/node-state.ts';
-import { calibrationOf, judge, type Promised } from './calibration.ts';
+import { judge, type Promised } from './calibration.ts';
 import { firstForecast, type Forecast, type ForecastPolicy, outlookOf, see } from './forecast.ts';
 import type { History } from './history.ts';
 import type { ClusterState } from './model.ts';
@@ -82,7 +82,7 @@ function hold(history: History, lesson: Lesson, node: NodeRecord, used: number):
   known.samples += 1;
   if (atMs - known.beganAtMs < lesson.policy.stepMs) return;
   if (known.guests === guestsOf(node)) {
-    judge(calibrationOf(history.calibrations, node.cluster), known);
+    judge(history.calibrations, node.cluster, known);
   }
   promised.set(key, promise(lesson, node, atMs));
 }

@@ -35,6 +35,13 @@ export const figures = {
     help: 'When the certificate of TLS ends, seconds since 1970',
     labels: [],
   },
+  forecast: {
+    name: 'kr_decide_forecast_total',
+    help:
+      'Loads of nodes as predicted and as measured, in units summed over the steps judged, ' +
+      'how many steps, and how many of them stayed below what was planned for',
+    labels: ['cluster', 'figure'],
+  },
   nodeState: {
     name: 'kr_node_state',
     help: 'State of each node as a number, in the order of the states of DESIGN 7',

@@ -25,6 +25,8 @@ export type ObservationSources = {
   commands: () => Promise<Values>;
   /** What the last verification of each audit chain found. */
   audit: () => Iterable<{ chain: string; ok: boolean; entries: number }>;
+  /** How loads came beside what was foretold, by cluster; absent where nothing is decided. */
+  foretold?: () => Iterable<readonly [cluster: string, figures: Values]>;
   /** Wall ms; null without TLS. */
   certificateEndsAtMs: () => number | null;
   detail: Detail;
@@ -94,6 +96,11 @@ function addSources(registry: Registry, sources: ObservationSources): void {
   );
   addGauge(registry, figures.auditEntries, () =>
     [...audit()].map(({ chain, entries }): Reading => [{ chain }, entries]),
+  );
+  addCounter(registry, figures.forecast, () =>
+    [...(sources.foretold?.() ?? [])].flatMap(([cluster, values]) =>
+      labelled('figure', values).map(([labels, value]): Reading => [{ ...labels, cluster }, value]),
+    ),
   );
   addGauge(registry, figures.certificate, () => {
     const endsAtMs = certificateEndsAtMs();

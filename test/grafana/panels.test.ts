@@ -103,6 +103,9 @@ afterAll(async () => {
 /** What has no value in a simulation without decisions, refusals, sleep and estimates. */
 const mayBeEmpty = new Set([
   'Decisions by outcome',
+  // The first forecasts are judged after ten minutes.
+  'Predicted against measured',
+  'Forecasts that held',
   'Refusals by rule',
   'Saved by sleep, at least',
 ]);

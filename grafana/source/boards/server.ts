@@ -1,7 +1,30 @@
 /** The server: what it decides and does, itself, and under a load test. */
 import type { BoardSpec } from '../panels.ts';
-import type { Query } from '../query.ts';
+import { figureField, type Query, range, type Written } from '../query.ts';
 import { lines, node, ratio } from './common.ts';
+
+/** One of two figures of the judged forecasts, over the number of steps that were judged. */
+const perStep = (figure: string, legend: string): Written => {
+  const name = 'kr_decide_forecast_total';
+  const hourly = (what: string): string =>
+    `sum by (cluster) (increase(${name}{figure="${what}",cluster=~"$cluster"}[1h]))`;
+  return {
+    // Nothing over nothing is no point.
+    promql: `${hourly(figure)} / (${hourly('steps')} > 0)`,
+    flux: `from(bucket: v.defaultBucket)
+  ${range}
+  |> filter(fn: (r) => r._measurement == "kr" and r._field == "${figureField(name)}")
+  |> filter(fn: (r) => r.cluster =~ /^\${cluster:regex}$/)
+  |> filter(fn: (r) => r.figure == "${figure}" or r.figure == "steps")
+  |> difference(nonNegative: true)
+  |> aggregateWindow(every: 1h, fn: sum, createEmpty: false)
+  |> pivot(rowKey: ["_time", "cluster"], columnKey: ["figure"], valueColumn: "_value")
+  |> filter(fn: (r) => r.steps > 0.0)
+  |> map(fn: (r) => ({_time: r._time, cluster: r.cluster, _value: r.${figure} / r.steps}))
+  |> group(columns: ["cluster"])`,
+    legend,
+  };
+};
 
 export const decisions: BoardSpec = {
   name: 'decisions',
@@ -11,6 +34,22 @@ export const decisions: BoardSpec = {
     lines('Load that was answered', [{ entity: 'node', metric: 'cpuRatio', legend: node }], {
       ...ratio,
       span: 24,
+    }),
+    lines(
+      'Predicted against measured',
+      [perStep('predicted', '{{cluster}} predicted'), perStep('measured', '{{cluster}} measured')],
+      {
+        unit: 'short',
+        description:
+          'Load of a node in units (cores of the reference machine), as forecast for the next step ' +
+          'and as it then came: the mean over all steps of an hour whose guests stayed the same.',
+      },
+    ),
+    lines('Forecasts that held', [perStep('covered', '{{cluster}}')], {
+      ...ratio,
+      description:
+        'Steps in which a node stayed below what was planned for. The engine aims at nine of ten; ' +
+        'far below, guests rise together unforeseen, far above, it plans with too much room.',
     }),
     lines(
       'Decisions by outcome',

@@ -97,13 +97,19 @@ describe('the promise of a node', () => {
     return {
       covers: (covered - half.covered) / (steps - half.steps),
       factor: varianceFactor(history.calibrations, 'home'),
+      steps,
+      foretold: history.calibrations.foretold.get('home'),
     };
   };
 
   it.each([0, 0.5, 1])('covers nine of ten steps, whatever its guests share: %f', (shared) => {
-    const { covers } = run(shared);
+    const { covers, foretold, steps } = run(shared);
     expect(covers).toBeGreaterThan(0.85);
     expect(covers).toBeLessThan(0.95);
+    // Noise around a level is foretold by the level: both sums are within 5 % of each other.
+    expect(foretold?.steps).toBe(steps);
+    expect((foretold?.measured ?? 0) / steps).toBeGreaterThan(0.1);
+    expect((foretold?.predicted ?? 0) / (foretold?.measured ?? 1)).toBeCloseTo(1, 1);
   });
 
   it('keeps more room for guests that rise together than for those that do not', () => {

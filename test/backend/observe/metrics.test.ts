@@ -55,6 +55,7 @@ it('reads the figures of the other parts at each scrape, and drops what they no 
     commands: async () => ({ RUNNING: 2, INDETERMINATE: 0 }),
     audit: () => [{ chain: 'home', ok: false, entries: 12 }],
     certificateEndsAtMs: () => 1_800_000_000_000,
+    foretold: () => [['home', { predicted: 12.5, measured: 11 }]],
   });
   const first = await observation.render();
   expect(first.contentType).toContain('text/plain');
@@ -70,6 +71,8 @@ it('reads the figures of the other parts at each scrape, and drops what they no 
       'kr_commands{state="RUNNING"} 2',
       'kr_commands{state="INDETERMINATE"} 0',
       'kr_audit_chain_ok{chain="home"} 0',
+      'kr_decide_forecast_total{figure="predicted",cluster="home"} 12.5',
+      'kr_decide_forecast_total{figure="measured",cluster="home"} 11',
       'kr_certificate_not_after_seconds 1800000000',
     ]),
   );
