@@ -1,14 +1,16 @@
 /**
  * R13: wrong clocks, put into real processes by libfaketime: daemons and backend that jump by
  * seconds, hours and years in both directions under work, and daemons that drift by 5 %. While a
- * node's clock is more than 2 s away from the server's, nothing destructive begins on it, and the
- * refusal names the clock; when it is right again, work goes on. Nothing happens twice.
+ * node's clock is more than 2 s away from the server's, nothing destructive is granted to it once
+ * the server has heard of that, and the refusal names the clock; when it is right again, work goes
+ * on. Nothing happens twice. Grants are judged by MariaDB's clock, which is never changed.
  */
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { existsSync, globSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { isDestructive } from '../../backend/act/lifecycle.ts';
+import type { CommandKind } from '../../broker/contract/command.ts';
 import { patiently } from '../support/checker.ts';
 import { fetchInto } from '../support/debian.ts';
 import {
@@ -23,9 +25,10 @@ import { type Loaded, startLoaded } from '../support/loaded.ts';
 import { until } from '../support/servers.ts';
 import type { Settings } from '../support/stack.ts';
 
-const jumps = ['+5', '-5', '+2h', '-2h', '+10y', '-10y', '+0 x1.05'] as const;
-/** What is on its way when the clock jumps: a sample a second, and commands of a moment. */
-const reactionMs = 4_000;
+const drift = '+0 x1.05';
+const jumps = ['+5', '-5', '+2h', '-2h', '+10y', '-10y', drift] as const;
+const right = '+0';
+const wrongForMs = 4_000;
 
 async function library(): Promise<string | undefined> {
   const pattern = '/usr/lib/*/faketime/libfaketime.so.1';
@@ -38,8 +41,9 @@ async function library(): Promise<string | undefined> {
 /** A clock that can be set from outside, for the processes that get these settings. */
 async function fakeClock(path: string, folder: string, name: string) {
   const file = join(folder, name);
-  const set = (offset: string) => writeFile(file, `${offset}\n`);
-  await set('+0');
+  // An offset without a rate keeps the rate that was there before.
+  const set = (to: string) => writeFile(file, to.includes('x') ? `${to}\n` : `${to} x1.0\n`);
+  await set(right);
   const settings: Settings = {
     LD_PRELOAD: path,
     FAKETIME_TIMESTAMP_FILE: file,
@@ -51,10 +55,39 @@ async function fakeClock(path: string, folder: string, name: string) {
 }
 
 const effectsOf = ({ simulation }: Loaded): number =>
-  simulation.effects().filter(({ kind, commandId, effect }) => {
-    const isCommand = commandId !== null && kind !== 'node.crash' && kind !== 'node.boot';
-    return isCommand && effect === 'start' && isDestructive(kind);
-  }).length;
+  simulation.effects().filter(({ commandId, effect }) => commandId !== null && effect === 'start')
+    .length;
+
+/** Ids of destructive commands that were granted from then on. */
+async function grantsSince({ store }: Loaded, sinceMs: number): Promise<string[]> {
+  const asked = store.db
+    .selectFrom('commands')
+    .select(['id', 'kind'])
+    .where('granted_at_ms', '>', sinceMs);
+  const rows = await patiently(() => asked.execute());
+  return rows.filter(({ kind }) => isDestructive(kind as CommandKind)).map(({ id }) => id);
+}
+
+type Heard = { cluster: string; id: string; seq: number; incarnation: number };
+
+async function heardOf({ stack }: Loaded): Promise<Heard[]> {
+  const { items } = await stack.api.get<{ items: Heard[] }>('nodes?limit=5000');
+  return Promise.all(
+    items.map(({ cluster, id }) => stack.api.get<Heard>(`clusters/${cluster}/nodes/${id}`)),
+  );
+}
+
+/** Of every node two samples have come since: the first may have been on its way. */
+async function untilHeard(loaded: Loaded, before: readonly Heard[]): Promise<void> {
+  const isHeard = (now: Heard): boolean => {
+    const was = before.find(({ cluster, id }) => cluster === now.cluster && id === now.id);
+    return !was || now.incarnation !== was.incarnation || now.seq >= was.seq + 2;
+  };
+  await until(async () => (await heardOf(loaded)).every(isHeard), {
+    what: 'two samples of every node',
+    withinMs: 60_000,
+  });
+}
 
 /** Refusals at the door and in the rows that name the clock. */
 async function clockRefusals({ load, store }: Loaded): Promise<number> {
@@ -80,7 +113,7 @@ async function run({ n, seed, say }: Scope): Promise<Figures> {
     simulateSettings: daemons.settings,
   });
   const violations: string[] = [];
-  const turns: { who: string; jump: string; begunWhileWrong: number; backMs: number }[] = [];
+  const turns: { who: string; jump: string; grantedWhileWrong: number; backMs: number }[] = [];
   try {
     for (let turn = 0; turn < n; turn += 1) {
       const who = turn % 2 === 0 ? 'daemons' : 'backend';
@@ -90,21 +123,24 @@ async function run({ n, seed, say }: Scope): Promise<Figures> {
       const refusedBefore = await clockRefusals(loaded);
       await clock.set(jump);
       // A drift of 5 % needs 40 s to become 2 s.
-      await pauseMs(jump.includes('x') ? 60_000 : reactionMs);
-      const before = effectsOf(loaded);
-      await pauseMs(4_000);
-      const begunWhileWrong = effectsOf(loaded) - before;
-      const refused = (await clockRefusals(loaded)) - refusedBefore;
-      await clock.set('+0');
-      const [backAtMs, accepted] = [performance.now(), effectsOf(loaded)];
-      await until(() => effectsOf(loaded) > accepted, { what: 'work', withinMs: 120_000 }).catch(
-        () => violations.push(`no work after ${jump} of the ${who}`),
+      if (jump === drift) await pauseMs(60_000);
+      await untilHeard(loaded, await heardOf(loaded));
+      const sinceMs = Date.now();
+      await pauseMs(wrongForMs);
+      const granted = await grantsSince(loaded, sinceMs);
+      const told = async () => (await clockRefusals(loaded)) > refusedBefore;
+      await until(told, { what: 'a refusal that names the clock', withinMs: 60_000 }).catch(() =>
+        violations.push(`nobody was told of ${jump} of the ${who}`),
+      );
+      await clock.set(right);
+      const [backAtMs, begun] = [performance.now(), effectsOf(loaded)];
+      await until(() => effectsOf(loaded) > begun, { what: 'work', withinMs: 120_000 }).catch(() =>
+        violations.push(`no work after ${jump} of the ${who}`),
       );
       const backMs = Math.round(performance.now() - backAtMs);
-      turns.push({ who, jump, begunWhileWrong, backMs });
-      say(JSON.stringify({ ...turns.at(-1), refused }));
-      if (begunWhileWrong > 0) violations.push(`${begunWhileWrong} began at ${jump} of the ${who}`);
-      if (refused === 0) violations.push(`nobody was told of ${jump} of the ${who}`);
+      turns.push({ who, jump, grantedWhileWrong: granted.length, backMs });
+      say(JSON.stringify(turns.at(-1)));
+      for (const id of granted) violations.push(`${id} was granted at ${jump} of the ${who}`);
     }
     const judged = await loaded.conclude({ withinMs: 400_000 });
     return {
