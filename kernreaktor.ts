@@ -6,7 +6,7 @@
  */
 import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
-import { hostname } from 'node:os';
+import { hostname, userInfo } from 'node:os';
 import { join } from 'node:path';
 import { Command, Option } from 'commander';
 import type { Backend } from './backend/main.ts';
@@ -100,7 +100,19 @@ function welcome({ urls, setupToken }: Backend, settings: Settings): void {
   if (urls.tlsUrl !== null && urls.mqttTlsUrl !== null) {
     out(`  from other hosts: ${reachable(urls.tlsUrl)}   MQTT: ${reachable(urls.mqttTlsUrl)}`);
   }
-  if (setupToken !== null) out(`  set-up token for the first account: ${setupToken}`);
+  if (urls.tlsUrl === null) {
+    const { hostname: host, port } = new URL(urls.httpUrl);
+    out(
+      `  from another machine: ssh -L ${port}:${host}:${port} ${userInfo().username}@${hostname()}`,
+    );
+    out('  or for all of them, by TLS: KR_TLS_HOST=0.0.0.0');
+  }
+  if (setupToken !== null) {
+    out(`  set-up token for the first account: ${setupToken}`);
+    out(
+      `  or open ${urls.tlsUrl === null ? urls.httpUrl : reachable(urls.tlsUrl)}/#setup=${setupToken}`,
+    );
+  }
   out('');
 }
 

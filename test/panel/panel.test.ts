@@ -2,32 +2,15 @@
  * The panel as a person uses it: a real browser in front of the real server and its demo. Every
  * page is looked at by axe, too, which knows what people with other eyes and hands need.
  */
-import { readFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import type { Browser, BrowserContext, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { complaintsOf, noChromium, startChromium } from '../support/chromium.ts';
 import { type Stack, startStack } from '../support/stack.ts';
+import { violations } from './axe.ts';
 
-const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 const password = 'a long sentence nobody guesses';
 /** Everything shares two cores with the demo. */
 const patienceMs = 45_000;
-
-type Violation = { id: string; impact: string; nodes: { html: string }[] };
-
-async function violations(page: Page): Promise<string[]> {
-  await page.evaluate(axe);
-  const found = await page.evaluate(async () => {
-    const { axe } = globalThis as unknown as {
-      axe: { run(): Promise<{ violations: Violation[] }> };
-    };
-    return (await axe.run()).violations;
-  });
-  return found
-    .filter(({ impact }) => impact === 'serious' || impact === 'critical')
-    .map(({ id, nodes }) => `${id}: ${nodes[0]?.html}`);
-}
 
 describe.skipIf(noChromium !== '')(`the panel${noChromium}`, () => {
   let stack: Stack;

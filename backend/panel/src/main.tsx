@@ -11,6 +11,7 @@ import { Shell } from './shell.tsx';
 import './style/base.css';
 import './style/parts.css';
 import './style/pages.css';
+import './style/begin.css';
 import './style/engine.css';
 
 effect(() => (token.value === null ? undefined : watchFleet(fillPast)));

@@ -9,6 +9,7 @@ import { HoldBanner, HoldButton } from './hold.tsx';
 import { isLive } from './live.ts';
 import { ActivityPage } from './pages/activity.tsx';
 import { AuditPage } from './pages/audit.tsx';
+import { BeginPage } from './pages/begin.tsx';
 import { CommandPage } from './pages/command.tsx';
 import { DecisionPage } from './pages/decision.tsx';
 import { DecisionsPage } from './pages/decisions.tsx';
@@ -122,6 +123,7 @@ export const Shell = () => (
     <Frame>
       <Switch>
         <Route path="/" component={FleetPage} />
+        <Route path="/begin/:way?">{({ way }) => <BeginPage key={way} way={way} />}</Route>
         <Route path="/nodes/:cluster/:node">
           {({ cluster, node }) => (
             <NodePage key={`${cluster}/${node}`} cluster={cluster} node={node} />

@@ -37,11 +37,13 @@ async function clusterOf(endpoint: ApiEndpoint): Promise<Look['cluster']> {
 
 export async function lookAt(endpoint: ApiEndpoint): Promise<Look> {
   const { findings } = await examine(endpoint);
-  const unknown = findings.filter(
+  const isUnknown = findings.some(
     ({ check, state }) => check === 'fingerprint' && state === 'wrong',
   );
+  // Pins are given for every member or for none.
+  const urls = isUnknown ? endpoint.urls : [];
   const shown = await Promise.all(
-    unknown.map(async ({ subject: url }) => ({ url, fingerprint: await shownBy(url) })),
+    urls.map(async (url) => ({ url, fingerprint: await shownBy(url) })),
   );
   const certificates = shown.flatMap(({ url, fingerprint }) =>
     fingerprint === null ? [] : [{ url, fingerprint }],

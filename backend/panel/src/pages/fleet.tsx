@@ -22,7 +22,7 @@ import { Bar, Figure, Sparkline, State } from '../parts/figures.tsx';
 import { Choice, Search } from '../parts/filters.tsx';
 import { HeatMap } from '../parts/heat-map.tsx';
 import { useQuery } from '../query.ts';
-import { mayAct } from '../session.ts';
+import { isAdmin, mayAct } from '../session.ts';
 
 /** From here on squares tell more than cards. */
 const cardsMax = 60;
@@ -185,8 +185,8 @@ function Nodes() {
     return (
       <Empty title="No node yet">
         <p>
-          Let one in under <a href="#/settings">Settings</a>: one line to paste on the host, and it
-          is here a few seconds later. It only observes until you say otherwise.
+          <a href="#/begin">Let machines in</a>: a Proxmox cluster by its API, or a host by one
+          pasted line. They are only watched until you say otherwise.
         </p>
       </Empty>
     );
@@ -224,7 +224,15 @@ export function FleetPage() {
   const clusters = useQuery<Page<ClusterView>>('clusters?limit=1000', { everyMs: 5_000 });
   return (
     <>
-      <h1>Fleet</h1>
+      <div class="heading">
+        <h1>Fleet</h1>
+        <span class="grow" />
+        {isAdmin.value && (
+          <a class="button" href="#/begin">
+            Add machines
+          </a>
+        )}
+      </div>
       <Answer of={clusters} what="clusters">
         {({ items }) => (
           <>

@@ -1,8 +1,9 @@
 /** The first account, or signing in. Which of the two, the server says. */
-import { useState } from 'preact/hooks';
-import { call, endedBecause, keepToken, type Problem, problemOf } from '../api.ts';
+import type { Ways } from '../../../http/routes/joining.ts';
+import { call, endedBecause, get, keepToken } from '../api.ts';
 import { Field } from '../parts/dialog.tsx';
 import { Answer, ProblemNote } from '../parts/feedback.tsx';
+import { useForm } from '../parts/form.ts';
 import { useQuery } from '../query.ts';
 
 async function signIn(values: Record<string, string>): Promise<void> {
@@ -16,30 +17,14 @@ async function setUp(values: Record<string, string>): Promise<void> {
   const { token = '', username, password } = values;
   await call('POST', 'setup', { body: { token: token.trim(), username, password } });
   await signIn(values);
+  const { demo } = await get<Ways>('joining').catch(() => ({ demo: 'none' }));
+  // Whoever looks around in the demo has machines to look at already.
+  window.location.hash = demo === 'running' ? '/' : '/begin';
 }
 
-function useForm(run: (values: Record<string, string>) => Promise<void>) {
-  const [problem, setProblem] = useState<Problem>();
-  const [isBusy, setBusy] = useState(false);
-  const submit = async (event: SubmitEvent): Promise<void> => {
-    event.preventDefault();
-    if (isBusy) return;
-    const form = event.currentTarget as HTMLFormElement;
-    setBusy(true);
-    setProblem(undefined);
-    try {
-      await run(Object.fromEntries(new FormData(form)) as Record<string, string>);
-    } catch (error) {
-      const found = problemOf(error);
-      setProblem(found);
-      const field = form.elements.namedItem(found.field ?? '');
-      if (field instanceof HTMLInputElement) field.focus();
-    } finally {
-      setBusy(false);
-    }
-  };
-  return { problem, isBusy, onSubmit: (event: SubmitEvent) => void submit(event) };
-}
+/** The start line's own address brings the token along; it does not stay in the address bar. */
+const tokenOfAddress = /^#setup=([0-9a-f]{16,})$/.exec(window.location.hash)?.[1];
+if (tokenOfAddress !== undefined) window.history.replaceState(null, '', './');
 
 const Username = () => (
   <Field label="User name">
@@ -61,7 +46,14 @@ function SetUp() {
       <p class="faint">The server printed the set-up token when it started.</p>
       {problem && <ProblemNote problem={problem} />}
       <Field label="Set-up token">
-        <input name="token" class="mono" required autocomplete="off" spellcheck={false} />
+        <input
+          name="token"
+          class="mono"
+          required
+          value={tokenOfAddress}
+          autocomplete="off"
+          spellcheck={false}
+        />
       </Field>
       <Username />
       <Field label="Password, at least 12 characters">
