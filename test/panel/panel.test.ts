@@ -7,6 +7,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { complaintsOf, noChromium, startChromium } from '../support/chromium.ts';
 import { type Stack, startStack } from '../support/stack.ts';
 import { violations } from './axe.ts';
+import { engineFlows } from './engine-flows.ts';
 
 const password = 'a long sentence nobody guesses';
 /** Everything shares two cores with the demo. */
@@ -140,6 +141,8 @@ describe.skipIf(noChromium !== '')(`the panel${noChromium}`, () => {
     expect(await shown.textContent()).toMatch(/KR_CLUSTER=garage\nKR_ENROL_TOKEN=\S{40,}/);
   });
 
+  engineFlows(() => ({ page, url, stack }), password);
+
   it('passes axe on every page, in dark and on a phone', async () => {
     const places = [
       '#/',
@@ -149,7 +152,16 @@ describe.skipIf(noChromium !== '')(`the panel${noChromium}`, () => {
       '#/decisions',
       '#/activity',
       '#/activity/audit',
+      '#/policies',
+      '#/policies/new',
+      '#/policies/save-power',
       '#/settings',
+      '#/settings/engine',
+      '#/settings/house',
+      '#/settings/sign-in',
+      '#/settings/accounts',
+      '#/settings/notices',
+      '#/settings/backups',
       '#/nowhere',
     ];
     const found: Record<string, string[]> = {};

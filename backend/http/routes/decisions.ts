@@ -2,6 +2,8 @@
 import { z } from 'zod';
 import { systemChain, verifyChain } from '../../audit/chain.ts';
 import type { Plan, Report } from '../../decide/plan.ts';
+import { checkPolicy } from '../../policy-file.ts';
+import { policyYamlOf } from '../../store/sql/policies.ts';
 import { hasRole, mayUseCluster, type Principal } from '../access.ts';
 import type { App } from '../app.ts';
 import { type Context, requireKnownCluster } from '../context.ts';
@@ -31,6 +33,9 @@ const DecisionDetail = z.object({
   intents: z.array(z.unknown()),
   nonActions: z.array(z.unknown()),
   measured: z.unknown().nullable(),
+  thresholds: z
+    .record(z.string(), z.object({ above: z.number(), clear: z.number() }))
+    .describe('By rule, as the policy of then had them; none where its text is not known'),
   commands: z.array(z.object({ id: z.string(), kind: z.string(), state: z.string() })),
 });
 export type DecisionDetail = z.infer<typeof DecisionDetail>;
@@ -46,6 +51,21 @@ function decisionView(row: DecisionRow): z.infer<typeof DecisionView> {
   };
 }
 
+type Band = { above: number; clear: number };
+
+/** Where the lines of a chart belong. Decisions without a hash followed `balance`. */
+async function thresholdsOf({ database }: Context, hash: string | null) {
+  const yaml = hash === null ? 'balance' : await policyYamlOf(database.db, hash);
+  const checked = yaml === undefined ? null : checkPolicy(yaml, { isReal: false });
+  if (!checked?.ok) return {};
+  const bands = Object.entries(checked.policy.relieve).flatMap(([name, value]): [string, Band][] =>
+    typeof value === 'object' && 'clear' in value
+      ? [[`relieve.${name}`, { above: value.above, clear: value.clear }]]
+      : [],
+  );
+  return Object.fromEntries(bands);
+}
+
 async function decisionDetail(context: Context, row: DecisionRow) {
   const plan = JSON.parse(row.plan) as Partial<Plan>;
   const report = JSON.parse(row.report) as Partial<Report>;
@@ -56,6 +76,7 @@ async function decisionDetail(context: Context, row: DecisionRow) {
     intents: plan.intents ?? [],
     nonActions: report.nonActions ?? [],
     measured: row.measured === null ? null : (JSON.parse(row.measured) as unknown),
+    thresholds: await thresholdsOf(context, row.policy_hash),
     commands: await context.queries.commandsOfDecision(row.id, row.cluster),
   };
 }

@@ -77,8 +77,10 @@ export async function call<T>(method: string, path: string, options: Options = {
   });
   if (response.ok) return (response.status === 204 ? undefined : await response.json()) as T;
   const problem = (await response.json().catch(() => null)) as Problem | null;
-  // Only the answer to the token that is still in use may end the session.
-  if (response.status === 401 && used !== null && token.value === used) {
+  // Only the answer to the token that is still in use may end the session; a wrong code of the
+  // second factor says nothing about the token.
+  const isOfToken = response.status === 401 && problem?.code !== 'KR_TOTP';
+  if (isOfToken && used !== null && token.value === used) {
     forgetToken('The session has ended. Sign in again.');
   }
   throw new ApiError(

@@ -5,6 +5,7 @@
 import type { ComponentChildren } from 'preact';
 import { Route, Router, Switch, useLocation } from 'wouter-preact';
 import { useHashLocation } from 'wouter-preact/use-hash-location';
+import { Drawer, DrawerButton } from './drawer.tsx';
 import { HoldBanner, HoldButton } from './hold.tsx';
 import { isLive } from './live.ts';
 import { ActivityPage } from './pages/activity.tsx';
@@ -81,6 +82,7 @@ const Frame = ({ children }: { children: ComponentChildren }) => (
       </span>
       <span class="grow" />
       <HoldButton />
+      <DrawerButton />
       <ThemeChoice />
       <details class="menu">
         <summary>{me.value?.username ?? 'account'}</summary>
@@ -107,6 +109,7 @@ const Frame = ({ children }: { children: ComponentChildren }) => (
       <HoldBanner />
       {children}
     </main>
+    <Drawer />
   </div>
 );
 
@@ -146,7 +149,10 @@ export const Shell = () => (
         <Route path="/activity" component={ActivityPage} />
         <Route path="/activity/audit" component={AuditPage} />
         <Route path="/activity/:id">{({ id }) => <CommandPage key={id} id={id} />}</Route>
-        <Route path="/settings" component={SettingsPage} />
+        <Route path="/settings">{() => <SettingsPage />}</Route>
+        <Route path="/settings/:subject">
+          {({ subject }) => <SettingsPage subject={subject} />}
+        </Route>
         <Route component={Nowhere} />
       </Switch>
     </Frame>

@@ -31,6 +31,16 @@ const newestOf = (trx: Trx, name: string): Promise<Policies | undefined> =>
     .limit(1)
     .executeTakeFirst();
 
+/** The text of a hash, whatever version of whatever name it is. */
+export const policyYamlOf = (db: Kysely<Schema>, hash: string): Promise<string | undefined> =>
+  db
+    .selectFrom('policies')
+    .select('yaml')
+    .where('hash', '=', hash)
+    .limit(1)
+    .executeTakeFirst()
+    .then((row) => row?.yaml);
+
 /** This text's version, new only when the newest one of its name is another. */
 export async function ensurePolicy(trx: Trx, policy: NewPolicy): Promise<Policies> {
   const { nowMs: created_at_ms, ...wanted } = policy;

@@ -7,9 +7,11 @@ import { counted, moment } from '../format.ts';
 import { Answer, toast } from '../parts/feedback.tsx';
 import { useQuery } from '../query.ts';
 import { isAdmin, me } from '../session.ts';
+import { Search } from '../parts/filters.tsx';
 import { Newest, Table } from '../parts/table.tsx';
 
 const pageSize = 200;
+const exportPageSize = 1_000;
 
 type Check = { chain: string; ok: boolean; entries?: number; brokenAtSeq?: number; why?: string };
 
@@ -17,22 +19,41 @@ async function verify(cluster: string): Promise<void> {
   try {
     const check = await get<Check>(`audit/verify?${query({ cluster })}`);
     if (check.ok)
-      toast(`${counted(check.entries ?? 0, 'entry')} and no hash broken.`, { kind: 'good' });
+      toast(`${counted(check.entries ?? 0, 'link')} of the chain and no hash broken.`, {
+        kind: 'good',
+      });
     else toast(`Broken at entry ${check.brokenAtSeq}: ${check.why}`, { kind: 'bad' });
   } catch (error) {
     toast(problemOf(error).detail, { kind: 'bad' });
   }
 }
 
-function save(entries: readonly AuditEntry[]): void {
-  const lines = entries.map((entry) => JSON.stringify(entry)).join('\n');
-  const url = URL.createObjectURL(new Blob([lines], { type: 'application/x-ndjson' }));
-  const link = document.createElement('a');
-  link.href = url;
-  link.download = 'audit.ndjson';
-  link.click();
-  URL.revokeObjectURL(url);
+/** The whole chain, page by page, as one JSON line per entry. */
+async function save(cluster: string): Promise<void> {
+  try {
+    const lines: string[] = [];
+    let cursor: string | undefined;
+    do {
+      const page = await get<Page<AuditEntry>>(
+        `audit?${query({ cluster, limit: exportPageSize, cursor })}`,
+      );
+      lines.push(...page.items.map((entry) => JSON.stringify(entry)));
+      cursor = page.nextCursor ?? undefined;
+    } while (cursor !== undefined);
+    const url = URL.createObjectURL(new Blob([lines.join('\n')], { type: 'application/x-ndjson' }));
+    const link = document.createElement('a');
+    link.href = url;
+    link.download = `audit-${cluster || 'system'}.ndjson`;
+    link.click();
+    URL.revokeObjectURL(url);
+    toast(`${counted(lines.length, 'line')} saved.`, { kind: 'good' });
+  } catch (error) {
+    toast(problemOf(error).detail, { kind: 'bad' });
+  }
 }
+
+const matches = ({ actor, action, subject, detail }: AuditEntry, wanted: string): boolean =>
+  `${actor} ${action} ${subject} ${JSON.stringify(detail)}`.toLowerCase().includes(wanted);
 
 const Entries = ({ entries }: { entries: readonly AuditEntry[] }) => (
   <Table head={[{ number: 'No.' }, 'When', 'Who', 'What', 'Detail']}>
@@ -56,6 +77,7 @@ const Entries = ({ entries }: { entries: readonly AuditEntry[] }) => (
 export function AuditPage() {
   const clusters = useQuery<Page<ClusterView>>('clusters?limit=1000');
   const seesSystem = isAdmin.value && me.value?.clusters === null;
+  const [wanted, setWanted] = useState('');
   const [asked, setAsked] = useState<string | null>(null);
   const first = clusters.data?.items[0]?.id ?? '';
   const cluster = asked ?? (seesSystem ? '' : first);
@@ -66,7 +88,8 @@ export function AuditPage() {
   return (
     <>
       <h1>Audit log</h1>
-      <div class="filters">
+      <div class="filters" role="search">
+        <Search what="the audit log" by="who, what, detail" value={wanted} set={setWanted} />
         <select
           aria-label="Chain"
           value={cluster}
@@ -85,19 +108,14 @@ export function AuditPage() {
         >
           Check every hash
         </button>
-        <button
-          type="button"
-          class="quiet"
-          disabled={!entries.data}
-          onClick={() => save(entries.data?.items ?? [])}
-        >
-          Save what is shown
+        <button type="button" class="quiet" disabled={!isReady} onClick={() => void save(cluster)}>
+          Save all of it
         </button>
       </div>
       <Answer of={entries} what="the audit log">
         {({ items, total }) => (
           <>
-            <Entries entries={items} />
+            <Entries entries={items.filter((entry) => matches(entry, wanted.toLowerCase()))} />
             <Newest shown={items.length} total={total} />
           </>
         )}

@@ -1,16 +1,19 @@
 /** One command: its steps, what the guards said, what it printed, and what can still be done. */
 import { useEffect } from 'preact/hooks';
+import type { Fact } from '../../../decide/plan.ts';
 import type { CommandDetail } from '../../../http/routes/commands.ts';
 import { call } from '../api.ts';
-import { duration, moment } from '../format.ts';
+import { counted } from '../format.ts';
 import { lastCommand } from '../live.ts';
-import { CommandState, commandTone, hasEnded } from '../parts/command-list.tsx';
-import { ask, Field, PasswordAgain } from '../parts/dialog.tsx';
+import { CommandState, hasEnded } from '../parts/command-list.tsx';
+import { Output, Resolve, Steps } from '../parts/command-steps.tsx';
+import { ask } from '../parts/dialog.tsx';
+import { Facts } from '../parts/facts.tsx';
 import { Answer, toast } from '../parts/feedback.tsx';
 import { useQuery } from '../query.ts';
 import { isAdmin, mayAct } from '../session.ts';
 
-const Facts = ({ title, value }: { title: string; value: unknown }) =>
+const Raw = ({ title, value }: { title: string; value: unknown }) =>
   value === null || (Array.isArray(value) && value.length === 0) ? null : (
     <details class="card pad">
       <summary>{title}</summary>
@@ -18,23 +21,42 @@ const Facts = ({ title, value }: { title: string; value: unknown }) =>
     </details>
   );
 
-const Steps = ({ history }: { history: CommandDetail['history'] }) => (
-  <ol class="steps card pad">
-    {history.map(({ state, at, actor, reason }, index) => {
-      const before = history[index - 1];
-      const tookMs = before ? Date.parse(at) - Date.parse(before.at) : 0;
+type Judged = {
+  phase: string;
+  atMs: number;
+  verdicts: { id: string; facts: Fact[]; denial: { code: string; detail?: string } | null }[];
+};
+
+/** Each time it was judged: what each guard saw, and which of them said no. */
+const Guards = ({ of }: { of: readonly Judged[] }) => (
+  <>
+    {of.map(({ phase, atMs, verdicts }) => {
+      const denied = verdicts.filter(({ denial }) => denial !== null);
       return (
-        <li key={`${state}${at}`} class={commandTone(state)}>
-          <strong>{state.toLowerCase()}</strong>{' '}
-          <span class="faint">
-            <time dateTime={at}>{moment(at)}</time>
-            {tookMs >= 1_000 && `, after ${duration(tookMs)}`}, {actor}
-          </span>
-          {reason && <p>{reason}</p>}
-        </li>
+        <details key={`${phase}${atMs}`} class="card pad">
+          <summary>
+            {counted(verdicts.length, 'guard')} when {phase.toLowerCase()},{' '}
+            {denied.length === 0 ? (
+              <span class="good-text">none objected</span>
+            ) : (
+              <span class="bad-text">{denied.map(({ id }) => id).join(', ')} objected</span>
+            )}
+          </summary>
+          <ul class="plain-list guards">
+            {verdicts.map(({ id, facts, denial }) => (
+              <li key={id}>
+                <strong class={denial ? 'bad-text' : 'good-text'}>
+                  {denial ? '✕' : '✓'} {id}
+                </strong>{' '}
+                {denial && <span>{denial.detail ?? denial.code}</span>}
+                <Facts facts={facts} />
+              </li>
+            ))}
+          </ul>
+        </details>
       );
     })}
-  </ol>
+  </>
 );
 
 function Approve({ command, reload }: { command: CommandDetail; reload: () => void }) {
@@ -72,46 +94,6 @@ function Approve({ command, reload }: { command: CommandDetail; reload: () => vo
     </>
   );
 }
-
-const Resolve = ({ command, reload }: { command: CommandDetail; reload: () => void }) => (
-  <button
-    type="button"
-    onClick={() =>
-      ask({
-        title: `What became of ${command.kind} of ${command.target.id}?`,
-        confirm: 'State it',
-        isDangerous: true,
-        body: (
-          <>
-            <p>
-              Nobody could tell whether it happened, and it is never repeated by itself. Look at the
-              machine first; what you state here is kept with your name.
-            </p>
-            <Field label="It">
-              <select name="outcome">
-                <option value="succeeded">happened</option>
-                <option value="failed">did not happen</option>
-              </select>
-            </Field>
-            <Field label="What you saw">
-              <input name="note" required maxLength={512} autocomplete="off" />
-            </Field>
-            <PasswordAgain />
-          </>
-        ),
-        run: async ({ outcome, note, password = '' }) => {
-          await call('POST', `commands/${command.id}/resolve`, {
-            body: { outcome, note, ...(password === '' ? {} : { password }) },
-          });
-          toast('Noted.', { kind: 'good' });
-          reload();
-        },
-      })
-    }
-  >
-    Resolve
-  </button>
-);
 
 const subjectLink = ({ target, cluster }: CommandDetail): string =>
   `#/${target.kind === 'node' ? 'nodes' : 'guests'}/${cluster}/${target.id}`;
@@ -156,10 +138,11 @@ export function CommandPage({ id }: { id: string }) {
           )}
           <h2>Steps</h2>
           <Steps history={data.history} />
-          <Facts title="Arguments" value={data.args} />
-          <Facts title="What the guards said" value={data.guards} />
-          <Facts title="What it printed and left" value={data.result} />
-          <Facts title="Who witnessed it" value={data.witnesses} />
+          <Output result={data.result} />
+          <Raw title="Arguments" value={data.args} />
+          <Guards of={data.guards as Judged[]} />
+          <Raw title="What it answered" value={data.result} />
+          <Raw title="Who witnessed it" value={data.witnesses} />
         </>
       )}
     </Answer>

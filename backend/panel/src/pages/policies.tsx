@@ -82,7 +82,7 @@ export function PoliciesPage() {
       </div>
       <p class="faint">
         When is a node hot, when is it idle, and how much may move. Whether the engine acts or only
-        shows is set by the cluster’s <a href="#/settings">autonomy</a>.
+        shows is set by the cluster’s <a href="#/settings/engine">autonomy</a>.
       </p>
       <Answer of={policies} what="policies">
         {(found) => (

@@ -1,21 +1,57 @@
-/** Letting nodes in, what the engine may do, accounts and tokens: each part on its own. */
+/** Settings by subject, each at its own address; only what one's role may use is offered. */
+import type { ComponentType } from 'preact';
 import { isAdmin, me } from '../session.ts';
 import { Accounts } from './settings/accounts.tsx';
 import { Autonomy } from './settings/autonomy.tsx';
+import { Backups } from './settings/backups.tsx';
 import { Daemons } from './settings/daemons.tsx';
+import { Notices } from './settings/notices.tsx';
 import { OwnHouse } from './settings/own-house.tsx';
+import { SecondFactor } from './settings/second-factor.tsx';
+import { Sessions } from './settings/sessions.tsx';
 import { Tokens } from './settings/tokens.tsx';
 
-export function SettingsPage() {
+type Subject = {
+  path: string;
+  name: string;
+  parts: readonly ComponentType[];
+  /** Only for administrators of everything. */
+  isOfAll?: true;
+};
+
+const subjects: readonly Subject[] = [
+  { path: 'nodes', name: 'Nodes', parts: [Daemons] },
+  { path: 'engine', name: 'Engine', parts: [Autonomy] },
+  { path: 'house', name: 'Own house', parts: [OwnHouse], isOfAll: true },
+  { path: 'sign-in', name: 'Sign-in', parts: [SecondFactor, Sessions, Tokens] },
+  { path: 'accounts', name: 'Accounts', parts: [Accounts], isOfAll: true },
+  { path: 'notices', name: 'Notices', parts: [Notices], isOfAll: true },
+  { path: 'backups', name: 'Backups', parts: [Backups], isOfAll: true },
+];
+
+export function SettingsPage({ subject = 'nodes' }: { subject?: string }) {
   const isUnrestricted = isAdmin.value && me.value?.clusters === null;
+  const offered = subjects.filter(({ isOfAll }) => isOfAll !== true || isUnrestricted);
+  const shown = offered.find(({ path }) => path === subject);
   return (
     <>
       <h1>Settings</h1>
-      <Daemons />
-      <Autonomy />
-      {isUnrestricted && <OwnHouse />}
-      {isUnrestricted && <Accounts />}
-      <Tokens />
+      <nav class="tabs" aria-label="Settings">
+        {offered.map(({ path, name }) => (
+          <a
+            key={path}
+            href={`#/settings/${path}`}
+            aria-current={path === subject ? 'page' : undefined}
+          >
+            {name}
+          </a>
+        ))}
+      </nav>
+      {shown ? (
+        shown.parts.map((Part, index) => <Part key={`${shown.path}${index}`} />)
+      ) : (
+        <p class="state-note">{me.value ? 'Your role has no such settings.' : 'Loading …'}</p>
+      )}
     </>
   );
 }

@@ -1,14 +1,16 @@
 /** The first account, or signing in. Which of the two, the server says. */
+import { useEffect, useState } from 'preact/hooks';
 import type { Ways } from '../../../http/routes/joining.ts';
 import { call, endedBecause, get, keepToken } from '../api.ts';
 import { Field } from '../parts/dialog.tsx';
 import { Answer, ProblemNote } from '../parts/feedback.tsx';
 import { useForm } from '../parts/form.ts';
 import { useQuery } from '../query.ts';
+import { CodeField } from './settings/second-factor.tsx';
 
 async function signIn(values: Record<string, string>): Promise<void> {
-  const { username, password, remember } = values;
-  const body = { username, password };
+  const { username, password, remember, totp } = values;
+  const body = { username, password, ...(totp === undefined ? {} : { totp }) };
   const { token } = await call<{ token: string }>('POST', 'session', { body });
   keepToken(token, { isRemembered: remember === 'on' });
 }
@@ -75,6 +77,12 @@ function SetUp() {
 
 function SignIn() {
   const { problem, isBusy, onSubmit } = useForm(signIn);
+  // Once asked for, the code stays a field: what else was typed is still there.
+  const [needsCode, setNeedsCode] = useState(false);
+  const isAsked = problem?.code === 'KR_TOTP';
+  useEffect(() => {
+    if (isAsked) setNeedsCode(true);
+  }, [isAsked]);
   return (
     <form class="card" onSubmit={onSubmit}>
       <h1>Sign in</h1>
@@ -84,6 +92,7 @@ function SignIn() {
       <Field label="Password">
         <input name="password" type="password" required autocomplete="current-password" />
       </Field>
+      {needsCode && <CodeField label="Six digits of your authenticator app" />}
       <Remember />
       <button type="submit" disabled={isBusy}>
         Sign in

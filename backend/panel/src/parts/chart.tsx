@@ -7,7 +7,12 @@ import uPlot from 'uplot';
 import 'uplot/dist/uPlot.min.css';
 import { colour, theme } from '../theme.ts';
 
-export type Line = { name: string; points: readonly (readonly [number, number | null])[] };
+export type Line = {
+  name: string;
+  points: readonly (readonly [number, number | null])[];
+  /** A line to compare with: dashed, in this colour of the style sheet. */
+  dashed?: string;
+};
 
 const heightPx = 180;
 const lineColours = ['series-1', 'series-2', 'series-3', 'series-4'];
@@ -19,6 +24,8 @@ type Props = {
   format: (value: number) => string;
   /** Top of the scale, where it is known: 1 of a ratio. */
   max?: number;
+  /** A moment that a line across marks. */
+  markAtMs?: number;
   onRange: (fromMs: number, toMs: number) => void;
 };
 
@@ -31,7 +38,22 @@ function aligned(lines: readonly Line[]): uPlot.AlignedData {
   return tables.length === 0 ? [[]] : uPlot.join(tables);
 }
 
-function optionsOf({ lines, format, max, onRange }: Props, width: number): uPlot.Options {
+function drawMark(chart: uPlot, atMs: number): void {
+  const x = chart.valToPos(atMs / 1_000, 'x', true);
+  const { left, top, width, height } = chart.bbox;
+  if (x < left || x > left + width) return;
+  const { ctx } = chart;
+  ctx.save();
+  ctx.strokeStyle = colour('ink');
+  ctx.setLineDash([2, 4]);
+  ctx.beginPath();
+  ctx.moveTo(x, top);
+  ctx.lineTo(x, top + height);
+  ctx.stroke();
+  ctx.restore();
+}
+
+function optionsOf({ lines, format, max, markAtMs, onRange }: Props, width: number): uPlot.Options {
   const axis = { stroke: colour('faint'), grid: { stroke: colour('line'), width: 1 } };
   return {
     width,
@@ -41,19 +63,21 @@ function optionsOf({ lines, format, max, onRange }: Props, width: number): uPlot
     axes: [axis, { ...axis, size: 76, values: (_chart, ticks) => ticks.map(format) }],
     series: [
       {},
-      ...lines.map(({ name }, index) => {
-        const stroke = colour(lineColours[index % lineColours.length] ?? 'accent');
+      ...lines.map(({ name, dashed }, index) => {
+        const stroke = colour(dashed ?? lineColours[index % lineColours.length] ?? 'accent');
         return {
           label: name,
           stroke,
           fill: index === 0 ? `${stroke}22` : '',
           width: 1.5,
+          ...(dashed === undefined ? {} : { dash: [6, 5] }),
           points: { show: false },
           value: (_chart: uPlot, value: number | null) => (value === null ? '–' : format(value)),
         };
       }),
     ],
     hooks: {
+      draw: markAtMs === undefined ? [] : [(chart) => drawMark(chart, markAtMs)],
       setSelect: [
         (chart) => {
           const { left, width: selected } = chart.select;

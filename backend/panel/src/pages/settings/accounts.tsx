@@ -75,14 +75,20 @@ const askChange = (user: UserView, done: () => void): void =>
         <label class="check">
           <input name="disabled" type="checkbox" checked={user.disabled} /> Locked out
         </label>
+        {user.hasSecondFactor && (
+          <label class="check">
+            <input name="loseFactor" type="checkbox" /> Second factor off, for who has lost the app
+          </label>
+        )}
       </>
     ),
-    run: async ({ role, clusters, password = '', disabled }) => {
+    run: async ({ role, clusters, password = '', disabled, loseFactor }) => {
       await call('PATCH', `users/${user.id}`, {
         body: {
           role,
           clusters: clustersOf(clusters),
           disabled: disabled === 'on',
+          ...(loseFactor === 'on' ? { secondFactor: 'off' } : {}),
           ...(password === '' ? {} : { password }),
         },
       });
@@ -109,6 +115,7 @@ export function Accounts() {
               <tr key={user.id}>
                 <th scope="row">
                   {user.username} {user.disabled && <small class="tag">locked out</small>}
+                  {user.hasSecondFactor && <small class="tag">second factor</small>}
                 </th>
                 <td>{user.role}</td>
                 <td class="wrap">{user.clusters?.join(', ') ?? 'every'}</td>

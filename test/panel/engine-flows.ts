@@ -1,0 +1,215 @@
+/**
+ * What a person does with the engine and with an account, in the browser of the file that calls
+ * it: policies, decisions, the second factor, notices, backups, the audit log. Leaves no trace that
+ * the other tests of that file could stumble over.
+ */
+import { readFile } from 'node:fs/promises';
+import { Secret, TOTP } from 'otpauth';
+import type { Page } from 'playwright-core';
+import { expect, it } from 'vitest';
+import type { Stack } from '../support/stack.ts';
+import { until } from '../support/servers.ts';
+
+type Use = { page: Page; url: string; stack: Stack };
+
+const draft = `extends: save-power
+relieve:
+  cpuRatio: {above: 0.9, clear: 0.75, forMs: 300000}
+`;
+
+function policyFlows(use: () => Use): void {
+  it('names line and column of a mistake while it is typed, and leads to it', async () => {
+    const { page, url } = use();
+    await page.goto(`${url}/#/policies`);
+    await page.getByRole('link', { name: 'New policy' }).click();
+    const text = page.getByLabel('Text of the new policy');
+    await text.fill('extends: balance\nlimits:\n  guestMovesPerDay: many\n');
+    await page.getByRole('button', { name: /^3:21 limits\.guestMovesPerDay/ }).click();
+    expect(await text.evaluate((area: HTMLTextAreaElement) => area.selectionStart)).toBe(45);
+    expect(await page.getByRole('button', { name: /^Enable for/ }).isDisabled()).toBe(true);
+  });
+
+  it('shows what a draft changes, backtests it with charts, and enables it', async () => {
+    const { page, stack } = use();
+    await page.getByLabel('Text of the new policy').fill(draft);
+    await page.getByText('no problem').waitFor();
+    await page.getByLabel('Cluster', { exact: true }).selectOption('rack');
+    await page.getByRole('row', { name: 'relieve.cpuRatio.above 0.85 0.9' }).waitFor();
+    await page.getByLabel('Time to replay').selectOption({ label: 'the last hour' });
+    await page.getByRole('button', { name: 'Backtest' }).click();
+    await page.getByText(/It would have used/).waitFor();
+    await page.getByText('Energy, summed up').waitFor();
+    await page.getByRole('button', { name: 'Enable for rack' }).click();
+    const dialog = page.getByRole('dialog');
+    await dialog.getByText('It was backtested as it stands.').waitFor();
+    await dialog.getByLabel(/^Name/).fill('night-saver');
+    await dialog.getByRole('button', { name: 'Enable' }).click();
+    await page.getByRole('heading', { name: 'night-saver' }).waitFor();
+    await page.getByRole('button', { name: 'rack follows it' }).waitFor();
+    const { items } = await stack.api.get<{ items: { id: string; policyHash: string | null }[] }>(
+      'clusters',
+    );
+    expect(items.find(({ id }) => id === 'rack')?.policyHash).toMatch(/^[0-9a-f]{64}$/);
+    await stack.api.send('PUT', '/api/v1/clusters/rack/policy', { body: { policy: 'balance' } });
+  });
+}
+
+function decisionFlows(use: () => Use): void {
+  it('draws what was measured beside the threshold, and says what would change it', async () => {
+    const { page, url } = use();
+    await page.goto(`${url}/#/decisions`);
+    await page.locator('.timeline a').first().click();
+    await page.getByRole('heading', { name: 'Decision' }).waitFor();
+    await page.locator('.chart canvas').first().waitFor();
+    const legend = page.locator('.chart .u-legend').first();
+    expect(await legend.textContent()).toMatch(/measured.*threshold/);
+  });
+
+  it('rejects a proposal from the list, and the engine then leaves it', async () => {
+    const { page, url, stack } = use();
+    const autonomy = (level: string) =>
+      stack.api.send('PATCH', '/api/v1/clusters/home', {
+        body: { autonomy: { 'guest.migrate': level } },
+      });
+    await autonomy('approve');
+    await page.goto(`${url}/#/decisions`);
+    // The demo makes a node hot again and again; the next proposal waits for a person.
+    const proposal = page.locator('.proposal').first();
+    await proposal.waitFor({ timeout: 240_000 });
+    await proposal.getByRole('button', { name: 'Reject' }).click();
+    await page.getByRole('dialog').getByRole('button', { name: 'Reject' }).click();
+    await page.getByText('Rejected.').waitFor();
+    await autonomy('auto');
+  }, 300_000);
+}
+
+async function signIn(page: Page, password: string): Promise<void> {
+  await page.getByLabel('User name').fill('anna');
+  await page.getByLabel('Password').fill(password);
+  await page.getByRole('button', { name: 'Sign in' }).click();
+}
+
+function accountFlows(use: () => Use, password: string): void {
+  it('sets up a second factor by its code, asks for it at sign-in, and lets go of it', async () => {
+    const { page, url } = use();
+    await page.goto(`${url}/#/settings/sign-in`);
+    await page.getByRole('button', { name: 'Set up' }).click();
+    const dialog = page.getByRole('dialog');
+    await dialog.getByLabel(/^Your password/).fill(password);
+    await dialog.getByRole('button', { name: 'Go on' }).click();
+    await dialog.getByRole('img', { name: /QR code/ }).waitFor();
+    const shown = (await dialog.locator('.secret').textContent()) ?? '';
+    const app = new TOTP({ secret: Secret.fromBase32(shown.replaceAll(' ', '')) });
+    await dialog.getByLabel('Code of the app').fill('000000');
+    await dialog.getByRole('button', { name: 'Switch it on' }).click();
+    // A wrong code is said in the dialog; it does not end the session.
+    await dialog.getByRole('alert').waitFor();
+    const first = app.generate();
+    await dialog.getByLabel('Code of the app').fill(first);
+    await dialog.getByRole('button', { name: 'Switch it on' }).click();
+    await page.getByText('On.').waitFor();
+    await page.locator('.menu summary').click();
+    await page.getByRole('button', { name: 'Sign out' }).click();
+    await signIn(page, password);
+    const code = page.getByLabel(/Six digits/);
+    await code.waitFor();
+    // A code counts once: the app's next one is waited for.
+    await until(() => app.generate() !== first, 'the next code', 40_000);
+    await code.fill(app.generate());
+    await page.getByRole('button', { name: 'Sign in' }).click();
+    await page.locator('.shell').waitFor();
+    await page.goto(`${url}/#/settings/sign-in`);
+    await page.getByRole('button', { name: 'Switch off' }).click();
+    await dialog.getByRole('button', { name: 'Switch it off' }).click();
+    await page.getByText('Off.').waitFor();
+  }, 120_000);
+
+  it('ends another session of the same account', async () => {
+    const { page, url, stack } = use();
+    await stack.api.post('session', { username: 'anna', password });
+    await page.goto(`${url}/#/settings/sign-in`);
+    await page.getByRole('button', { name: 'End', exact: true }).first().click();
+    await page.getByRole('dialog').getByRole('button', { name: 'End it' }).click();
+    await page.getByText('It is ended.').waitFor();
+  });
+}
+
+function keeperFlows(use: () => Use): void {
+  it('adds a channel, says why its test did not arrive, and removes it', async () => {
+    const { page, url } = use();
+    await page.goto(`${url}/#/settings/notices`);
+    await page.getByLabel('Add a channel').selectOption('gotify');
+    const dialog = page.getByRole('dialog');
+    await dialog.getByLabel('Address').fill('http://127.0.0.1:9');
+    await dialog.getByLabel(/^Token/).fill('not-a-real-token');
+    await dialog.getByRole('button', { name: 'Add' }).click();
+    await page.getByRole('row', { name: /gotify/ }).waitFor();
+    await page.getByRole('button', { name: 'Test' }).click();
+    await page.locator('.toast.bad').waitFor();
+    await page.getByRole('button', { name: 'Remove' }).click();
+    await dialog.getByRole('button', { name: 'Remove' }).click();
+    await page.getByText('gotify is removed.').waitFor();
+  });
+
+  it('keeps quiet hours', async () => {
+    const { page, stack } = use();
+    await page.getByLabel(/Nothing is sent between/).check();
+    await page.getByLabel('From', { exact: true }).fill('23:15');
+    await page.getByRole('button', { name: 'Keep' }).click();
+    await page.getByText('Kept.').waitFor();
+    const settings = await stack.api.get<{ quiet: object }>('notifications/settings');
+    expect(settings.quiet).toMatchObject({ from: '23:15', to: '07:00', isStrict: false });
+  });
+
+  it('makes a backup and hands it out encrypted', async () => {
+    const { page, url } = use();
+    await page.goto(`${url}/#/settings/backups`);
+    await page.getByRole('button', { name: 'Back up now' }).click();
+    await page.getByText(/is whole and on the disk/).waitFor();
+    const [download] = await Promise.all([
+      page.waitForEvent('download'),
+      page
+        .getByRole('button', { name: /^Download/ })
+        .first()
+        .click(),
+    ]);
+    const bytes = await readFile(await download.path());
+    expect(bytes.subarray(0, 21).toString()).toBe('age-encryption.org/v1');
+  });
+
+  it('finds an entry of the audit log and saves all of it', async () => {
+    const { page, url } = use();
+    await page.goto(`${url}/#/activity/audit`);
+    await page.getByLabel('Search the audit log').fill('backup.made');
+    await page
+      .getByRole('rowheader', { name: /backup\.made/ })
+      .first()
+      .waitFor();
+    const [download] = await Promise.all([
+      page.waitForEvent('download'),
+      page.getByRole('button', { name: 'Save all of it' }).click(),
+    ]);
+    const lines = (await readFile(await download.path(), 'utf8')).split('\n');
+    expect(lines.length).toBeGreaterThan(5);
+    for (const line of lines) expect(JSON.parse(line)).toHaveProperty('hash');
+  });
+
+  it('opens the newest commands over any page, by keyboard, and closes them by Escape', async () => {
+    const { page, url } = use();
+    await page.goto(`${url}/#/`);
+    await page.getByRole('button', { name: 'Newest commands', exact: true }).focus();
+    await page.keyboard.press('Enter');
+    const drawer = page.getByRole('complementary', { name: 'Newest commands' });
+    await drawer.locator('summary').first().click();
+    await drawer.locator('.steps li').first().waitFor();
+    await page.keyboard.press('Escape');
+    await drawer.waitFor({ state: 'hidden' });
+  });
+}
+
+export function engineFlows(use: () => Use, password: string): void {
+  policyFlows(use);
+  decisionFlows(use);
+  accountFlows(use, password);
+  keeperFlows(use);
+}
