@@ -25,7 +25,9 @@ function policyFlows(use: () => Use): void {
     const text = page.getByLabel('Text of the new policy');
     await text.fill('extends: balance\nlimits:\n  guestMovesPerDay: many\n');
     await page.getByRole('button', { name: /^3:21 limits\.guestMovesPerDay/ }).click();
-    expect(await text.evaluate((area: HTMLTextAreaElement) => area.selectionStart)).toBe(45);
+    expect(
+      await text.evaluate((area) => (area as unknown as { selectionStart: number }).selectionStart),
+    ).toBe(45);
     expect(await page.getByRole('button', { name: /^Enable for/ }).isDisabled()).toBe(true);
   });
 
@@ -79,6 +81,8 @@ function decisionFlows(use: () => Use): void {
     await proposal.getByRole('button', { name: 'Reject' }).click();
     await page.getByRole('dialog').getByRole('button', { name: 'Reject' }).click();
     await page.getByText('Rejected.').waitFor();
+    const rejected = await stack.api.get<{ total: number }>('commands?state=CANCELLED');
+    expect(rejected.total).toBeGreaterThan(0);
     await autonomy('auto');
   }, 300_000);
 }
@@ -91,7 +95,7 @@ async function signIn(page: Page, password: string): Promise<void> {
 
 function accountFlows(use: () => Use, password: string): void {
   it('sets up a second factor by its code, asks for it at sign-in, and lets go of it', async () => {
-    const { page, url } = use();
+    const { page, url, stack } = use();
     await page.goto(`${url}/#/settings/sign-in`);
     await page.getByRole('button', { name: 'Set up' }).click();
     const dialog = page.getByRole('dialog');
@@ -114,7 +118,7 @@ function accountFlows(use: () => Use, password: string): void {
     const code = page.getByLabel(/Six digits/);
     await code.waitFor();
     // A code counts once: the app's next one is waited for.
-    await until(() => app.generate() !== first, 'the next code', 40_000);
+    await until(() => app.generate() !== first, { withinMs: 40_000, what: 'the next code' });
     await code.fill(app.generate());
     await page.getByRole('button', { name: 'Sign in' }).click();
     await page.locator('.shell').waitFor();
@@ -122,6 +126,7 @@ function accountFlows(use: () => Use, password: string): void {
     await page.getByRole('button', { name: 'Switch off' }).click();
     await dialog.getByRole('button', { name: 'Switch it off' }).click();
     await page.getByText('Off.').waitFor();
+    expect(await stack.api.get('users')).toMatchObject({ items: [{ hasSecondFactor: false }] });
   }, 120_000);
 
   it('ends another session of the same account', async () => {
@@ -131,6 +136,7 @@ function accountFlows(use: () => Use, password: string): void {
     await page.getByRole('button', { name: 'End', exact: true }).first().click();
     await page.getByRole('dialog').getByRole('button', { name: 'End it' }).click();
     await page.getByText('It is ended.').waitFor();
+    expect(await page.getByRole('button', { name: 'End', exact: true }).count()).toBe(0);
   });
 }
 
@@ -149,6 +155,7 @@ function keeperFlows(use: () => Use): void {
     await page.getByRole('button', { name: 'Remove' }).click();
     await dialog.getByRole('button', { name: 'Remove' }).click();
     await page.getByText('gotify is removed.').waitFor();
+    expect(await page.getByRole('row', { name: /gotify/ }).count()).toBe(0);
   });
 
   it('keeps quiet hours', async () => {
@@ -204,6 +211,8 @@ function keeperFlows(use: () => Use): void {
     await drawer.locator('.steps li').first().waitFor();
     await page.keyboard.press('Escape');
     await drawer.waitFor({ state: 'hidden' });
+    const focused = page.locator(':focus');
+    expect(await focused.getAttribute('aria-label')).toBe('Newest commands');
   });
 }
 
