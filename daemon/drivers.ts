@@ -11,6 +11,7 @@ import { sweepOutputs } from './command/tool-output.ts';
 import type { DaemonConfig } from './config.ts';
 import { type DriverChoice, hostRoot } from './hypervisor/choice.ts';
 import type { Hypervisor } from './hypervisor/port.ts';
+import { watchMembers } from './hypervisor/membership.ts';
 import { withPower } from './hypervisor/power-program.ts';
 import { createSampler, type Sampler } from './sample/sampler.ts';
 
@@ -138,7 +139,8 @@ export async function driverOf(
   sampler: Sampler,
 ): Promise<Hypervisor> {
   const bare = await bareDriver(config, deps, sampler);
-  const driver = withSweeping(bare, outputsOf(config), deps.clock);
+  const watched = watchMembers(bare, deps.clock);
+  const driver = withSweeping(watched, outputsOf(config), deps.clock);
   const { node, power: settings = null, pveApi, lxd } = config;
   // These speak of other machines, whose power is not measured from here.
   if (pveApi || (lxd && !('socket' in lxd))) return driver;

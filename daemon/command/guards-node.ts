@@ -292,4 +292,57 @@ const lock: Guard = {
   },
 };
 
-export const nodeGuards: readonly Guard[] = [votes, availability, roles, work, wayBack, lock];
+const isReal = ({ driver }: GuardFacts): boolean => driver?.simulated === false;
+
+/** No real cluster may ask for less; a simulated one sets its own limits. */
+const leastStableMs = 60_000;
+const leastUptimeMs = 300_000;
+
+/** Only corosync has a membership, and what it says of one is seconds old. */
+const stable: Guard = {
+  id: 'membership-stable',
+  rule: 'Q5',
+  inputs: ({ membersStableForMs }) => [
+    { name: 'membersStableForMs', value: membersStableForMs, unit: 'ms' },
+  ],
+  verdict(facts) {
+    const { wanted, driver, nodeFacts, membersStableForMs } = facts;
+    const isAsked = takesNodeAway(wanted.kind) && isReal(facts) && nodeFacts?.quorum;
+    if (!isAsked || !driver?.name.startsWith('proxmox')) return null;
+    return (membersStableForMs ?? 0) >= leastStableMs
+      ? null
+      : deny(
+          'KR_MEMBERSHIP_UNSTABLE',
+          `this daemon has seen the membership stand for ${membersStableForMs ?? 0} ms`,
+          `wait until it has watched it for ${leastStableMs} ms`,
+        );
+  },
+};
+
+const upLong: Guard = {
+  id: 'uptime',
+  rule: 'W4',
+  inputs: ({ uptimeMs }) => [{ name: 'uptimeMs', value: uptimeMs, unit: 'ms' }],
+  verdict(facts) {
+    const { wanted, uptimeMs } = facts;
+    if (!takesNodeAway(wanted.kind) || !isReal(facts)) return null;
+    return (uptimeMs ?? 0) >= leastUptimeMs
+      ? null
+      : deny(
+          'KR_UP_TOO_SHORT',
+          `this host is up for ${uptimeMs ?? 'an unknown number of'} ms`,
+          `wait until it has been up for ${leastUptimeMs} ms`,
+        );
+  },
+};
+
+export const nodeGuards: readonly Guard[] = [
+  votes,
+  stable,
+  availability,
+  roles,
+  work,
+  upLong,
+  wayBack,
+  lock,
+];

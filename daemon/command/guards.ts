@@ -12,7 +12,9 @@ import {
 } from '../../broker/contract/command.ts';
 import type { Driver, GuestFacts, NodeFacts } from '../../broker/contract/facts.ts';
 import type { GuardFact } from '../../broker/contract/report.ts';
+import type { GuestSample } from '../../broker/contract/telemetry.ts';
 import type { Refusal } from './command-state.ts';
+import { guestGuards } from './guards-guest.ts';
 import { nodeGuards } from './guards-node.ts';
 import type { PolicyReading } from './local-policy.ts';
 
@@ -31,6 +33,12 @@ export type GuardFacts = {
   runningGuests: number | null;
   /** Of them, those that may be shut down cleanly and started after the wake. */
   parkable?: readonly string[];
+  /** Of this host, by its own kernel; asked for a power-off. */
+  uptimeMs: number | null;
+  /** For how long this daemon has watched the membership stand as it is. */
+  membersStableForMs: number | null;
+  /** The target as it is at this moment, of a command that moves or resizes it. */
+  guestSample: GuestSample | null;
   maxEpoch: number;
   policy: PolicyReading;
   isHeldHere: boolean;
@@ -280,7 +288,7 @@ const rows: Guard[] = [
   },
 ];
 
-export const guards: readonly Guard[] = [...rows, ...nodeGuards];
+export const guards: readonly Guard[] = [...rows, ...nodeGuards, ...guestGuards];
 
 /** The first denial, or null: nothing speaks against it. */
 export function judge(facts: GuardFacts): Denial | null {

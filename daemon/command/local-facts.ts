@@ -2,8 +2,9 @@
  * Gathers what the guards judge by, fresh, all at once, within 5 s. Invariant: what does not
  * answer in time, or fails, is missing, and missing denies. It never caches.
  */
+import type { CommandKind } from '../../broker/contract/command.ts';
 import type { Clock, Log } from '../../broker/contract/ports.ts';
-import type { Description, Hypervisor } from '../hypervisor/port.ts';
+import type { Description, HostSample, Hypervisor } from '../hypervisor/port.ts';
 import { type GuardFacts, isPowerOff, type Wanted } from './guards.ts';
 import type { PolicyReading } from './local-policy.ts';
 import { parkableOf } from './parking.ts';
@@ -20,10 +21,22 @@ export type FactSources = {
 
 export type LocalFacts = Pick<
   GuardFacts,
-  'driver' | 'nodeFacts' | 'guests' | 'runningGuests' | 'parkable' | 'policy' | 'isHeldHere'
+  | 'driver'
+  | 'nodeFacts'
+  | 'guests'
+  | 'runningGuests'
+  | 'parkable'
+  | 'uptimeMs'
+  | 'membersStableForMs'
+  | 'guestSample'
+  | 'policy'
+  | 'isHeldHere'
 > & { bootId: string | null };
 
 const factsMaxMs = 5_000;
+
+/** What may be done depends on whether the guest runs, and on what it uses. */
+const isByState: ReadonlySet<CommandKind> = new Set(['guest.migrate', 'guest.scale']);
 
 async function answered<T>(
   { clock, log }: FactSources,
@@ -40,15 +53,9 @@ async function answered<T>(
 type Running = Pick<LocalFacts, 'runningGuests' | 'parkable'>;
 
 /** The driver's own count, or a count of what it lists, whichever is more. */
-async function countRunning(
-  sources: FactSources,
-  node: string,
-  description: Description | undefined,
-): Promise<Running> {
+function countRunning(description: Description | undefined, guests: HostSample['guests']): Running {
   const told = description?.facts.runningGuests ?? null;
   if (told === 0) return { runningGuests: 0, parkable: [] };
-  const sample = await answered(sources, 'sample', () => sources.hypervisor.sample(node));
-  const guests = sample?.guests ?? null;
   if (guests === null) return { runningGuests: told, parkable: [] };
   // A guest in an unknown state may run: only those known to be off do not count.
   const listed = guests.filter((guest) => guest.state !== 'stopped').length;
@@ -81,21 +88,26 @@ export async function gatherLocalWill(
 export async function gatherFacts(
   sources: FactSources,
   node: string,
-  { kind }: Pick<Wanted, 'kind'>,
+  { kind, target }: Pick<Wanted, 'kind' | 'target'>,
 ): Promise<LocalFacts> {
   const isFresh = isPowerOff(kind);
-  const [description, will] = await Promise.all([
+  const [description, sample, will] = await Promise.all([
     answered(sources, 'description', () => sources.hypervisor.describe(node, { isFresh })),
+    isFresh || isByState.has(kind)
+      ? answered(sources, 'sample', () => sources.hypervisor.sample(node))
+      : undefined,
     gatherLocalWill(sources),
   ]);
+  const guests = sample?.guests ?? null;
   return {
     driver: description?.driver ?? null,
     nodeFacts: description?.facts ?? null,
     guests: description?.guests ?? null,
     bootId: description?.bootId ?? null,
-    ...(isFresh
-      ? await countRunning(sources, node, description)
-      : { runningGuests: null, parkable: [] }),
+    ...(isFresh ? countRunning(description, guests) : { runningGuests: null, parkable: [] }),
+    uptimeMs: sample?.node.uptimeMs ?? null,
+    membersStableForMs: description?.membersStableForMs ?? null,
+    guestSample: guests?.find(({ id }) => target.kind === 'guest' && id === target.id) ?? null,
     ...will,
   };
 }

@@ -30,6 +30,8 @@ export type Description = {
   bootId: string | null;
   facts: NodeFacts;
   guests: GuestFacts[] | null;
+  /** For how long the same members have been seen; never on the wire, since it always changes. */
+  membersStableForMs?: number;
 };
 
 /** One command as the executor hands it to a driver, after every check. */

@@ -76,4 +76,20 @@ export const controlLies: readonly Lie[] = [
     for (const guest of local.guests ?? []) guest.lock = 'backup';
     for (const guest of local.guestFacts ?? []) guest.lock = 'backup';
   },
+  ({ local }, chance) => {
+    for (const guest of local.guestFacts ?? []) {
+      if (chance.of(0.5)) guest.hotplug = chance.pick([null, [], ['cpu'], ['memory']]);
+      else guest.localResources = chance.pick([null, ['hostpci0'], ['virtiofs0']]);
+    }
+  },
+  ({ local }, chance) => {
+    for (const guest of local.guestFacts ?? []) {
+      if (chance.of(0.5)) guest.mayRestart = chance.pick([null, false]);
+      else guest.allowedNodes = [];
+    }
+  },
+  ({ local }, chance) => {
+    const used = chance.pick([null, 3 * 2 ** 30, 1.7 * 2 ** 30]);
+    for (const guest of local.guests ?? []) guest.memoryUsedBytes = used;
+  },
 ];

@@ -383,6 +383,10 @@ export function localFacts({ proposal, local, nodes, cluster }: Case, allows: Al
     nodeFacts,
     guests: isOld ? null : local.guestFacts,
     runningGuests: nodeFacts?.runningGuests ?? counted,
+    uptimeMs: own?.record.values?.uptimeMs ?? null,
+    // It has watched for longer than this house has stood as it is.
+    membersStableForMs: 3_600_000,
+    guestSample: isOld ? null : (local.guests?.find(({ id }) => id === proposal.guest) ?? null),
     maxEpoch: epoch,
     policy: { ok: true, policy: { allow: null, protected: false } },
     isHeldHere: local.hold,

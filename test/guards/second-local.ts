@@ -6,8 +6,8 @@ import type { NodeFacts } from '../../broker/contract/facts.ts';
 import type { Case, Rule } from './case.ts';
 import { q6Says } from './second-quorum.ts';
 import { isByHand } from './second-power.ts';
-import { lockedGuest, v1Says, v2Node } from './second-guests.ts';
-import { c3Says } from './second-scale.ts';
+import { lockedGuest, v1Says, v2Node, v3, v4, v6 } from './second-guests.ts';
+import { c3Says, s1, s2 } from './second-scale.ts';
 import { isDestructive, isKnown, kindOf, second, stopsNode, target } from './second-words.ts';
 
 /**
@@ -61,6 +61,18 @@ function powerOffSays(question: Case): string | null {
   );
 }
 
+/** The same rules about one guest, read once more with what the node itself sees of it. */
+function guestSays(question: Case): string | null {
+  const { local: own, nodes, proposal } = question;
+  const seen = nodes.map((node) =>
+    node.record.node === proposal.node
+      ? { ...node, guestFacts: own.guestFacts, record: { ...node.record, guests: own.guests } }
+      : node,
+  );
+  const asSeen = { ...question, nodes: seen };
+  return [v3, v4, v6, s1, s2].map((rule) => rule(asSeen)).find((says) => says !== null) ?? null;
+}
+
 export const local: Rule = (question) => {
   const kind = kindOf(question);
   if (kind === 'node.wake') return null;
@@ -73,5 +85,5 @@ export const local: Rule = (question) => {
   if (question.local.guests === null) return 'its guests cannot be read';
   const sample = question.local.guests.find(({ id }) => id === guest);
   if (!sample) return 'the guest is not here';
-  return sample.lock === null ? null : 'the guest is locked';
+  return sample.lock === null ? guestSays(question) : 'the guest is locked';
 };

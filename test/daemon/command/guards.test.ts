@@ -9,6 +9,7 @@ import { GuestFacts, NodeFacts } from '../../../broker/contract/facts.ts';
 import type { GuardFact } from '../../../broker/contract/report.ts';
 import type { PolicyReading } from '../../../daemon/command/local-policy.ts';
 import { type GuardFacts, guards, judge } from '../../../daemon/command/guards.ts';
+import { guestSample } from '../../support/messages.ts';
 
 const offer = (kind: CommandKind, more: Partial<Offer> = {}): Offer => ({
   commandId: '00000000-0000-7000-8000-000000000001',
@@ -76,6 +77,9 @@ const facts = (wanted: Offer, more: Partial<GuardFacts> = {}): GuardFacts => ({
   nodeFacts: nodeFacts(),
   guests: [],
   runningGuests: 0,
+  uptimeMs: 3_600_000,
+  membersStableForMs: 3_600_000,
+  guestSample: null,
   maxEpoch: 4,
   policy: { ok: true, policy: { allow: null, protected: false } },
   isHeldHere: false,
@@ -109,6 +113,42 @@ const bare = (more: Partial<GuardFacts>): Partial<GuardFacts> => ({
   ...more,
 });
 
+const uptime = 300_000;
+const realProxmox = {
+  name: 'proxmox' as const,
+  version: null,
+  simulated: false,
+  capabilities: Object.keys(commandArgs) as CommandKind[],
+};
+const free = {
+  kind: 'vm' as const,
+  allowedNodes: ['n2', 'n3'],
+  localResources: [] as string[],
+  disks: [] as NonNullable<GuestFacts['disks']>,
+  hotplug: ['cpu', 'memory'],
+};
+/** Guest 100 as its hypervisor tells of it, in facts and in the sample. */
+const aGuest = (
+  facts: Partial<GuestFacts> = {},
+  sample: Parameters<typeof guestSample>[1] = {},
+): Partial<GuardFacts> => ({
+  driver: realProxmox,
+  guests: [GuestFacts.parse({ id: '100', name: 'web', ...free, ...facts })],
+  guestSample: guestSample('100', {
+    kind: facts.kind ?? 'vm',
+    state: 'running',
+    memoryUsedBytes: 2 ** 30,
+    memoryTotalBytes: 2 ** 32,
+    ...sample,
+  }),
+});
+const container = (more: Partial<GuestFacts> = {}, sample = {}): Partial<GuardFacts> =>
+  aGuest({ kind: 'container', hotplug: null, ...more }, sample);
+const move = (args: object = {}): Offer =>
+  offer('guest.migrate', { args: { targetNode: 'n2', ...args } });
+const resize = (args: Offer['args']): Offer => offer('guest.scale', { args });
+const localDisk = { volume: 'local:1', storage: 'local', sizeBytes: 1, shared: false };
+
 const shutdown = offer('node.shutdown');
 const start = offer('guest.start');
 const wake = offer('node.wake', { target: { kind: 'node', id: 'n9' } });
@@ -117,6 +157,97 @@ const narrowPolicy: PolicyReading = {
   ok: true,
   policy: { allow: ['guest.stop'], protected: false },
 };
+
+describe('the guards of a node about one guest', () => {
+  it.each<[string, string, Offer, Partial<GuardFacts>]>([
+    ['destination', 'KR_GUEST_FACTS', move(), {}],
+    ['destination', 'KR_GUEST_FACTS', move(), { ...aGuest(), guestSample: null }],
+    ['destination', 'KR_GUEST_FACTS', move(), aGuest({ allowedNodes: null })],
+    ['destination', 'KR_NODE_NOT_ALLOWED', move({ targetNode: 'n9' }), aGuest()],
+    ['destination', 'KR_OWNED_BY_HYPERVISOR', move(), aGuest({ ownedByHypervisorBalancer: true })],
+    ['destination', 'KR_GUEST_STATE', move(), aGuest({}, { state: 'unknown' })],
+    ['binding', 'KR_LOCAL_RESOURCE', move(), aGuest({ localResources: ['hostpci0'] })],
+    ['binding', 'KR_GUEST_FACTS', move(), aGuest({ localResources: null })],
+    ['binding', 'KR_GUEST_FACTS', move(), aGuest({ disks: null })],
+    ['binding', 'KR_LOCAL_DISK', move(), aGuest({ disks: [localDisk] })],
+    ['consent', 'KR_NO_CONSENT', move({ online: false }), container()],
+    ['consent', 'KR_NO_CONSENT', move({ online: false }), aGuest()],
+    ['size', 'KR_NO_HOTPLUG', resize({ memoryBytes: 2 ** 31 }), aGuest({ hotplug: ['cpu'] })],
+    ['size', 'KR_NO_HOTPLUG', resize({ memoryBytes: 2 ** 33 }), aGuest({ hotplug: null })],
+    ['size', 'KR_NO_HOTPLUG', resize({ cpuCount: 2 }), aGuest({ hotplug: ['memory'] })],
+    ['size', 'KR_MEMORY_STEP', resize({ memoryBytes: 2 ** 31 + 2 ** 20 }), aGuest()],
+    ['size', 'KR_MEMORY_STEP', resize({ memoryBytes: 2 ** 29 }), aGuest()],
+    ['size', 'KR_MEMORY_STEP', resize({ memoryBytes: 2 ** 43 }), aGuest()],
+    ['size', 'KR_VIRTIOFS', resize({ memoryBytes: 2 ** 33 }), aGuest({ localResources: null })],
+    [
+      'size',
+      'KR_VIRTIOFS',
+      resize({ memoryBytes: 2 ** 33 }),
+      aGuest({ localResources: ['virtiofs0'] }),
+    ],
+    ['size', 'KR_MEMORY_IN_USE', resize({ memoryBytes: 2 ** 30 }), aGuest()],
+    ['size', 'KR_MEMORY_IN_USE', resize({ memoryBytes: 2 ** 30 }), container()],
+    ['size', 'KR_MEMORY_IN_USE', resize({ balloonBytes: 2 ** 30 }), container()],
+    [
+      'size',
+      'KR_MEMORY_IN_USE',
+      resize({ memoryBytes: 2 ** 31 }),
+      container({}, { memoryUsedBytes: null }),
+    ],
+  ])('by row %s answer %s', (id, code, wanted, more) => {
+    expect(judge(facts(wanted, more))).toMatchObject({ code, guard: { id } });
+  });
+
+  it.each<[string, Offer, Partial<GuardFacts>]>([
+    ['to a node that it may go to', move(), aGuest()],
+    ['with its local disks', move({ withLocalDisks: true }), aGuest({ disks: [localDisk] })],
+    [
+      'by a restart that its owner agreed to',
+      move({ online: false }),
+      container({ mayRestart: true }),
+    ],
+    ['of one that does not run', move(), container({}, { state: 'stopped' })],
+    ['by modules', resize({ memoryBytes: 2 ** 33 + 2 ** 29 }), aGuest()],
+    ['to 1.25 times of what it uses', resize({ memoryBytes: 1.25 * 2 ** 30 }), container()],
+    [
+      'upwards, whatever it uses',
+      resize({ memoryBytes: 2 ** 33 }),
+      container({}, { memoryUsedBytes: null }),
+    ],
+    ['of a limit', resize({ cpuLimit: 2 }), aGuest({ hotplug: [] })],
+    [
+      'of one that does not run',
+      resize({ memoryBytes: 2 ** 20 }),
+      aGuest({}, { state: 'stopped' }),
+    ],
+  ])('allow a change %s', (_, wanted, more) => {
+    expect(judge(facts(wanted, more))).toBeNull();
+  });
+});
+
+describe('the guards of a node about its own time', () => {
+  const real = { ...clustered(3), driver: realProxmox };
+  const simulated = { driver: { ...realProxmox, simulated: true } };
+  it.each<[string, string, Partial<GuardFacts>]>([
+    ['membership-stable', 'KR_MEMBERSHIP_UNSTABLE', { ...real, membersStableForMs: 59_999 }],
+    ['membership-stable', 'KR_MEMBERSHIP_UNSTABLE', { ...real, membersStableForMs: null }],
+    ['uptime', 'KR_UP_TOO_SHORT', { uptimeMs: uptime - 1 }],
+    ['uptime', 'KR_UP_TOO_SHORT', { uptimeMs: null }],
+  ])('by row %s answer %s', (id, code, more) => {
+    for (const kind of ['node.shutdown', 'node.reboot'] as const) {
+      expect(judge(facts(offer(kind), more))).toMatchObject({ code, guard: { id } });
+    }
+  });
+
+  it.each<[string, Partial<GuardFacts>]>([
+    ['whose members stood for a minute', { ...real, membersStableForMs: 60_000 }],
+    ['without a cluster', { driver: realProxmox, membersStableForMs: null }],
+    ['that is up for five minutes', { uptimeMs: uptime }],
+    ['that is simulated', { ...clustered(3), ...simulated, uptimeMs: 0, membersStableForMs: 0 }],
+  ])('allow a host to go %s', (_, more) => {
+    expect(judge(facts(shutdown, more))).toBeNull();
+  });
+});
 
 describe('node-local guards', () => {
   it.each<Offer>([start, shutdown, wake])('let a sound $kind pass', (wanted) => {

@@ -3,6 +3,7 @@ import { NodeFacts } from '../../../broker/contract/facts.ts';
 import { GuestSample } from '../../../broker/contract/telemetry.ts';
 import { emptyState, fold, magic, scan, snapshot } from '../../../daemon/command/journal-format.ts';
 import { encodeFrame, type Entry } from '../../../daemon/command/journal-format.ts';
+import { nodeValues } from '../../support/messages.ts';
 import { createRig, kinds, node, type Rig } from './rig.ts';
 
 type Guest = {
@@ -41,7 +42,7 @@ function houseOf(rig: Rig, guests: Record<string, Guest>) {
   describeNow();
   world.description.driver.capabilities = [...kinds];
   world.sample = async () => ({
-    node: {} as never,
+    node: nodeValues({ uptimeMs: 3_600_000 }),
     guests: Object.entries(house.guests).map(
       ([id, { state, tags, lock, ha }]) =>
         GuestSample.parse({ id, kind: 'vm', name: id, state, tags, lock, haState: ha }) as never,

@@ -28,6 +28,7 @@ import type {
   WorkContext,
 } from '../../../daemon/hypervisor/port.ts';
 import { idsOf, seededRandom, virtualClock } from '../../support/clock.ts';
+import { nodeValues } from '../../support/messages.ts';
 import { memoryLog } from '../../support/log.ts';
 import { tornDisk } from './torn-files.ts';
 
@@ -80,6 +81,14 @@ const idleNode = NodeFacts.parse({
   links: [{ name: 'eno1', mac: '02:00:00:00:00:01', wakeOnMagic: true }],
 });
 
+/** Up for an hour, with guests that nobody lists. */
+const awake: HostSample = {
+  node: nodeValues({ uptimeMs: 3_600_000 }),
+  guests: null,
+  membersOnline: null,
+  versions: { daemon: 'test', hypervisor: null, kernel: null },
+};
+
 export function createWorld(): World {
   const done: Performed = { exitCode: 0, detail: 'done', output: 'all well' };
   return {
@@ -94,7 +103,7 @@ export function createWorld(): World {
       facts: idleNode,
       guests: null,
     },
-    sample: () => Promise.reject(new Error('no sample')),
+    sample: async () => awake,
     perform: async () => done,
     observe: async () => ({ postcondition: true, detail: 'seen' }),
   };
