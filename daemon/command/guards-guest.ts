@@ -4,11 +4,11 @@
  * it takes while it runs. What this node cannot know, the policy and history of a guest and the
  * load elsewhere, is judged by the server and the driver. Pure.
  */
-import type { Action, CommandArgs } from '../../broker/contract/command.ts';
+import { type CommandArgs, commandArgs } from '../../broker/contract/command.ts';
 import type { GuestFacts } from '../../broker/contract/facts.ts';
 import type { GuardFact } from '../../broker/contract/report.ts';
 import type { GuestSample } from '../../broker/contract/telemetry.ts';
-import { actionOf, type Guard, type GuardFacts, type Says } from './guards.ts';
+import type { Guard, GuardFacts, Says } from './guards.ts';
 
 type Subject = { facts: GuestFacts; sample: GuestSample; isProxmox: boolean; runs: boolean };
 
@@ -32,7 +32,8 @@ function subjectOf({ wanted, guests, guestSample, driver }: GuardFacts): Subject
   return { facts, sample: guestSample, isProxmox, runs: guestSample.state !== 'stopped' };
 }
 
-type Row<K extends Action['kind']> = {
+type Kind = 'guest.migrate' | 'guest.scale';
+type Row<K extends Kind> = {
   id: string;
   rule: string;
   kind: K;
@@ -41,15 +42,16 @@ type Row<K extends Action['kind']> = {
 };
 
 /** Of arguments that are not the kind's the row `args` has spoken already. */
-function ofGuest<K extends Action['kind']>({ id, rule, kind, judge, inputs }: Row<K>): Guard {
+function ofGuest<K extends Kind>({ id, rule, kind, judge, inputs }: Row<K>): Guard {
   return {
     id,
     rule,
     verdict(facts) {
-      const action = actionOf(facts.wanted);
-      if (typeof action === 'string' || action.kind !== kind) return null;
+      if (facts.wanted.kind !== kind) return null;
+      const args = commandArgs[kind].safeParse(facts.wanted.args);
+      if (!args.success) return null;
       const subject = subjectOf(facts);
-      return subject ? judge(action.args as CommandArgs<K>, subject) : unknown;
+      return subject ? judge(args.data as CommandArgs<K>, subject) : unknown;
     },
     inputs(facts) {
       const subject = subjectOf(facts);

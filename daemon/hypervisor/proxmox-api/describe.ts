@@ -9,6 +9,7 @@ import { type GuestFacts, MacAddress, NodeFacts } from '../../../broker/contract
 import { Uuid } from '../../../broker/contract/ids.ts';
 import type { Description } from '../port.ts';
 import { GuestList, NodeStatus, TaskList } from '../proxmox/answers.ts';
+import { vendorOf } from '../proxmox/target-check.ts';
 import { nodeIdOf } from '../proxmox/context.ts';
 import { allowedNodes, QuorumUnknownError, storagesOf } from '../proxmox/describe.ts';
 import { guestFacts } from '../proxmox/guest-config.ts';
@@ -164,15 +165,6 @@ async function busyOf(
   const tasks = await api.get(TaskList, `/nodes/${pveNode}/tasks`, { params });
   return tasks.slice(0, 64).map(({ type, upid }) => ({ what: type, detail: upid }));
 }
-
-const vendorOf = (model: string | null): string | null =>
-  model === null
-    ? null
-    : model.startsWith('AMD')
-      ? 'AuthenticAMD'
-      : model.includes('Intel')
-        ? 'GenuineIntel'
-        : null;
 
 async function hardwareOf({ api }: Context, pveNode: string) {
   const status = await api.get(NodeStatus, `/nodes/${pveNode}/status`);

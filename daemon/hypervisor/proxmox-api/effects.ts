@@ -4,7 +4,8 @@
  * the real one. Nothing here is ever begun twice, and `attach` begins nothing at all.
  */
 import type { Performed, Trace, Work, WorkContext } from '../port.ts';
-import { TaskList, TaskStatus } from '../proxmox/answers.ts';
+import { NodeStatus, TaskList, TaskStatus } from '../proxmox/answers.ts';
+import { type Moving, obstacleThere } from '../proxmox/target-check.ts';
 import { conclude, nodeIdOf } from '../proxmox/context.ts';
 import { carryOut, type Frame, joinTask } from '../proxmox/frame.ts';
 import { isOwnedByBalancer, serviceOf } from '../proxmox/ha.ts';
@@ -72,6 +73,24 @@ async function precheck(
   return obstacleTo(check, { target, withLocalDisks });
 }
 
+async function targetObstacle(
+  { api }: Context,
+  { action }: Work,
+  asked: {
+    guest: Pick<Moving, 'type' | 'isRunning' | 'config'>;
+    pveNode: string;
+    targetName: string;
+  },
+): Promise<string | undefined> {
+  const { guest, pveNode, targetName } = asked;
+  if (action.kind !== 'guest.migrate' || !guest.isRunning) return undefined;
+  const [source, target] = await Promise.all([
+    api.get(NodeStatus, `/nodes/${pveNode}/status`),
+    api.get(NodeStatus, `/nodes/${targetName}/status`),
+  ]);
+  return obstacleThere({ ...guest, source, target });
+}
+
 async function plan(context: Context, work: Work, run: Run): Promise<Ready> {
   const { api, cluster, migrationBytesPerSecond } = context;
   const { action, target, node } = work;
@@ -99,7 +118,9 @@ async function plan(context: Context, work: Work, run: Run): Promise<Ready> {
       return { ok: false, why: `${why} (crs: ha-auto-rebalance)` };
     }
   }
-  const why = await precheck(context, work, { path, target: targetName });
+  const why =
+    (await precheck(context, work, { path, target: targetName })) ??
+    (await targetObstacle(context, work, { guest, pveNode: row.node, targetName }));
   if (why !== undefined) return { ok: false, why };
   return { ok: true, question: requestOf(planned.call, path), pveNode: row.node };
 }

@@ -104,6 +104,7 @@ export const NodeStatus = z.object({
   memory: z.object({ total: Amount, used: Amount }),
   cpuinfo: z.object({ cpus: Count, mhz: optional(Numeric), model: optional(text) }),
 });
+export type NodeStatus = z.infer<typeof NodeStatus>;
 
 /** `/nodes/{node}/qemu` and `/lxc`; PVE 8 and stopped guests have no pressure. */
 export const GuestList = z.array(

@@ -11,6 +11,7 @@ import { SandboxError, type ToolResult } from '../../command/sandbox.ts';
 import type { Performed, Work, WorkContext } from '../port.ts';
 import type { Run } from '../runs.ts';
 import { conclude, type Context, pveNameOf, pveNodeOf } from './context.ts';
+import { NodeStatus } from './answers.ts';
 import { awaitTask, follow, gaveUp, givenUp, outputOf } from './following.ts';
 import { carryOut, type Frame, joinTask } from './frame.ts';
 import { isOwnedByBalancer, serviceOf } from './ha.ts';
@@ -18,6 +19,7 @@ import { MigrateCheck, obstacleTo } from './migrate-check.ts';
 import { attachToNode, performOnNode } from './node-effects.ts';
 import { type Call, type Plan, planGuest } from './plan.ts';
 import { notStarted } from './power-off.ts';
+import { type Moving, obstacleThere } from './target-check.ts';
 import { realTypesOf, upidIn } from './tasks.ts';
 
 /** PVE 8 has the question for VMs alone; `pct migrate` then has the first and last word. */
@@ -40,6 +42,20 @@ async function precheck(
   if (check === null) return 'the precheck of the migration gave no usable answer';
   const { withLocalDisks } = action.args;
   return obstacleTo(check, { target: targetName, withLocalDisks });
+}
+
+/** Only of a migration, which alone names a target. */
+async function targetObstacle(
+  { toolbox }: Context,
+  guest: Pick<Moving, 'type' | 'isRunning' | 'config'>,
+  { pveNode, targetName }: { pveNode: string; targetName: string },
+): Promise<string | undefined> {
+  if (targetName === '' || !guest.isRunning) return undefined;
+  const [source, target] = await Promise.all(
+    [pveNode, targetName].map((name) => toolbox.get(NodeStatus, `/nodes/${name}/status`)),
+  );
+  if (!source || !target) return `${targetName} or its own node said nothing of cpu and memory`;
+  return obstacleThere({ ...guest, source, target });
 }
 
 /** A guest that the scheduler moves by itself is moved by nobody else. */
@@ -71,7 +87,9 @@ async function planOf(context: Context, work: Work, run: Run): Promise<Plan> {
   if (!plan.ok) return plan;
   const owner = await ownerOf(context, work);
   if (owner !== undefined) return { ok: false, why: owner };
-  const why = await precheck(context, work, { pveNode, targetName, type: guest.type });
+  const why =
+    (await precheck(context, work, { pveNode, targetName, type: guest.type })) ??
+    (await targetObstacle(context, { ...guest, isRunning }, { pveNode, targetName }));
   return why === undefined ? plan : { ok: false, why };
 }
 

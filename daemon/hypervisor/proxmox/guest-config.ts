@@ -19,7 +19,7 @@ const numberOf = (text: string | undefined): number | null => {
 };
 
 /** `memory` is a number of MiB, or since PVE 8.1 `current=2048`. */
-function memoryBytes(config: Config): number {
+export function memoryBytes(config: Config): number {
   const text = config.get('memory') ?? '';
   const mebibytes = numberOf(propertiesOf(text, 'current')['current']);
   return (mebibytes ?? 512) * mebibyte;
@@ -109,7 +109,7 @@ const usualCpuType = (config: Config): string | null =>
   ['x86_64', undefined].includes(config.get('arch')) ? 'kvm64' : null;
 
 /** The model, without the flags behind it. */
-const cpuType = (config: Config): string | null =>
+export const cpuType = (config: Config): string | null =>
   propertiesOf(config.get('cpu') ?? '', 'cputype')['cputype'] ?? usualCpuType(config);
 
 const limits = { tags: 32, tagLength: 64, name: 128 };

@@ -354,6 +354,8 @@ describe('effects by the API', () => {
     expect(await refusal(move('101', { online: false }))).toContain('kr_restart');
     rig.pve.extra.set('100', { hostpci0: '0000:01:00' });
     expect(await refusal(move('100'))).toContain('hostpci0');
+    rig.pve.extra.set('100', { memory: '30000' });
+    expect(await refusal(move('100'))).toContain('are in use there');
     rig.pve.extra.set('100', { lock: 'backup' });
     expect(await refusal(work('guest.stop', '100'))).toContain('locked (backup)');
     expect(await refusal(work('guest.start', '999'))).toContain('not on this node');

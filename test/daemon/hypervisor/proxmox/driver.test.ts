@@ -391,6 +391,16 @@ describe('effects', () => {
     expect(await rig.effects()).toEqual([]);
   });
 
+  it('leave a guest where it is when its target cannot take it at this moment', async () => {
+    const { rig, driver } = await bench();
+    rig.pve.extra.set('100', { memory: '30000' });
+    rig.pve.onChange();
+    const deed = work('guest.migrate', '100', { targetNode: 'beta' });
+    expect((await driver.perform(deed, context())).detail).toContain('are in use there');
+    expect(await driver.observe(deed)).toMatchObject({ postcondition: false });
+    expect(await rig.effects()).toEqual([]);
+  });
+
   it('find the task of a daemon that ended before it could name it, and no other', async () => {
     const { rig, driver, driverOn } = await bench({ timeScale: 4 });
     const startedAtWallMs = realClock.wallMs();
