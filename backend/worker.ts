@@ -45,6 +45,14 @@ export type IngestWorker = {
   stop(): Promise<void>;
 };
 
+export class TablesBehind extends Error {
+  override readonly name = 'TablesBehind';
+  readonly code = 'KR_TABLES_BEHIND';
+  constructor(migration: string) {
+    super(`the SQL tables lack ${migration}: start the backend of this version first`);
+  }
+}
+
 /** @throws ConfigError when anything that workers share is embedded, or no shard is named. */
 function shardOf(settings: Settings): Shard {
   const problems = [...unshared(settings)];
@@ -164,7 +172,11 @@ async function compose(own: Parts): Promise<IngestWorker> {
   const { settings, parts, undo, shard } = own;
   // Only a spool on disk must not be shared.
   if (settings.KR_METRICS_SPOOL_MB > 0) undo.add('lock', lockFolder(settings.KR_DATA_DIR));
-  const database = await openDatabase(databaseOptions(settings, parts));
+  const database = await openDatabase({
+    ...databaseOptions(settings, parts),
+    // That is the backend's, which makes a backup first.
+    beforeMigration: (migration) => Promise.reject(new TablesBehind(migration)),
+  });
   undo.add('database', () => database.close());
   const metrics = await openMetrics(settings, parts, false);
   undo.add('metrics', () => metrics.close());

@@ -37,6 +37,7 @@ export async function applyReceipt(agent: Agent, state: NodeState, stored: Store
   const { node, replay } = state;
   if (stored.incarnation === state.incarnation) {
     onStored(replay, stored.storedSeq, clock.monotonicMs());
+    if (isReplaying(replay)) startPump(agent);
     forget(agent, state, stored.storedSeq);
     // The server reads one connection in order: a live sample it stored proves those sent before.
     while (state.earlier[0] && state.earlier[0].confirmedBySeq <= stored.storedSeq) {
@@ -58,7 +59,8 @@ export function repeatStuck(agent: Agent, state: NodeState): void {
     if (!sample || sample.takenAtMs > nowMs - overdueMs) break;
     lastOverdueSeq = sample.seq;
   }
-  if (!repeatIfStuck(replay, lastOverdueSeq, nowMs)) return;
+  const overdue = { lastSeq: lastOverdueSeq, intervalMs: state.intervalMs };
+  if (!repeatIfStuck(replay, overdue, nowMs)) return;
   agent.deps.disk?.rewind();
   startPump(agent);
   void sayHello(agent, state);
