@@ -14,7 +14,7 @@ import type { Journal } from './journal.ts';
 import { type FactSources, gatherFacts } from './local-facts.ts';
 import { cancelled, type Trace, type Observation } from '../hypervisor/port.ts';
 import { wakersFor } from '../waker/port.ts';
-import { park, unpark } from './parking.ts';
+import { hasOnlyParked, park, setOut, unpark } from './parking.ts';
 import { perform, resume, type WorkHooks, workOf } from './work.ts';
 import { observe, type WorkDeps } from './work-steps.ts';
 
@@ -229,6 +229,8 @@ export class Effects {
       over: over.signal,
       back: back.signal,
       park: async () => (this.#parkers.has(commandId) ? park(parking, grant) : null),
+      setOut: () => setOut(parking, commandId),
+      hasOnlyParked: () => hasOnlyParked(parking, commandId),
       unpark: (since) => unpark(parking, grant, since),
       onHandle: (handle) => this.#bench.post(node, commandId, { type: 'handle', handle }),
       goodbye: () => this.#bench.goodbye(node),

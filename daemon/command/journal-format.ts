@@ -58,6 +58,8 @@ const ParkedRecord = z.object({
   commandId: Uuid,
   node: NodeId,
   guests: z.array(GuestId).max(guestsPerNodeMax),
+  /** All are down, and the power-off itself may have begun. */
+  isGoing: z.literal(true).optional(),
 });
 export type ParkedRecord = z.infer<typeof ParkedRecord>;
 

@@ -111,6 +111,21 @@ export async function park(deps: ParkDeps, grant: GrantContent): Promise<string 
   }
 }
 
+type Parked = Pick<ParkDeps, 'journal'>;
+
+/** Durable before the power-off begins, so that a later process knows whether it can have. */
+export async function setOut({ journal }: Parked, commandId: string): Promise<void> {
+  const record = journal.state.parked.get(commandId);
+  if (!record) return;
+  await journal.append([{ type: 'parked', record: { ...record, isGoing: true } }]);
+}
+
+/** Guests were parked for it, and that is as far as it came. */
+export const hasOnlyParked = ({ journal }: Parked, commandId: string): boolean => {
+  const record = journal.state.parked.get(commandId);
+  return record !== undefined && record.isGoing !== true;
+};
+
 /** One list of the guests serves all that are asked about at the same time. */
 function createLook({ hypervisor, clock }: ParkDeps, node: string) {
   let asking: Promise<readonly GuestSample[] | null> | null = null;

@@ -27,11 +27,20 @@ export type WorkHooks = {
   goodbye: () => Promise<void>;
   /** Why the node must stay on, null once nothing runs there. */
   park: () => Promise<string | null>;
+  /** Resolves when it is durable that the power-off itself begins now. */
+  setOut: () => Promise<void>;
+  /** Of a power-off that an earlier process began: it ended while it parked guests. */
+  hasOnlyParked: () => boolean;
   /** Undoes `park`; what is left of that for a person. */
   unpark: (since: { hasBooted: boolean }) => Promise<string[]>;
 };
 
 const goodbyeMaxMs = 2_000;
+/**
+ * A host on its way down starts no process anew. One in which this process, begun after the
+ * power-off, still works after so long is not on its way, whatever was asked of it.
+ */
+const goingMaxMs = 300_000;
 /** Proxmox takes up to three minutes to give a migration up: disks are removed, locks taken off. */
 const migrationGraceMs = 200_000;
 
@@ -93,15 +102,17 @@ type Followed = {
   work: Work;
   begin: (signal: AbortSignal) => Promise<Performed>;
   back: AbortSignal;
+  /** How long the world is looked at; absent: as long as the command may take. */
+  watchMaxMs?: number;
 };
 
 async function followed(
   deps: WorkDeps,
   grant: GrantContent,
-  { work, begin, back }: Followed,
+  { work, begin, back, watchMaxMs = grant.timeoutMs }: Followed,
 ): Promise<Outcome> {
-  const untilMs = deps.clock.monotonicMs() + grant.timeoutMs;
   const { kind, timeoutMs } = grant;
+  const untilMs = deps.clock.monotonicMs() + Math.min(timeoutMs, watchMaxMs);
   const graceMs = kind === 'guest.migrate' ? migrationGraceMs : undefined;
   const { neverBegan, ...performed } = await limited(
     deps,
@@ -142,6 +153,7 @@ export async function perform(
     // Parking takes minutes: long enough for a hand at the switch, and for a neighbour to die.
     const why = await hooks.lastLook();
     if (why !== null) return awakeAgain(notBegun(why), hooks);
+    await hooks.setOut();
   }
   const begin = (signal: AbortSignal): Promise<Performed> => {
     const { onHandle, lastLook } = hooks;
@@ -195,7 +207,7 @@ async function undo(
   hooks: WorkHooks,
 ): Promise<string[]> {
   const undoing = hypervisor.undo?.bind(hypervisor);
-  if (handle === null || !undoing) return [];
+  if (!undoing) return [];
   const { detail } = await limited({ hypervisor, ...deps }, grant.timeoutMs, async (signal) => {
     const left = await undoing(work, handle, { signal, onHandle: hooks.onHandle });
     return { exitCode: left === null ? 0 : 1, detail: left ?? '', output: '' };
@@ -227,11 +239,15 @@ export async function resume(deps: WorkDeps, begun: Begun, hooks: WorkHooks): Pr
     const booted: Outcome = { ...unknown, postcondition: true, detail };
     return withLeft(booted, [...undone, ...(await hooks.unpark({ hasBooted: true }))]);
   }
+  if (hooks.hasOnlyParked()) {
+    return awakeAgain(notBegun('the executor ended while it parked guests'), hooks);
+  }
   const begin = async (signal: AbortSignal): Promise<Performed> => {
     const name = handle ?? (await findName(deps, { work, trace: begun.trace, signal }, hooks));
     if (name === null || !deps.hypervisor.attach) return unknown;
     return deps.hypervisor.attach(work, name, { signal, onHandle: hooks.onHandle });
   };
-  const outcome = await followed(deps, grant, { work, begin, back: hooks.back });
+  const watchMaxMs = isPowerOff(grant.kind) ? goingMaxMs / grant.timeScale : grant.timeoutMs;
+  const outcome = await followed(deps, grant, { work, begin, back: hooks.back, watchMaxMs });
   return grant.kind === 'node.shutdown' ? awakeAgain(outcome, hooks) : outcome;
 }

@@ -115,9 +115,10 @@ export type Hypervisor = {
   /**
    * Takes back, once the host has booted again, what `perform` of a power-off did beside it, by
    * the handle that names it; absent where there is nothing. It may be repeated, and goes on until
-   * it is done or given up; the answer says what is left to do by hand, null when nothing.
+   * it is done or given up; the answer says what is left to do by hand, null when nothing. Without
+   * a handle nothing was done beside it: then it only looks for what others have left.
    */
-  undo?(work: Work, handle: string, context: WorkContext): Promise<string | null>;
+  undo?(work: Work, handle: string | null, context: WorkContext): Promise<string | null>;
   /** Looks at the world for the command's post-condition; starts nothing. */
   observe(work: Work): Promise<Observation>;
   /** A way to wake that only this driver has; it goes before all others. */

@@ -16,7 +16,7 @@ import { ExportedPoints, pastSamples, startTimeOf } from './exported.ts';
 import { type GuestReading, sampleGuest } from './guest-sampling.ts';
 import { createHostFiles, type LocalGuest } from './host-files.ts';
 import { findTask } from './lost-task.ts';
-import { endMaintenance } from './maintenance.ts';
+import { endMaintenance, leftByOthers } from './maintenance.ts';
 import { observeNode } from './node-effects.ts';
 import { type Looking, observe } from './observe.ts';
 import type { Members } from './pmxcfs.ts';
@@ -217,7 +217,8 @@ export function createProxmoxHypervisor(options: ProxmoxOptions): Hypervisor {
       return findTask({ clock, tasks, skewMs: upidStepMs }, work, { trace, signal });
     },
     attach: (work, handle, workContext) => attach(context, work, { handle, workContext }),
-    undo: (_work, handle, workContext) => endMaintenance(context, handle, workContext.signal),
+    undo: (_work, handle, { signal }) =>
+      handle === null ? leftByOthers(context, signal) : endMaintenance(context, handle, signal),
     observe: (work) =>
       work.target.kind === 'node' ? observeNode(context, work) : observe(looking, work),
     close: async () => toolbox.close(),

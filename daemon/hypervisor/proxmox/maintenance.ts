@@ -114,6 +114,31 @@ export async function endMaintenance(
   }
 }
 
+/**
+ * After a wake: a maintenance that somebody had begun before the sleep is theirs to end, and keeps
+ * HA off a node that is back, so they must hear of it. null when there is none.
+ */
+export async function leftByOthers(context: Context, signal: AbortSignal): Promise<string | null> {
+  const { clock, host } = context;
+  const untilMs = clock.monotonicMs() + restMaxMs;
+  // The cluster's files are mounted late in a boot.
+  for (;;) {
+    const members = await host.members();
+    if (members !== null && members.nodes === null) return null;
+    const answers = members === null ? null : await host.ha();
+    if (answers !== null) {
+      const pveNode = await pveNodeOf(context);
+      return isInMaintenance(answers.manager, pveNode)
+        ? `the node is still in the HA maintenance that was begun before it slept; send node.restore`
+        : null;
+    }
+    if (signal.aborted || clock.monotonicMs() >= untilMs) {
+      return 'nobody can tell whether the node is still in HA maintenance; see ha-manager status';
+    }
+    await pause(clock, undoEveryMs, signal);
+  }
+}
+
 /** After a restart of this process alone: either the host goes down now, or it never was told to. */
 export async function awaitGoing(
   context: Context,

@@ -36,6 +36,8 @@ async function outcomeOf(kind: CommandKind, args: object, cleanUpMs: number) {
     back: never,
     onHandle: async () => undefined,
     goodbye: async () => undefined,
+    setOut: async () => undefined,
+    hasOnlyParked: () => false,
     park: async () => null,
     unpark: async () => [],
   });

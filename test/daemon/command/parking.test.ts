@@ -253,6 +253,31 @@ describe('parking', () => {
     expect(rig.reports(commandId)).toEqual([]);
   });
 
+  it('knows a power-off that never began, and does not wait for a host that stays on', async () => {
+    const rig = createRig();
+    const world = houseOf(rig, { 100: parked(), 101: parked() });
+    const { perform } = rig.world;
+    // The shutdown of the second guest takes for ever.
+    rig.world.perform = (work, context) =>
+      work.action.kind === 'guest.stop' && work.target.id === '101'
+        ? new Promise(() => undefined)
+        : perform(work, context);
+    await rig.connect();
+    const { commandId } = await rig.run(off, { timeoutMs: 3_600_000 });
+    await pass(rig, 10_000);
+    expect(world.house.guests[100]?.state).toBe('stopped');
+    rig.crash();
+    rig.world.perform = perform;
+    world.house.ended.clear();
+    await rig.connect();
+    await pass(rig, 20_000);
+    expect(world.house.guests[100]?.state).toBe('running');
+    await pass(rig, 320_000);
+    const detail = 'not begun: the executor ended while it parked guests';
+    expect(endOf(rig, commandId)).toMatchObject({ postcondition: false, detail });
+    expect(world.count('off')).toBe(0);
+  });
+
   it('starts nothing that its host has started by itself', async () => {
     const rig = createRig();
     const world = houseOf(rig, { 100: parked() });

@@ -788,7 +788,7 @@ describe('power', () => {
   });
 
   it('leaves a maintenance that somebody else began', async () => {
-    const { rig, driver } = await bench();
+    const { rig, driver, driverOn } = await bench();
     await emptied(rig);
     rig.pve.ha.set('100', { autoRebalance: null });
     rig.pve.maintenance.set('alpha', true);
@@ -798,6 +798,12 @@ describe('power', () => {
     });
     expect(ctx.handles).toEqual([]);
     expect(rig.pve.maintenance.has('alpha')).toBe(true);
+    const woken = driverOn('alpha');
+    const told = await woken.undo?.(work('node.shutdown', 'alpha'), null, context());
+    expect(told).toContain('still in the HA maintenance that was begun before it slept');
+    expect(rig.pve.maintenance.has('alpha')).toBe(true);
+    rig.pve.maintenance.delete('alpha');
+    expect(await woken.undo?.(work('node.shutdown', 'alpha'), null, context())).toBeNull();
   });
 
   it('says what is left by hand when the maintenance cannot be ended', async () => {
