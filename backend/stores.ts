@@ -9,6 +9,7 @@ import { directoryWriter } from '../broker/file-directory.ts';
 import { keepId, openSigner } from './act/signer.ts';
 import { type Backups, createBackups } from './backup/backups.ts';
 import { refuseHalfRestored } from './backup/restore.ts';
+import { guardWhenTurnedBack, keepMark } from './backup/store-mark.ts';
 import { checkConfigFile, type ConfigFile } from './config-file.ts';
 import { importConfig } from './config-import.ts';
 import { ConfigError, configPath, type Settings } from './config.ts';
@@ -169,6 +170,10 @@ export async function openStores(settings: Settings, parts: BackendParts, undo: 
       backupsOf(settings, parts, signer.serverId).makeBefore(migration),
   });
   undo.add('database', () => database.close());
+  const mark = { database, dataDir: folder, clock, log };
+  await guardWhenTurnedBack(mark);
+  const kept = keepMark(mark);
+  undo.add('mark of the store', () => kept.stop());
   const power = await importFile(settings, database, parts);
   const metrics = await openMetrics(settings, parts, true);
   undo.add('metrics', () => metrics.close());

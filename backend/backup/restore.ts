@@ -8,20 +8,18 @@
 import { existsSync } from 'node:fs';
 import { mkdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type Kysely, sql } from 'kysely';
+import { sql } from 'kysely';
 import type { Clock, Log } from '../../broker/contract/ports.ts';
 import { appendAudit } from '../audit/chain.ts';
-import { holdSetting } from '../store/command-store.ts';
 import { type DatabaseOptions, openDatabase } from '../store/sql/database.ts';
 import { dropTables, insertRows, isInUse } from '../store/sql/dump.ts';
 import { knowsMigrations } from '../store/sql/migrate.ts';
-import type { Schema } from '../store/sql/schema.ts';
 import { type Counts, type Head, readArchive } from './archive.ts';
 import { type Places, placeOf, writeWhole } from './files.ts';
+import { guardAgainstThePast } from './past.ts';
 import { BackupError } from './seal.ts';
+import { forgetMark } from './store-mark.ts';
 
-/** More epochs than takeovers can have happened since the backup. */
-const epochsAhead = 1_000;
 const markerName = 'restore-unfinished';
 
 export type RestoreOrder = {
@@ -106,62 +104,6 @@ async function clear({ database, clock }: RestoreDeps): Promise<string | null> {
   return aside;
 }
 
-const unbegun = ['PLANNED', 'QUEUED', 'OFFERED'] as const;
-
-/**
- * What had not begun by then may have been granted and done since, and nobody here remembers. Only
- * its executor's journal knows: it is asked, and until then the command is in doubt.
- */
-async function doubtWhatWaited(trx: Kysely<Schema>, nowMs: number): Promise<void> {
-  const reason = 'restored from a backup: it may have been carried out since';
-  const rows = await trx
-    .selectFrom('commands')
-    .select(['id', 'ver', 'epoch'])
-    .where('state', 'in', unbegun)
-    .execute();
-  for (const { id, ver, epoch } of rows) {
-    await trx
-      .updateTable('commands')
-      .set({
-        state: 'INDETERMINATE',
-        state_reason: reason,
-        ver: ver + 1,
-        deadline_at_ms: null,
-        next_probe_at_ms: nowMs,
-      })
-      .where('id', '=', id)
-      .execute();
-    const entry = { command_id: id, ver: ver + 1, state: 'INDETERMINATE', at_ms: nowMs };
-    await trx
-      .insertInto('command_history')
-      .values({ ...entry, actor: 'restore', reason, epoch, data: null })
-      .execute();
-  }
-  await trx.deleteFrom('outbox').execute();
-}
-
-/** What makes it safe to start beside daemons that have gone on since. */
-async function guardAgainstThePast(trx: Kysely<Schema>, head: Head, nowMs: number) {
-  await trx.deleteFrom('sessions').execute();
-  await doubtWhatWaited(trx, nowMs);
-  await trx
-    .updateTable('leases')
-    .set((eb) => ({ epoch: eb('epoch', '+', epochsAhead), expires_at_ms: 0 }))
-    .execute();
-  const at = new Date(head.takenAtMs).toISOString();
-  const reason = `restored from a backup of ${at}: look at commands and nodes, then release it`;
-  const value = JSON.stringify({ all: true, reason, by: 'restore', atMs: nowMs });
-  const held = await trx
-    .updateTable('settings')
-    .set((eb) => ({ value, ver: eb('ver', '+', epochsAhead) }))
-    .where('name', '=', holdSetting)
-    .executeTakeFirst();
-  if (held.numUpdatedRows === 0n) {
-    const row = { name: holdSetting, value, ver: epochsAhead };
-    await trx.insertInto('settings').values(row).execute();
-  }
-}
-
 async function restoreRows(deps: RestoreDeps, order: RestoreOrder, head: Head): Promise<void> {
   const store = await openDatabase(deps.database, head.migrations.at(-1));
   const nowMs = deps.clock.wallMs();
@@ -177,7 +119,9 @@ async function restoreRows(deps: RestoreDeps, order: RestoreOrder, head: Head): 
           if (content.kind === 'rows') await insertRows(trx, content);
         },
       });
-      await guardAgainstThePast(trx, head, nowMs);
+      const at = new Date(head.takenAtMs).toISOString();
+      const reason = `restored from a backup of ${at}: look at commands and nodes, then release it`;
+      await guardAgainstThePast(trx, { reason, nowMs });
       await appendAudit(trx, {
         chain: 'system',
         actor: 'local',
@@ -219,6 +163,7 @@ export async function restore(order: RestoreOrder, deps: RestoreDeps): Promise<R
   const movedTo = await clear(deps);
   await restoreRows(deps, order, head);
   await restoreFiles(deps, order);
+  await forgetMark(deps.places.dataDir);
   // Brings the tables of an older version forward now, not at a start that nobody watches.
   await (await openDatabase(deps.database)).close();
   await rm(marker);

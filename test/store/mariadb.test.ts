@@ -12,6 +12,7 @@ import { commandStoreContract } from './command-store.contract.ts';
 import { controlRowsContract } from './control-rows.contract.ts';
 import { sqlBench } from './sql-bench.ts';
 import { sqlContract } from './sql.contract.ts';
+import { storeMarkContract } from './store-mark.contract.ts';
 
 const openUrl = (url: string): Promise<Database> =>
   openDatabase({
@@ -33,6 +34,10 @@ describe('SQL on MariaDB', () => {
     database: await openUrl(server.url),
     reopen: () => openUrl(server.url),
   }));
+});
+
+describe('the mark of a store on MariaDB', () => {
+  storeMarkContract(() => openUrl(server.url));
 });
 
 describe('a connection', () => {

@@ -10,6 +10,7 @@ import { commandStoreContract } from './command-store.contract.ts';
 import { controlRowsContract } from './control-rows.contract.ts';
 import { sqlBench } from './sql-bench.ts';
 import { sqlContract } from './sql.contract.ts';
+import { storeMarkContract } from './store-mark.contract.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'kr-sqlite-'));
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -31,6 +32,10 @@ describe('the command store on node:sqlite', () => {
   };
   commandStoreContract(open);
   controlRowsContract(open);
+});
+
+describe('the mark of a store on node:sqlite', () => {
+  storeMarkContract(() => openFile(join(folder, 'mark', 'kernreaktor.db')));
 });
 
 describe('the embedded store', () => {
