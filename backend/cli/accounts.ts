@@ -33,6 +33,7 @@ const clustersIn = (text: string | undefined): { clusters?: string[] } =>
 export async function showUsers({ api }: Deps, { json: isJson }: Json): Promise<string> {
   const rows = await allOf(api, pageOf(UserRow), 'users');
   if (isJson) return json(rows);
+  if (rows.length === 0) return 'no account yet: kernreaktor user add <name> --role admin';
   return table(
     ['user', 'role', 'clusters', ''],
     rows.map((row) => [
@@ -55,12 +56,12 @@ async function newPassword({ person }: Deps): Promise<string> {
 export async function addUser(
   deps: Deps,
   username: string,
-  { role, clusters }: { role: string; clusters?: string },
+  { role, clusters, json: isJson }: { role: string; clusters?: string } & Json,
 ): Promise<string> {
   const password = await newPassword(deps);
   const body = { username, password, role, ...clustersIn(clusters) };
-  await deps.api.ask(UserRow, { method: 'POST', path: '/api/v1/users', body });
-  return `${username} may sign in as ${role}`;
+  const made = await deps.api.ask(UserRow, { method: 'POST', path: '/api/v1/users', body });
+  return isJson ? json(made) : `${username} may sign in as ${role}`;
 }
 
 export type UserChange = {
@@ -70,13 +71,14 @@ export type UserChange = {
   lock?: boolean;
   unlock?: boolean;
   secondFactor?: boolean;
-};
+} & Json;
 
 export async function changeUser(
   deps: Deps,
   username: string,
-  { role, clusters, password, lock, unlock, secondFactor }: UserChange,
+  change: UserChange,
 ): Promise<string> {
+  const { role, clusters, password, lock, unlock, secondFactor } = change;
   const rows = await allOf(deps.api, pageOf(UserRow), 'users');
   const user = rows.find((row) => row.username === username);
   if (!user) throw new NotFound(`there is no account ${username}: kernreaktor user list`);
@@ -88,13 +90,15 @@ export async function changeUser(
     ...(secondFactor === false ? { secondFactor: 'off' } : {}),
     ...(password === true ? { password: await newPassword(deps) } : {}),
   };
-  await deps.api.ask(UserRow, { method: 'PATCH', path: `/api/v1/users/${user.id}`, body });
-  return `${username} is changed`;
+  const path = `/api/v1/users/${user.id}`;
+  const now = await deps.api.ask(UserRow, { method: 'PATCH', path, body });
+  return change.json ? json(now) : `${username} is changed`;
 }
 
 export async function showTokens({ api }: Deps, { json: isJson }: Json): Promise<string> {
   const rows = await allOf(api, pageOf(TokenRow), 'tokens');
   if (isJson) return json(rows);
+  if (rows.length === 0) return 'no token yet: kernreaktor token add <name> --account <user>';
   return table(
     ['token', 'name', 'role', 'clusters', 'ends'],
     rows.map((row) => [
@@ -114,16 +118,18 @@ const dayMs = 86_400_000;
 export async function addToken(
   { api }: Deps,
   name: string,
-  { role, clusters, days }: { role: string; clusters?: string; days?: string },
+  order: { role: string; clusters?: string; days?: string; account?: string } & Json,
 ): Promise<string> {
+  const { role, clusters, days, account, json: isJson } = order;
   const expires = days === undefined ? {} : { expiresInMs: Math.round(Number(days) * dayMs) };
-  const body = { name, role, ...clustersIn(clusters), ...expires };
-  const { token } = await api.ask(Created, { method: 'POST', path: '/api/v1/tokens', body });
-  return token;
+  const owner = account === undefined ? {} : { account };
+  const body = { name, role, ...clustersIn(clusters), ...expires, ...owner };
+  const made = await api.ask(Created, { method: 'POST', path: '/api/v1/tokens', body });
+  return isJson ? json(made) : made.token;
 }
 
-export async function revokeToken({ api }: Deps, id: string): Promise<string> {
+export async function revokeToken({ api }: Deps, id: string, options: Json): Promise<string> {
   const path = `/api/v1/tokens/${encodeURIComponent(id)}`;
   await api.ask(z.unknown(), { method: 'DELETE', path });
-  return `${id} is worth nothing from now on`;
+  return options.json ? json({ id }) : `${id} is worth nothing from now on`;
 }

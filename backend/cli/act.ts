@@ -59,7 +59,10 @@ export function argsOf(kind: CommandKind, pairs: readonly string[]): Record<stri
   const parsed = commandArgs[kind].safeParse(given);
   if (parsed.success) return given;
   const { field, hint } = firstIssue(parsed.error, '');
-  throw new ActRefused(`${kind}: ${field}: ${hint}`);
+  if (field !== '' && !Object.hasOwn(given, field)) {
+    throw new ActRefused(`${kind} needs ${field}: add --arg ${field}=<value>`);
+  }
+  throw new ActRefused(`${kind}: ${field === '' ? '' : `${field}: `}${hint}`);
 }
 
 function kindOf(text: string): CommandKind {
@@ -157,32 +160,37 @@ export async function act(order: ActOrder, deps: Deps): Promise<number> {
   return follow(id, order.json, deps);
 }
 
+/** What became of it, in words or as the server said it. */
+const told = (answer: z.infer<typeof Accepted>, isJson: boolean): string =>
+  isJson ? json(answer) : `${answer.id} is ${answer.state.toLowerCase()}`;
+
 export async function settle(
   verb: 'approve' | 'cancel',
   id: string,
-  { api, person }: Deps,
-): Promise<void> {
+  { api }: Deps,
+  isJson = false,
+): Promise<string> {
   const path = `/api/v1/commands/${encodeURIComponent(id)}/${verb}`;
-  const { state } = await api.ask(Accepted, { method: 'POST', path });
-  person.say(`${id} is ${state.toLowerCase()}`);
+  return told(await api.ask(Accepted, { method: 'POST', path }), isJson);
 }
 
 export async function resolveCommand(
   id: string,
-  statement: { outcome: string; note: string },
+  { outcome, note, json: isJson = false }: { outcome: string; note: string; json?: boolean },
   deps: Deps,
-): Promise<void> {
+): Promise<string> {
   const path = `/api/v1/commands/${encodeURIComponent(id)}/resolve`;
-  const { state } = await withProof(deps.person, (proof) =>
-    deps.api.ask(Accepted, { method: 'POST', path, body: { ...statement, ...proof } }),
+  const answer = await withProof(deps.person, (proof) =>
+    deps.api.ask(Accepted, { method: 'POST', path, body: { outcome, note, ...proof } }),
   );
-  deps.person.say(`${id} is ${state.toLowerCase()}`);
+  return told(answer, isJson);
 }
 
 export async function setHold(
-  { cluster, hold, reason }: { cluster: string | undefined; hold: boolean; reason?: string },
+  order: { cluster: string | undefined; hold: boolean; reason?: string; json?: boolean },
   deps: Deps,
-): Promise<void> {
+): Promise<string> {
+  const { cluster, hold, reason, json: isJson } = order;
   const home = cluster === undefined ? '' : `clusters/${encodeURIComponent(cluster)}/`;
   const path = `/api/v1/${home}hold`;
   await withProof(deps.person, (proof) =>
@@ -192,6 +200,7 @@ export async function setHold(
       body: { hold, ...(reason === undefined ? {} : { reason }), ...proof },
     }),
   );
+  if (isJson) return json({ cluster: cluster ?? null, hold });
   const what = cluster === undefined ? 'everything' : `cluster ${cluster}`;
-  deps.person.say(hold ? `${what} is on HOLD: nothing new is begun` : `${what} is released`);
+  return hold ? `${what} is on HOLD: nothing new is begun` : `${what} is released`;
 }

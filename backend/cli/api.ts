@@ -22,7 +22,9 @@ export class ApiRefused extends Error {
   readonly code: string;
   constructor(problem: z.infer<typeof Problem>) {
     const field = problem.field === undefined ? '' : `${problem.field}: `;
-    super([`${problem.code}: ${field}${problem.detail}`, problem.wayOut].filter(Boolean).join(' '));
+    const said = `${problem.code}: ${field}${problem.detail}`;
+    const joint = /[.!?:;]$/.test(said) ? ' ' : '; ';
+    super(problem.wayOut === undefined ? said : `${said}${joint}${problem.wayOut}`);
     this.code = problem.code;
   }
 }

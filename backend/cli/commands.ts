@@ -14,6 +14,7 @@ import { type ClientApi, createClientApi } from './api.ts';
 import { backtest, type BacktestOptions } from './backtest.ts';
 import { readServerAddress } from './config.ts';
 import { enrol } from './enrol.ts';
+import { json } from './output.ts';
 import { showCommands, showGuests, showNodes, showStatus, showWhy } from './look.ts';
 import { checkFile, diffPolicies, enablePolicy, showPolicies } from './policy.ts';
 import { personAt } from './person.ts';
@@ -98,8 +99,9 @@ function addLooking(program: Command, run: Run): void {
     .action((who: string, options: Json) => run(({ api }) => showWhy(api, who, options)));
   program
     .command('top')
-    .description('the busiest nodes, live')
-    .action(() => run((deps) => top(deps.output, deps)));
+    .description('the busiest nodes, live; Ctrl-C ends it')
+    .option(...jsonFlag)
+    .action((options: Json) => run((deps) => top(deps.output, options.json === true, deps)));
 }
 
 function addPolicies(program: Command, run: Run, partsOf: () => Parts): void {
@@ -108,10 +110,11 @@ function addPolicies(program: Command, run: Run, partsOf: () => Parts): void {
     .command('check')
     .description('without a server; exit code 1: it is wrong')
     .argument('<file>')
-    .action((file: string) => {
+    .option(...jsonFlag)
+    .action((file: string, options: Json) => {
       const parts = partsOf();
-      const { ok, text } = checkFile(file);
-      parts.output.write(`${text}\n`);
+      const { ok, text, problems } = checkFile(file);
+      parts.output.write(`${options.json ? json({ ok, problems }) : text}\n`);
       if (!ok) parts.setExitCode(1);
     });
   policy
@@ -119,14 +122,15 @@ function addPolicies(program: Command, run: Run, partsOf: () => Parts): void {
     .description('what differs between two, each a file, a shipped policy or a stored one')
     .argument('<before>')
     .argument('<after>')
-    .action(async (before: string, after: string) => {
+    .option(...jsonFlag)
+    .action(async (before: string, after: string, options: Json) => {
       const clients: ClientApi[] = [];
       const api = (): ClientApi => {
         const client = createClientApi(readServerAddress());
         clients.push(client);
         return client;
       };
-      const text = await diffPolicies(before, after, api);
+      const text = await diffPolicies(before, after, api, options.json);
       for (const client of clients) await client.close();
       partsOf().output.write(`${text}\n`);
     });
@@ -140,7 +144,8 @@ function addPolicies(program: Command, run: Run, partsOf: () => Parts): void {
     .argument('<policy>', 'a file, or the name of a stored or shipped one')
     .requiredOption('--cluster <id>')
     .option('--name <name>', 'instead of that of the file')
-    .action((wanted: string, options: { cluster: string; name?: string }) =>
+    .option(...jsonFlag)
+    .action((wanted: string, options: { cluster: string; name?: string } & Json) =>
       run(({ api }) => enablePolicy(wanted, options, api)),
     );
   program
@@ -183,7 +188,8 @@ function addActing(program: Command, run: Run): void {
       .command(verb)
       .description(description)
       .argument('<command>')
-      .action((id: string) => run((deps) => settle(verb, id, deps)));
+      .option(...jsonFlag)
+      .action((id: string, options: Json) => run((deps) => settle(verb, id, deps, options.json)));
   }
   program
     .command('resolve')
@@ -193,7 +199,8 @@ function addActing(program: Command, run: Run): void {
       new Option('--outcome <what>').choices(['succeeded', 'failed']).makeOptionMandatory(),
     )
     .requiredOption('--note <text>', 'what you saw')
-    .action((id: string, statement: { outcome: string; note: string }) =>
+    .option(...jsonFlag)
+    .action((id: string, statement: { outcome: string; note: string } & Json) =>
       run((deps) => resolveCommand(id, statement, deps)),
     );
   program
@@ -202,11 +209,11 @@ function addActing(program: Command, run: Run): void {
     .argument('[cluster]')
     .option('--release')
     .option('--reason <text>')
-    .action((cluster: string | undefined, options: { release?: true; reason?: string }) =>
+    .option(...jsonFlag)
+    .action((cluster: string | undefined, options: { release?: true; reason?: string } & Json) =>
       run((deps) => {
-        const { release, reason } = options;
-        const order = { cluster, hold: release !== true };
-        return setHold(reason === undefined ? order : { ...order, reason }, deps);
+        const { release, ...rest } = options;
+        return setHold({ cluster, hold: release !== true, ...rest }, deps);
       }),
     );
 }
@@ -224,6 +231,7 @@ function addAccounts(program: Command, run: Run): void {
     .argument('<name>')
     .addOption(roleOption().default('viewer'))
     .option('--clusters <ids>', 'separated by commas; else every one')
+    .option(...jsonFlag)
     .action((name: string, options) => run((deps) => accounts.addUser(deps, name, options)));
   user
     .command('change')
@@ -234,6 +242,7 @@ function addAccounts(program: Command, run: Run): void {
     .option('--lock', 'let it in no more')
     .option('--unlock', 'let it in again')
     .option('--no-second-factor', 'for who has lost the app')
+    .option(...jsonFlag)
     .action((name: string, options) => run((deps) => accounts.changeUser(deps, name, options)));
   const token = program.command('token').description('API tokens');
   token
@@ -247,11 +256,14 @@ function addAccounts(program: Command, run: Run): void {
     .addOption(roleOption().default('viewer'))
     .option('--clusters <ids>', 'separated by commas; else those of your account')
     .option('--days <count>', 'until it ends; else never')
+    .option('--account <user>', 'whose it is, on the machine of the server; elsewhere it is yours')
+    .option(...jsonFlag)
     .action((name: string, options) => run((deps) => accounts.addToken(deps, name, options)));
   token
     .command('revoke')
     .argument('<token>', 'its id')
-    .action((id: string) => run((deps) => accounts.revokeToken(deps, id)));
+    .option(...jsonFlag)
+    .action((id: string, options: Json) => run((deps) => accounts.revokeToken(deps, id, options)));
 }
 
 function addNodes(program: Command, run: Run): void {
@@ -261,9 +273,11 @@ function addNodes(program: Command, run: Run): void {
     .argument('<cluster>')
     .argument('[nodes...]', 'its id; several for a daemon that speaks for a cluster by its API')
     .option('--out <file>', 'write it there, readable by its owner alone')
-    .action((cluster: string, named: string[], { out }: { out?: string }) => {
+    .option(...jsonFlag)
+    .action((cluster: string, named: string[], options: { out?: string } & Json) => {
       const nodes = named.length > 0 ? named : [nodeIdOfHost(hostname())];
-      return run((deps) => enrol({ cluster, nodes, out }, deps));
+      const { out, json: isJson = false } = options;
+      return run((deps) => enrol({ cluster, nodes, out, json: isJson }, deps));
     });
   program
     .command('prove-wake')

@@ -2,6 +2,7 @@
 import { z } from 'zod';
 import type { ClientApi } from './api.ts';
 import { findSubject, NotFound } from './find.ts';
+import { json } from './output.ts';
 
 const unitMs: Readonly<Record<string, number>> = { m: 60_000, h: 3_600_000, d: 86_400_000 };
 
@@ -16,7 +17,7 @@ export function durationOf(text: string, option = '--for'): number {
 export async function keepAwake(
   { api }: { api: ClientApi },
   wanted: string,
-  options: { for: string; end?: boolean; reason?: string },
+  options: { for: string; end?: boolean; reason?: string; json?: boolean },
 ): Promise<string> {
   const { kind, cluster, id } = await findSubject(api, wanted);
   if (kind !== 'node') throw new NotFound(`${wanted} is a guest: name the node it runs on`);
@@ -27,6 +28,7 @@ export async function keepAwake(
   const path = `/api/v1/clusters/${at}/keep-awake`;
   const schema = z.object({ until: z.string().nullable() });
   const { until } = await api.ask(schema, { method: 'PUT', path, body });
+  if (options.json) return json({ cluster, node: id, until });
   const name = `${cluster}/${id}`;
   return until === null ? `${name} may sleep again` : `${name} stays awake until ${until}`;
 }

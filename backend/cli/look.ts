@@ -91,9 +91,13 @@ export async function showStatus(
 ): Promise<string> {
   const clusters = await allOf(api, pageOf(ClusterRow), 'clusters');
   const hold = await api.ask(Hold, { method: 'GET', path: '/api/v1/hold' });
-  const path = '/api/v1/commands?limit=100&state=INDETERMINATE';
-  const doubtful = await api.ask(pageOf(CommandRow), { method: 'GET', path });
-  if (isJson) return json({ clusters, hold, indeterminate: doubtful.items });
+  const inState = async (state: string) => {
+    const path = `/api/v1/commands?limit=100&state=${state}`;
+    return (await api.ask(pageOf(CommandRow), { method: 'GET', path })).items;
+  };
+  const doubtful = await inState('INDETERMINATE');
+  const waiting = await inState('PLANNED');
+  if (isJson) return json({ clusters, hold, indeterminate: doubtful, planned: waiting });
   const lines = [
     table(
       ['cluster', 'nodes', 'guests', 'by itself', 'hold'],
@@ -106,7 +110,10 @@ export async function showStatus(
       ]),
     ),
   ];
-  for (const { id, kind, target } of doubtful.items) {
+  for (const { id, kind, target } of waiting) {
+    lines.push(`proposed: ${kind} ${target.id}; kernreaktor approve ${id}, or cancel`);
+  }
+  for (const { id, kind, target } of doubtful) {
     lines.push(`in doubt: ${kind} ${target.id}; look, then: kernreaktor resolve ${id}`);
   }
   return lines.join('\n');
@@ -162,7 +169,8 @@ export async function showWhy(
       ...left.flatMap(refusalLines),
     ].join('\n');
   }
-  return isJson
-    ? json(null)
+  if (isJson) return json(null);
+  return items.length === 0
+    ? `The engine has not decided anything for ${cluster} yet: it looks every 10 s.`
     : `None of the last ${items.length} decisions of ${cluster} speaks of ${id}.`;
 }

@@ -19,16 +19,17 @@ const View = z.looseObject({
 });
 const Listed = z.object({ items: z.array(View) });
 
-export type Checked = { ok: boolean; text: string };
+export type Checked = { ok: boolean; text: string; problems: readonly unknown[] };
 
 /** Without a server. */
 export function checkFile(path: string): Checked {
   const checked = checkPolicy(policyText(path));
   return checked.ok
-    ? { ok: true, text: `${path}: fine` }
+    ? { ok: true, text: `${path}: fine`, problems: [] }
     : {
         ok: false,
         text: checked.problems.map((problem) => `${path}:${problemText(problem)}`).join('\n'),
+        problems: checked.problems,
       };
 }
 
@@ -53,8 +54,10 @@ export async function diffPolicies(
   before: string,
   after: string,
   api: () => ClientApi,
+  isJson = false,
 ): Promise<string> {
   const found = policyDifferences(await wholeOf(before, api), await wholeOf(after, api));
+  if (isJson) return json(found);
   if (found.length === 0) return 'no difference';
   return found
     .map(
@@ -80,7 +83,7 @@ export async function showPolicies(api: ClientApi, isJson: boolean): Promise<str
 /** Stores a file under its name where one is given, then lets the cluster follow it. */
 export async function enablePolicy(
   wanted: string,
-  { cluster, name }: { cluster: string; name?: string },
+  { cluster, name, json: isJson }: { cluster: string; name?: string; json?: boolean },
   api: ClientApi,
 ): Promise<string> {
   let policy = name ?? wanted;
@@ -91,5 +94,7 @@ export async function enablePolicy(
   }
   const path = `/api/v1/clusters/${encodeURIComponent(cluster)}/policy`;
   const followed = await api.ask(View, { method: 'PUT', path, body: { policy } });
-  return `${cluster} follows ${followed.name}, version ${followed.version}`;
+  return isJson
+    ? json({ cluster, ...followed })
+    : `${cluster} follows ${followed.name}, version ${followed.version}`;
 }

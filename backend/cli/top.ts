@@ -4,6 +4,7 @@ import { drawn, percent, watts } from '../format.ts';
 import type { ClientApi } from './api.ts';
 import { allNodes } from './find.ts';
 import { nodeTable } from './look.ts';
+import { json } from './output.ts';
 import { pause } from './pause.ts';
 import type { NodeRow } from './views.ts';
 
@@ -30,14 +31,16 @@ function headline(rows: readonly NodeRow[]): string {
   );
 }
 
-/** Where output is no terminal, it is drawn once. */
+/** Where output is no terminal, it is drawn once; as JSON, too. */
 export async function top(
   screen: Screen,
+  isJson: boolean,
   { api, clock, signal }: { api: ClientApi; clock: Clock; signal: AbortSignal },
 ): Promise<void> {
   const isLive = screen.isTTY === true;
   while (!signal.aborted) {
     const rows = (await allNodes(api)).sort((a, b) => (b.cpuRatio ?? -1) - (a.cpuRatio ?? -1));
+    if (isJson) return void screen.write(`${json(rows)}\n`);
     const shown = isLive ? rows.slice(0, (screen.rows ?? rowsDefault) - headRows - 1) : rows;
     screen.write(`${isLive ? clearScreen : ''}${headline(rows)}\n\n${nodeTable(shown)}\n`);
     if (!isLive) return;

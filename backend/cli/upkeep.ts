@@ -4,6 +4,7 @@ import { listBackups, makeBackup, showBackupKey } from './backup.ts';
 import { completionScript, type Shell, shells } from './completion.ts';
 import { readDataDir } from './config.ts';
 import { keepAwake } from './keep-awake.ts';
+import { addNotify } from './notify-command.ts';
 import { addUpgrade } from './upgrade-command.ts';
 
 type Run = Parameters<typeof addUpgrade>[1];
@@ -34,9 +35,11 @@ export function addUpkeep(program: Command, run: Run, say: (text: string) => voi
     .option('--for <time>', 'such as 90m, 4h or 2d', '4h')
     .option('--end', 'let it sleep again')
     .option('--reason <text>')
-    .action((node: string, options: { for: string; end?: boolean; reason?: string }) =>
+    .option(...jsonFlag)
+    .action((node: string, options: { for: string; end?: boolean; reason?: string } & Json) =>
       run((deps) => keepAwake(deps, node, options)),
     );
+  addNotify(program, run);
   addUpgrade(program, run);
   program
     .command('completion')

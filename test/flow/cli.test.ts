@@ -2,6 +2,8 @@
  * The command line as a person types it, against the product and a simulated cluster: what it
  * prints, its exit codes, and that what it asks for is done.
  */
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { until } from '../support/servers.ts';
 import { runProgram, simulate, type Simulation, type Stack, startStack } from '../support/stack.ts';
@@ -180,6 +182,42 @@ describe('acting', () => {
   it('lists what was asked for', async () => {
     const commands = await answered<Row[]>('commands', '--cluster', 'sim-001');
     expect(commands.some(({ state }) => state === 'SUCCEEDED')).toBe(true);
+  });
+});
+
+describe('notifications', () => {
+  it('go through channels that are added, tried and removed by name, without any secret shown', async () => {
+    const secret = join(stack.folder, 'token');
+    writeFileSync(secret, 'tk_very-secret\n');
+    const words = ['--kind', 'gotify', '--set', 'url=http://127.0.0.1:9', '--secret-file', secret];
+    expect(await typed('notify', 'add', 'phone', ...words)).toMatchObject({ code: 0, err: '' });
+    const listed = await typed('notify', 'list', '--json');
+    expect(listed.out).toContain('"kind": "gotify"');
+    expect(listed.out).not.toContain('very-secret');
+    const tried = await typed('notify', 'test', 'phone');
+    expect(tried).toMatchObject({ code: 2 });
+    expect(tried.err).toContain('127.0.0.1:9 was not reached');
+    const open = ['--kind', 'gotify', '--set', 'token=tk_open'];
+    expect((await typed('notify', 'add', 'other', ...open)).err).toContain('use --secret-file');
+    expect((await typed('notify', 'dead')).out).toContain('everything was delivered');
+    const file = join(stack.folder, 'notify.yaml');
+    writeFileSync(file, 'quiet: {from: "22:00", to: "07:00", zone: Europe/Berlin}\n');
+    expect((await typed('notify', 'settings', '--file', file)).out).toContain(
+      'zone: Europe/Berlin',
+    );
+    expect((await typed('notify', 'remove', 'phone')).code).toBe(0);
+    expect((await typed('notify')).out).toContain('no channel yet');
+  });
+});
+
+describe('what is typed wrongly', () => {
+  it('ends with 2, as documented, and says where to look', async () => {
+    for (const args of [['nonsense'], ['token', 'add'], ['resolve', 'x', '--outcome', 'maybe']]) {
+      const { code, err } = await typed(...args);
+      expect({ args, code }).toEqual({ args, code: 2 });
+      expect(err).toContain('--help tells what there is');
+    }
+    expect(await typed('nodes', '--help')).toMatchObject({ code: 0, err: '' });
   });
 });
 

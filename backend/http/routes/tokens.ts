@@ -35,6 +35,11 @@ const NewToken = z
     role: Role,
     clusters: ClusterList.optional().describe('Default: those of your account'),
     expiresInMs: z.int().min(60_000).max(expiresInMaxMs).optional().describe('Default: never'),
+    account: z
+      .string()
+      .max(64)
+      .optional()
+      .describe('Whose it is; only over the unix socket, elsewhere it is yours'),
   })
   .meta({ examples: [{ name: 'grafana', role: 'viewer', clusters: ['home'] }] });
 
@@ -85,6 +90,29 @@ function grantedClusters(principal: Principal, asked: readonly string[] | null |
   return asked;
 }
 
+/** Whose token it becomes, with that account's rights as the most it may have. */
+async function ownerFor({ accounts }: Context, principal: Principal, username?: string) {
+  const { accountId, kind } = principal;
+  if (kind === 'session' && accountId !== null && username === undefined) {
+    return { accountId, bounds: principal };
+  }
+  if (kind !== 'local') {
+    throw httpError('KR_FORBIDDEN', 'A token belongs to the account that makes it.', {
+      field: username === undefined ? 'Authorization' : 'account',
+      wayOut: 'Sign in as a person with POST /api/v1/session.',
+    });
+  }
+  const account = username === undefined ? undefined : await accounts.findByUsername(username);
+  if (account && account.disabled === 0) {
+    const { id, role, clusters } = account;
+    return { accountId: id, bounds: { ...principal, role, clusters: clustersOf(clusters) } };
+  }
+  throw httpError('KR_BODY', 'A token belongs to an account, and this names none.', {
+    field: 'account',
+    wayOut: 'Name one that GET /api/v1/users lists: kernreaktor token add <name> --account <user>.',
+  });
+}
+
 function createRoute(app: App, context: Context): void {
   app.post('/api/v1/tokens', {
     config: { access: 'tokens:own' },
@@ -96,20 +124,14 @@ function createRoute(app: App, context: Context): void {
     },
     handler: async (request, reply) => {
       const principal = principalOfRequest(request);
-      if (principal.kind !== 'session' || principal.accountId === null) {
-        throw httpError('KR_FORBIDDEN', 'A token belongs to an account.', {
-          field: 'Authorization',
-          wayOut: 'Sign in as a person with POST /api/v1/session.',
-        });
-      }
-      const { name, role, clusters, expiresInMs } = request.body;
-      requireRole(principal, role, `A token of role ${role}`);
-      const granted = grantedClusters(principal, clusters);
+      const { name, role, clusters, expiresInMs, account } = request.body;
+      const { accountId, bounds } = await ownerFor(context, principal, account);
+      requireRole(bounds, role, `A token of role ${role}`);
+      const granted = grantedClusters(bounds, clusters);
       const token = newSecret(context.random);
       const id = context.newId();
       const by = changeBy(context, principal);
       const expiresAtMs = expiresInMs === undefined ? null : by.nowMs + expiresInMs;
-      const { accountId } = principal;
       await context.tokens.create(
         { id, name, tokenHash: hashOf(token), accountId, role, clusters: granted, expiresAtMs },
         by,

@@ -72,6 +72,36 @@ describe('the unix socket', () => {
     expect((await fetch(`${httpUrl}/api/v1/session`)).status).toBe(401);
   });
 
+  it('makes a token in the name of an account, with no more rights than that account has', async () => {
+    const { socketPath } = await start();
+    await overSocket(socketPath, '/api/v1/users', {
+      method: 'POST',
+      body: { username: 'cleo', password, role: 'operator' },
+    });
+    const make = (body: object) =>
+      overSocket(socketPath, '/api/v1/tokens', { method: 'POST', body });
+    const nobody = await make({ name: 'script', role: 'viewer' });
+    expect(nobody).toMatchObject({ status: 400 });
+    expect(nobody.body).toContain('--account <user>');
+    expect(await make({ name: 'script', role: 'admin', account: 'cleo' })).toMatchObject({
+      status: 403,
+    });
+    const made = await make({ name: 'script', role: 'operator', account: 'cleo' });
+    expect(made.status).toBe(201);
+    const { token } = JSON.parse(made.body) as { token: string };
+    const me = await h.app.inject({ url: '/api/v1/session', headers: bearer(token) });
+    expect(me.json()).toMatchObject({ username: 'cleo', role: 'operator', kind: 'token' });
+    // Over the network a token is one's own, whoever is named.
+    const who = await signInAll(h);
+    const other = await h.app.inject({
+      method: 'POST',
+      url: '/api/v1/tokens',
+      payload: { name: 'script', role: 'viewer', account: 'cleo' },
+      headers: bearer(who.admin),
+    });
+    expect(other.json()).toMatchObject({ code: 'KR_FORBIDDEN', field: 'account' });
+  });
+
   it('releases HOLD without a password, while a session needs a fresh one and a token cannot', async () => {
     const { socketPath } = await start();
     const who = await signInAll(h);
