@@ -116,7 +116,8 @@ export async function startDaemon(config: DaemonConfig, deps: DaemonDeps): Promi
   ];
   const executor = await executorOf(config, deps, { credential, hypervisor, wakers });
   const disk = await diskOf(config, deps);
-  const marks = hypervisor.history ? marksOf(config) : null;
+  // Who keeps no samples on disk has no folder for what was taken from the hypervisor either.
+  const marks = disk && hypervisor.history ? marksOf(config) : null;
   const link = await startLink(settingsOf(config, deps, credential), {
     clock,
     random,
