@@ -17,7 +17,7 @@ import {
 } from '../format.ts';
 import { askHold, hold } from '../hold.tsx';
 import { beat, nodeKeys, nodes, sparks } from '../live.ts';
-import { Answer, Empty } from '../parts/feedback.tsx';
+import { Answer, Empty, Loading } from '../parts/feedback.tsx';
 import { Bar, Figure, Sparkline, State } from '../parts/figures.tsx';
 import { Choice, Search } from '../parts/filters.tsx';
 import { HeatMap } from '../parts/heat-map.tsx';
@@ -176,12 +176,16 @@ const Filters = ({ clusters }: { clusters: readonly ClusterView[] }) => (
   </div>
 );
 
-function Nodes() {
+/** `expected`: how many nodes the clusters have; undefined while that is not known. */
+function Nodes({ expected }: { expected: number | undefined }) {
   const [, navigate] = useLocation();
   const [asked, setAsked] = useState<'cards' | 'map' | null>(null);
   const keys = shownKeys.value;
   const view = asked ?? (keys.length > cardsMax ? 'map' : 'cards');
   if (nodeKeys.value.length === 0) {
+    // The clusters' own answer says why there are none, or that some are about to come.
+    if (expected === undefined) return null;
+    if (expected > 0) return <Loading what="nodes" />;
     return (
       <Empty title="No node yet">
         <p>
@@ -245,7 +249,7 @@ export function FleetPage() {
           </>
         )}
       </Answer>
-      <Nodes />
+      <Nodes expected={clusters.data?.items.reduce((sum, { nodeCount }) => sum + nodeCount, 0)} />
     </>
   );
 }

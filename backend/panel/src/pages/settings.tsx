@@ -1,5 +1,6 @@
 /** Settings by subject, each at its own address; only what one's role may use is offered. */
 import type { ComponentType } from 'preact';
+import { useEffect, useRef } from 'preact/hooks';
 import { isAdmin, me } from '../session.ts';
 import { Accounts } from './settings/accounts.tsx';
 import { Autonomy } from './settings/autonomy.tsx';
@@ -32,11 +33,17 @@ const subjects: readonly Subject[] = [
 export function SettingsPage({ subject = 'nodes' }: { subject?: string }) {
   const isUnrestricted = isAdmin.value && me.value?.clusters === null;
   const offered = subjects.filter(({ isOfAll }) => isOfAll !== true || isUnrestricted);
+  const tabs = useRef<HTMLElement>(null);
+  // On a phone the tabs are wider than the screen.
+  useEffect(() => {
+    const here = tabs.current?.querySelector('[aria-current]');
+    here?.scrollIntoView({ inline: 'center', block: 'nearest' });
+  }, [subject, offered.length]);
   const shown = offered.find(({ path }) => path === subject);
   return (
     <>
       <h1>Settings</h1>
-      <nav class="tabs" aria-label="Settings">
+      <nav class="tabs" aria-label="Settings" ref={tabs}>
         {offered.map(({ path, name }) => (
           <a
             key={path}

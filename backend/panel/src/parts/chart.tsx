@@ -60,7 +60,10 @@ function optionsOf({ lines, format, max, markAtMs, onRange }: Props, width: numb
     height: heightPx,
     cursor: { sync: { key: cursorGroup.key }, drag: { x: true, y: false, setScale: false } },
     scales: { y: { range: (_chart, _low, high) => [0, max ?? Math.max(high ?? 0, 1e-9) * 1.1] } },
-    axes: [axis, { ...axis, size: 76, values: (_chart, ticks) => ticks.map(format) }],
+    axes: [
+      { ...axis, space: 72 },
+      { ...axis, size: 76, values: (_chart, ticks) => ticks.map(format) },
+    ],
     series: [
       {},
       ...lines.map(({ name, dashed }, index) => {

@@ -79,6 +79,15 @@ async function store(name: string, yaml: string): Promise<void> {
   await call('POST', 'policies', { body: { name, yaml } });
 }
 
+/** A component of its own, so that it follows a backtest that ends while the dialog is open. */
+const Tested = ({ yaml }: { yaml: string }) => (
+  <span>
+    {testedText.value === yaml
+      ? 'It was backtested as it stands.'
+      : 'It was not backtested as it stands.'}
+  </span>
+);
+
 const askStore = ({ name, isNew, yaml, done }: Enabling): void =>
   ask({
     title: isNew ? 'Keep as a policy' : `Keep as a new version of ${name}`,
@@ -105,9 +114,7 @@ const askEnable = (of: Enabling): void =>
         <p>
           From the next decision on.{' '}
           {of.differences && `It changes ${counted(of.differences.length, 'value')}. `}
-          {testedText.value === of.yaml
-            ? 'It was backtested as it stands.'
-            : 'It was not backtested as it stands.'}
+          <Tested yaml={of.yaml} />
         </p>
         {of.isNew && <NameField />}
       </>
