@@ -190,7 +190,9 @@ function copyEffort(step: Step, row: Commands): Pick<Effort, 'migrateEstimateMs'
   const policyYaml = clusters.get(row.cluster)?.policyYaml;
   const said = policyYaml ? step.context.policyOf(policyYaml)?.copyBytesPerSecond : undefined;
   const bytesPerSecond = measured ?? said ?? usualCopyBytesPerSecond;
-  const migrateEstimateMs = (bytes / Math.min(bytesPerSecond, bandwidthBytesPerSecond)) * 1_000;
+  const limit = record?.facts?.migrationLimitBytesPerSecond ?? Infinity;
+  const speed = Math.min(bytesPerSecond, bandwidthBytesPerSecond, limit);
+  const migrateEstimateMs = (bytes / speed) * 1_000;
   return { migrateEstimateMs: Math.ceil(migrateEstimateMs), isMeasured };
 }
 

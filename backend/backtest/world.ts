@@ -195,7 +195,8 @@ export class World {
     if (guest.copy !== null || guest.place < 0 || guest.place === to) return false;
     if (this.nodes[to]!.power !== 'on') return false;
     const { facts } = this.nodes[guest.place]!.record;
-    const speed = facts?.migrationBytesPerSecond ?? this.speed.copyBytesPerSecond;
+    const link = facts?.migrationBytesPerSecond ?? this.speed.copyBytesPerSecond;
+    const speed = Math.min(link, facts?.migrationLimitBytesPerSecond ?? Infinity);
     const copyMs = (numberOr(guest.sample.memoryTotalBytes, 0) / speed) * 1000;
     guest.copy = { to, arrivesAtMs: nowMs + this.scaled(copyMs) };
     return true;

@@ -144,6 +144,8 @@ export const NodeFacts = z.object({
   /** Measured medians; null until measured. */
   bootMs: countOrNull,
   migrationBytesPerSecond: z.number().positive().nullable().default(null),
+  /** What settings of the daemon or of the hypervisor allow a migration; null: no limit is known. */
+  migrationLimitBytesPerSecond: z.number().positive().nullable().default(null),
   clockOffsetMs: z.number().nullable().default(null),
 });
 

@@ -46,6 +46,8 @@ export type ToolRun = {
    * and has so long to put things right; after that it is left alone, still at work.
    */
   cleanUpMs?: number;
+  /** Between SIGTERM and SIGKILL, for one that may be torn off; 5 s unless said. */
+  killAfterMs?: number | undefined;
 };
 
 export type RunTool = (run: ToolRun) => Promise<ToolResult>;
@@ -81,7 +83,7 @@ export class SandboxError extends Error {
   }
 }
 
-const killAfterMs = 5_000;
+const usualKillAfterMs = 5_000;
 /** What the kernel still holds in a pipe after the leader's end is read in far less. */
 const drainMs = 1_000;
 const pollMs = 25;
@@ -133,11 +135,11 @@ let units = 0;
 function asUnit(run: ToolRun, limits: UnitLimits, tools: UnitTools) {
   units += 1;
   const name = `kernreaktor-tool-${process.pid}-${units}`;
-  const { argv, timeoutMs, descriptor, cleanUpMs } = run;
+  const { argv, timeoutMs, descriptor, cleanUpMs, killAfterMs = usualKillAfterMs } = run;
   // PID 1 does not have our descriptor, but finds what it leads to through us.
   const path = descriptor === undefined ? run.path : `/proc/${process.pid}/fd/${descriptor}`;
   const envNames = Object.keys({ ...cleanEnv, ...run.env });
-  const unit = { name, path, argv, envNames, timeoutMs, limits, cleanUpMs };
+  const unit = { name, path, argv, envNames, timeoutMs, limits, cleanUpMs, killAfterMs };
   const signal = new AbortController().signal;
   return {
     run: { ...withoutDescriptor(run), path: tools.systemdRun, argv: unitArgv(unit) },
@@ -197,8 +199,8 @@ async function supervise(
   if (killedBy !== null) await unit?.stop().catch(() => undefined);
   const isDrained = killedBy === null && (await within(closed, drainMs));
   // A unit has been asked above, and its client here may go.
-  const cleanUpMs = unit ? undefined : run.cleanUpMs;
-  if (!isDrained) await endGroup(child.pid ?? 0, { closed, cleanUpMs });
+  const { cleanUpMs, killAfterMs = usualKillAfterMs } = unit ? {} : run;
+  if (!isDrained) await endGroup(child.pid ?? 0, { closed, cleanUpMs, killAfterMs });
   await within(closed, drainMs);
   child.stdout?.destroy();
   child.stderr?.destroy();
@@ -285,10 +287,11 @@ async function within(done: Promise<void>, ms: number): Promise<boolean> {
   return isDone;
 }
 
-type Ending = { closed: Promise<void>; cleanUpMs: number | undefined };
+type Ending = { closed: Promise<void>; cleanUpMs: number | undefined; killAfterMs: number };
 
-/** SIGTERM to the whole group, SIGKILL to what is left of it after 5 s; or, after longer, nothing. */
-async function endGroup(group: number, { closed, cleanUpMs }: Ending): Promise<void> {
+/** SIGTERM to the whole group, and SIGKILL to what is left of it; of one that cleans up, nothing. */
+async function endGroup(group: number, ending: Ending): Promise<void> {
+  const { closed, cleanUpMs, killAfterMs } = ending;
   if (!signalGroup(group, 'SIGTERM')) return;
   const waitMs = cleanUpMs ?? killAfterMs;
   for (let waitedMs = 0; waitedMs < waitMs; waitedMs += pollMs) {

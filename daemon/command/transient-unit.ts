@@ -20,7 +20,6 @@ export type UnitTools = { systemdRun: string; systemctl: string };
 const bootedBySystemd = '/run/systemd/system';
 const systemdRun = '/usr/bin/systemd-run';
 const systemctl = '/usr/bin/systemctl';
-const stopSeconds = 5;
 /** Our own limit comes first; this one ends what outlives us. */
 const graceSeconds = 60;
 
@@ -64,6 +63,8 @@ export type UnitRun = {
   limits: UnitLimits;
   /** Time for its own clean-up after SIGTERM, and no SIGKILL after it. */
   cleanUpMs?: number | undefined;
+  /** Between SIGTERM and SIGKILL of every other. */
+  killAfterMs: number;
 };
 
 /** systemd.service(5): "$$" stands for a dollar sign; nothing else of an argument is expanded. */
@@ -73,8 +74,8 @@ const escapeDollars = (argument: string): string => argument.replaceAll('$', '$$
 const gentle = ['KillMode=mixed', 'SendSIGKILL=no'];
 
 export function unitArgv(run: UnitRun): string[] {
-  const { name, path, argv, envNames, timeoutMs, limits, cleanUpMs } = run;
-  const stopAfterSeconds = cleanUpMs === undefined ? stopSeconds : Math.ceil(cleanUpMs / 1_000);
+  const { name, path, argv, envNames, timeoutMs, limits, cleanUpMs, killAfterMs } = run;
+  const stopAfterSeconds = Math.ceil((cleanUpMs ?? killAfterMs) / 1_000);
   const properties = [
     `MemoryMax=${limits.memoryBytesMax}`,
     'MemorySwapMax=0',

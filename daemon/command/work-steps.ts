@@ -15,7 +15,7 @@ export type WorkDeps = {
 };
 
 /** A driver that does not end its tool after the abort is left behind. */
-const abortGraceMs = 10_000;
+export const abortGraceMs = 10_000;
 export const observeMaxMs = 30_000;
 const observeEveryMs = 2_000;
 const observeEveryMinMs = 100;

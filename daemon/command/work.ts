@@ -10,7 +10,7 @@ import { wakersFor } from '../waker/port.ts';
 import type { Outcome } from './command-state.ts';
 import { actionOf, isPowerOff } from './guards.ts';
 import { firstBurst, laterBursts } from './wake-series.ts';
-import { limited, observeMaxMs, watch, within, type WorkDeps } from './work-steps.ts';
+import { abortGraceMs, limited, observeMaxMs, watch, within, type WorkDeps } from './work-steps.ts';
 
 export type WorkHooks = {
   /** Who forbids an effect at this very moment, or null. */
@@ -113,7 +113,9 @@ async function followed(
 ): Promise<Outcome> {
   const { kind, timeoutMs } = grant;
   const untilMs = deps.clock.monotonicMs() + Math.min(timeoutMs, watchMaxMs);
-  const graceMs = kind === 'guest.migrate' ? migrationGraceMs : undefined;
+  const { endsWithinMs = 0 } = deps.hypervisor;
+  const usualMs = kind === 'guest.migrate' ? migrationGraceMs : abortGraceMs;
+  const graceMs = Math.max(usualMs, endsWithinMs + abortGraceMs);
   const { neverBegan, ...performed } = await limited(
     deps,
     timeoutMs,

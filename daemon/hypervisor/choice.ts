@@ -28,6 +28,7 @@ export const driverFile = {
       probe: program.optional(),
       actions: z.partialRecord(z.enum(scriptActions), program).default({}),
       queryTimeoutMs: z.int().min(100).max(60_000).default(10_000),
+      stopWithinMs: z.int().min(100).max(180_000).default(5_000),
     })
     .optional(),
   lxd: LxdSettings.optional(),

@@ -121,6 +121,8 @@ export type Hypervisor = {
   undo?(work: Work, handle: string | null, context: WorkContext): Promise<string | null>;
   /** Looks at the world for the command's post-condition; starts nothing. */
   observe(work: Work): Promise<Observation>;
+  /** What it asked to end may take so long to; 10 s where it says nothing. */
+  readonly endsWithinMs?: number;
   /** A way to wake that only this driver has; it goes before all others. */
   readonly waker?: Waker;
   close(): Promise<void>;

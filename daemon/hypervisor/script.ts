@@ -39,6 +39,8 @@ export type ScriptConfig = {
   actions: Partial<Record<ScriptAction, string>>;
   /** Of `guests` and `probe`; a program that acts may take until the command times out. */
   queryTimeoutMs: number;
+  /** Of a program that acts, once its time is over: between SIGTERM and SIGKILL. */
+  stopWithinMs: number;
 };
 
 export type ScriptOptions = OwnFactsOptions & {
@@ -170,6 +172,7 @@ async function perform(memory: Memory, work: Work, signal: AbortSignal): Promise
       signal,
       limits: actionLimits,
       outputFolder: memory.outputFolder,
+      killAfterMs: memory.config.stopWithinMs,
     });
     isOk = result.exitCode === 0;
     const ending = result.killedBy ? 'was ended by us' : `ended with ${result.exitCode}`;
@@ -242,6 +245,7 @@ export function createScriptHypervisor(options: ScriptOptions): ScriptHypervisor
     }),
     perform: (work, { signal }) => perform(memory, work, signal),
     observe: (work) => observe(memory, work),
+    endsWithinMs: options.config.stopWithinMs,
     close: async () => memory.closing.abort(),
     badAnswers: () => memory.badAnswers,
   };

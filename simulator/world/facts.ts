@@ -91,6 +91,7 @@ export function factsOf(world: World, node: WorldNode): NodeFacts {
     replication: [],
     bootMs: Math.round(spec.bootMs / world.timeScale),
     migrationBytesPerSecond: spec.migrationBytesPerSecond,
+    migrationLimitBytesPerSecond: null,
     clockOffsetMs: 0,
   };
 }

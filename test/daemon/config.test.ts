@@ -109,6 +109,7 @@ describe('daemon.yaml', () => {
       guests: '/opt/kr/guests',
       actions: { 'guest.stop': '/opt/kr/stop' },
       queryTimeoutMs: 10_000,
+      stopWithinMs: 5_000,
     });
   });
 

@@ -179,7 +179,12 @@ describe('the first start', () => {
     const row = '{"id":"web","kind":"container","name":"web","state":"running"}';
     await writeFile(guests, `#!/bin/sh\necho '[${row}]'\n`);
     await chmod(guests, 0o755);
-    const script = { guests, actions: { 'guest.stop': '/bin/true' }, queryTimeoutMs: 5_000 };
+    const script = {
+      guests,
+      actions: { 'guest.stop': '/bin/true' },
+      queryTimeoutMs: 5_000,
+      stopWithinMs: 5_000,
+    };
     await writePins(dataDir);
     await start({ script, etcDir: dataDir }, { credential: credentialOf('nas', ['nas']) });
     await until(() => heard('telemetry').length > 0);

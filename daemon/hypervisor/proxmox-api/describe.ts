@@ -9,6 +9,7 @@ import { type GuestFacts, MacAddress, NodeFacts } from '../../../broker/contract
 import { Uuid } from '../../../broker/contract/ids.ts';
 import type { Description } from '../port.ts';
 import { GuestList, NodeStatus, TaskList } from '../proxmox/answers.ts';
+import { migrationLimitOf } from '../proxmox/bandwidth.ts';
 import { vendorOf } from '../proxmox/target-check.ts';
 import { nodeIdOf } from '../proxmox/context.ts';
 import { allowedNodes, QuorumUnknownError, storagesOf } from '../proxmox/describe.ts';
@@ -211,6 +212,10 @@ export async function describe(context: Context, node: string): Promise<Descript
     quorum,
     ha: look.ha && haFacts(look.ha, pveNode, nodeIdOf),
     maintenance: look.ha && isInMaintenance(look.ha.manager, pveNode),
+    migrationLimitBytesPerSecond: migrationLimitOf(
+      context.migrationBytesPerSecond,
+      look.ha?.options,
+    ),
     storages: storagesOf(look.resources, pveNode),
     roles: declared[node]?.roles ?? null,
     busy,

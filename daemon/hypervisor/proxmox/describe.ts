@@ -7,6 +7,7 @@ import type { CommandKind } from '../../../broker/contract/command.ts';
 import type { GuestFacts, NodeFacts } from '../../../broker/contract/facts.ts';
 import type { Description } from '../port.ts';
 import { GuestList, type Resources } from './answers.ts';
+import { migrationLimitOf } from './bandwidth.ts';
 import { type Context, nodeIdOf, pveNodeOf } from './context.ts';
 import { readBusy, readReplication, readRoles, readUps } from './duties.ts';
 import { type Gauged, readGauged } from './gauged.ts';
@@ -195,6 +196,7 @@ export async function describe(
       quorum: votes,
       ha: ha && haFacts(ha, pveNode, nodeIdOf),
       maintenance: ha && isInMaintenance(ha.manager, pveNode),
+      migrationLimitBytesPerSecond: migrationLimitOf(context.migrationBytesPerSecond, ha?.options),
       storages: storagesOf(resources, pveNode),
       links: await withWake(context, facts.links, gauged),
       replication: await readReplication(files, guests && guests.map(({ vmid }) => vmid)),

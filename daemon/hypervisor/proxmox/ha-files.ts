@@ -93,6 +93,6 @@ export async function readHa(
   return {
     manager: { manager_status: manager.value, lrm_status: agentsRead.data },
     services: servicesOf(parseHaResources(resources), decided.value.service_status, placement),
-    options: { crs: properties('crs'), ha: properties('ha') },
+    options: { crs: properties('crs'), ha: properties('ha'), bwlimit: properties('bwlimit') },
   };
 }

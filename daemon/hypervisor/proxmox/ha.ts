@@ -40,10 +40,11 @@ export const HaCurrent = z
   .array(z.union([HaService, HaOther]))
   .transform((rows) => rows.filter((row) => row !== null));
 
-/** `/cluster/options`: both options as an object or as text. */
+/** `/cluster/options`: each option as an object or as text. */
 export const ClusterOptions = z.object({
   crs: Properties.optional(),
   ha: Properties.optional(),
+  bwlimit: Properties.optional(),
 });
 export type ClusterOptions = z.infer<typeof ClusterOptions>;
 

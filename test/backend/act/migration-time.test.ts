@@ -21,11 +21,13 @@ type Case = {
   disks?: Disk[];
   args?: object;
   measured?: number;
+  limit?: number;
   policy?: number;
 };
 
 /** The time that a grant gives to move a guest of 16 GB. */
-async function grantedMs({ kind = 'vm', disks = [], args = {}, measured, policy }: Case) {
+async function grantedMs(asked: Case) {
+  const { kind = 'vm', disks = [], args = {}, measured, limit, policy } = asked;
   const world = await createWorld({ folder });
   const service = world.createService();
   await service.commands.start();
@@ -44,6 +46,7 @@ async function grantedMs({ kind = 'vm', disks = [], args = {}, measured, policy 
     record.facts = NodeFacts.parse({
       ...record.facts,
       migrationBytesPerSecond: record.node === 'n1' ? (measured ?? null) : null,
+      migrationLimitBytesPerSecond: record.node === 'n1' ? (limit ?? null) : null,
     });
   }
   Object.assign(world.fleet.guests.get('home/100') ?? {}, {
@@ -96,5 +99,7 @@ describe('the time for a migration', () => {
     expect(await grantedMs({ policy: 10_000_000, measured: 1e9 })).toBe(5 * minute);
     const args = { bandwidthBytesPerSecond: 20_000_000 };
     expect(await grantedMs({ measured: 1e9, args })).toBe(2_400_000);
+    expect(await grantedMs({ policy: 1e9, limit: 10_000_000 })).toBe(4_800_000);
+    expect(await grantedMs({ policy: 10_000_000, limit: 1e9 })).toBe(4_800_000);
   });
 });

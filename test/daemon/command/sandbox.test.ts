@@ -15,12 +15,14 @@ beforeAll(async () => {
 });
 afterAll(() => rm(folder, { recursive: true }));
 
-const sh = (script: string, more: { timeoutMs?: number; signal?: AbortSignal } = {}) =>
+type More = { timeoutMs?: number; killAfterMs?: number; signal?: AbortSignal };
+const sh = (script: string, more: More = {}) =>
   runTool({
     path: '/bin/sh',
     argv: ['-c', script],
     env: {},
     timeoutMs: more.timeoutMs ?? 20_000,
+    killAfterMs: more.killAfterMs,
     signal: more.signal ?? new AbortController().signal,
   });
 
@@ -78,6 +80,17 @@ describe('runTool', () => {
     expect(result.killedBy).toBe('timeout');
     expect(result.exitCode).toBeNull();
     expect(await isRunning(result.stdout)).toBe(false);
+  });
+
+  it('lets a tool finish what it does at SIGTERM, for as long as was stated', async () => {
+    const script = 'trap "sleep 1; echo tidy; exit 3" TERM; echo up; while :; do sleep 0.1; done';
+    const given = { timeoutMs: 1_500 };
+    const patient = await sh(script, { ...given, killAfterMs: 60_000 });
+    expect(patient).toMatchObject({ killedBy: 'timeout', exitCode: 3 });
+    expect(patient.stdout).toContain('tidy');
+    const hasty = await sh(script, { ...given, killAfterMs: 100 });
+    expect(hasty).toMatchObject({ killedBy: 'timeout', exitCode: null });
+    expect(hasty.stdout).not.toContain('tidy');
   });
 
   it('ends the grandchildren, too, when the time is over', async () => {

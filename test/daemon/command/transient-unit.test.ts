@@ -114,6 +114,13 @@ describe('a tool in a transient unit', () => {
     expect(options).toEqual(expect.arrayContaining(gentle));
   });
 
+  it('is killed only after the time that its administrator gave it', async () => {
+    await runTool(tool(['true'], { killAfterMs: 45_500 }), tools);
+    const options = JSON.parse(await readFile(join(folder, 'options'), 'utf8')) as string[];
+    expect(options).toContain('TimeoutStopSec=46');
+    expect(options).not.toContain('SendSIGKILL=no');
+  });
+
   it('executes what a descriptor leads to, though its name is gone', async () => {
     const path = join(folder, 'gone');
     await writeFile(path, '#!/bin/sh\nprintf "%s" "ran $1"\n', { mode: 0o500 });
@@ -160,7 +167,14 @@ describe('a tool in a transient unit', () => {
     );
     fc.assert(
       fc.property(set, (argv) => {
-        const own = { name: 'u', path: '/bin/x', envNames: [], timeoutMs: 1, limits };
+        const own = {
+          name: 'u',
+          path: '/bin/x',
+          envNames: [],
+          timeoutMs: 1,
+          killAfterMs: 1,
+          limits,
+        };
         const built = unitArgv({ ...own, argv });
         const passed = built.slice(built.indexOf('--') + 2);
         expect(passed.map(read)).toEqual(argv);

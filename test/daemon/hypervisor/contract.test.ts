@@ -66,7 +66,12 @@ hypervisorContract('the programs of an administrator', async () => {
     'guest.start': join(programs, 'start'),
     'guest.stop': join(programs, 'stop'),
   };
-  const config = { guests: join(programs, 'guests'), actions, queryTimeoutMs: 10_000 };
+  const config = {
+    guests: join(programs, 'guests'),
+    actions,
+    queryTimeoutMs: 10_000,
+    stopWithinMs: 5_000,
+  };
   const sampler = createSampler({ clock: realClock, addresses: () => ({}), root: folder });
   const scripts = createScriptRunner({
     folder: join(folder, 'run'),

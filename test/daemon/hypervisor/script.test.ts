@@ -35,7 +35,13 @@ const sampler = (): Sampler => createSampler({ clock, addresses: () => ({}), roo
 
 function driverOf(config: Partial<ScriptConfig>, node = 'pve1') {
   const log = memoryLog();
-  const whole = { guests: join(folder, 'guests'), actions: {}, queryTimeoutMs: 10_000, ...config };
+  const whole = {
+    guests: join(folder, 'guests'),
+    actions: {},
+    queryTimeoutMs: 10_000,
+    stopWithinMs: 5_000,
+    ...config,
+  };
   const scripts = createScriptRunner({
     folder: join(folder, 'run'),
     readPolicy: pinnedBelow(folder),
