@@ -18,6 +18,7 @@ import { createRound, type Decision, defaultPolicy } from './round.ts';
 import type { ClusterRecord, Fleet } from './state/fleet.ts';
 import type { Database } from './store/sql/database.ts';
 import { insertDecision } from './store/sql/decisions.ts';
+import { endEvacuation, restEvacuated } from './store/sql/evacuations.ts';
 import { type GuestCommand, recentGuestCommands } from './store/sql/guest-commands.ts';
 import { type Migration, recentMigrations } from './store/sql/moves.ts';
 
@@ -143,6 +144,28 @@ export function createDecider(deps: DeciderDeps): Decider {
       );
       return seq;
     },
+    onMaintenance: ({ cluster, report }) =>
+      database.transaction(async (trx) => {
+        const atMs = clock.wallMs();
+        const note = (action: string, node: string) =>
+          appendAudit(trx, {
+            chain: cluster,
+            actor: 'engine',
+            action,
+            subject: `node:${node}`,
+            phase: 'done',
+            detail: {},
+            atMs,
+          });
+        for (const node of report.emptied ?? []) {
+          if (!(await restEvacuated(trx, { cluster, node }))) continue;
+          await note('node.maintenance-begun', node);
+        }
+        for (const node of report.returned ?? []) {
+          if (!(await endEvacuation(trx, { cluster, node }))) continue;
+          await note('node.guests-returned', node);
+        }
+      }),
     closeAudit: (decision, openedSeq) =>
       database.transaction(async (trx) => {
         await insertDecision(trx, decision);

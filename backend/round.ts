@@ -29,6 +29,8 @@ export type RoundDeps = {
   openAudit(plan: Plan, decisionId: string): Promise<number>;
   /** Closes it and keeps the decision, in one transaction. */
   closeAudit(decision: Decision, openedSeq: number | null): Promise<void>;
+  /** A maintenance has come to its next step: nodes are empty, or have their guests back. */
+  onMaintenance(plan: Plan): Promise<void>;
   onDecision(decision: Decision): void;
   /** The engine has just stopped itself in a cluster. */
   onOscillation(cluster: string): void;
@@ -120,6 +122,7 @@ export function createRound(deps: RoundDeps) {
     const plan = decide({ cluster, nodes }, policy, deps.history, nowMs);
     record(deps.history, plan, nowMs);
     tellNews(plan);
+    if (plan.report.emptied || plan.report.returned) await deps.onMaintenance(plan);
     const found = signature(plan);
     const last = lastKept.get(cluster.id);
     const isRepeat = last?.signature === found && nowMs - last.atMs < repeatMs[last.outcome];

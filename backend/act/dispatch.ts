@@ -21,7 +21,7 @@ type Proposal = {
   node: string;
   guest?: string;
   args: unknown;
-  origin: 'engine';
+  origin: 'engine' | 'system';
   actor: string;
   reason: string;
   decisionId: string;
@@ -61,12 +61,24 @@ const proposalOf = (intent: Intent, decisionId: string, approved: boolean): Prop
   node: intent.target.kind === 'node' ? intent.target.id : intent.executor,
   ...(intent.target.kind === 'guest' ? { guest: intent.target.id } : {}),
   args: intent.action.args,
-  origin: 'engine',
-  actor: 'engine',
+  origin: intent.orderedBy === undefined ? 'engine' : 'system',
+  actor: intent.orderedBy ?? 'engine',
   reason: intent.reason,
   decisionId,
   approved,
 });
+
+async function handOver(
+  intent: Intent,
+  decisionId: string,
+  approved: boolean,
+  deps: DispatchDeps,
+): Promise<Dispatched> {
+  const answer = await deps.submit(proposalOf(intent, decisionId, approved));
+  return answer.ok
+    ? { intent, outcome: 'submitted', commandId: answer.id, state: answer.state }
+    : { intent, outcome: 'dropped', because: answer.refusal.detail };
+}
 
 /** Level by level: kept, shown and rehearsed, or handed over; act/ alone knows what `auto` is. */
 async function dispatchOne(
@@ -79,16 +91,14 @@ async function dispatchOne(
   const level = cluster ? wishedLevel(cluster.autonomy, intent.action.kind) : 'observe';
   const because = outdated(intent, fleet, nowMs);
   if (because !== null) return { intent, outcome: 'dropped', because };
+  if (intent.orderedBy !== undefined) return handOver(intent, decisionId, true, deps);
   if (level === 'observe') return { intent, outcome: 'shown' };
   if (level === 'recommend') {
     const said = await deps.rehearse(proposalOf(intent, decisionId, false));
     const deniedBy = said.ok ? said.denial?.code : said.refusal.code;
     return { intent, outcome: 'shown', ...(deniedBy !== undefined && { deniedBy }) };
   }
-  const answer = await deps.submit(proposalOf(intent, decisionId, level === 'auto'));
-  return answer.ok
-    ? { intent, outcome: 'submitted', commandId: answer.id, state: answer.state }
-    : { intent, outcome: 'dropped', because: answer.refusal.detail };
+  return handOver(intent, decisionId, level === 'auto', deps);
 }
 
 export async function dispatch(

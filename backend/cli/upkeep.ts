@@ -4,6 +4,7 @@ import { listBackups, makeBackup, showBackupKey } from './backup.ts';
 import { completionScript, type Shell, shells } from './completion.ts';
 import { readDataDir } from './config.ts';
 import { keepAwake } from './keep-awake.ts';
+import { maintain, type MaintenanceOrder } from './maintenance.ts';
 import { addNotify } from './notify-command.ts';
 import { addUpgrade } from './upgrade-command.ts';
 
@@ -40,6 +41,18 @@ export function addUpkeep(program: Command, run: Run, say: (text: string) => voi
       run((deps) => keepAwake(deps, node, options)),
     );
   addNotify(program, run);
+  program
+    .command('maintenance')
+    .description('empty a node and take it in hand; --end gives it back and its guests return')
+    .argument('<node>', 'its id, or <cluster>/<id>')
+    .option('--sleep', 'and switch it off once it is empty')
+    .option('--now', 'take it in hand as it is: its guests stay on it')
+    .option('--end', 'it is over: wake it, and bring its guests back')
+    .option('--stay', 'with --end: guests that were moved stay where they are')
+    .option('--reason <text>')
+    .action((node: string, options: MaintenanceOrder) =>
+      run((deps) => maintain(deps, node, options)),
+    );
   addUpgrade(program, run);
   program
     .command('completion')

@@ -53,6 +53,7 @@ function candidates(model: Model, look: Look): number[] {
         model.role[place] === nodeRole.awake &&
         model.guestsOf[place]!.length > 0 &&
         model.draining[place] === 0 &&
+        model.ordered[place] === 0 &&
         // It never sleeps, so that emptying it saves nothing.
         !model.nodes[place]!.protected &&
         !look.needed[place] &&
@@ -263,6 +264,7 @@ export function consolidate(model: Model, look: Look, looksForMore: boolean): Sa
   };
   for (let source = 0; source < model.nodes.length; source += 1) {
     if (!model.draining[source] || model.role[source] !== nodeRole.awake) continue;
+    if (model.ordered[source]) continue;
     if (look.traffic.isFull() || model.touched[source]) {
       saving.draining.push(model.nodes[source]!.node);
     } else if (!empty(round, source)) round.emptied[source] = 0;

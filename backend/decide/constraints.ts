@@ -65,8 +65,10 @@ function mayRun(model: Model, guest: number, place: number): boolean {
   const from = model.nodes[model.nodeOf[guest]!]!;
   const to = model.nodes[place]!;
   if (model.pins.get(guest)?.has(to.node) === false) return false;
+  // A person's order outweighs that it left there lately.
+  const isOrdered = from.evacuation?.phase === 'evacuate' || model.homeward.get(guest) === place;
   const leftAgoMs = model.recent.leftAgoMs(model.guests[guest]!.id, to.node);
-  if (leftAgoMs !== null && leftAgoMs < model.returnAfterMs) return false;
+  if (!isOrdered && leftAgoMs !== null && leftAgoMs < model.returnAfterMs) return false;
   const rule = model.rules[guest];
   return rule === undefined || rule === null || barredFrom(rule, from, to) === null;
 }

@@ -6,6 +6,7 @@
  */
 import { mayRun, neededNodes, wakeNeeded, withinWindows } from './calendar.ts';
 import { consolidate, isDue } from './consolidate.ts';
+import { evacuate } from './evacuate.ts';
 import type { History } from './history.ts';
 import { type ClusterState, type Model, modelOf, nodeRole, type Situation } from './model.ts';
 import type { Intent, NonAction, Plan } from './plan.ts';
@@ -59,10 +60,12 @@ export function decide(state: ClusterState, policy: Policy, history: History, no
   };
   const restarted = restart(model, situation);
   const scaled = scale(model, situation);
+  const evacuated = evacuate(model, look);
   const relief = relieve(model, look);
   const pressed = relievePressure(model, look);
-  const unmetUnits = relief.unmetUnits + pressed.unmetUnits;
-  const short = wake(model, relief.wakeUnits + pressed.wakeUnits, situation);
+  const unmetUnits = evacuated.unmetUnits + relief.unmetUnits + pressed.unmetUnits;
+  const lacking = evacuated.unmetUnits + relief.wakeUnits + pressed.wakeUnits;
+  const short = wake(model, lacking, situation);
   const timely = wakeNeeded(model, look.needed, situation);
   const woken = [...short, ...timely.filter((one) => !isAmong(short, one))];
   const maySave = unmetUnits === 0 && policy.save.mode !== 'off';
@@ -80,8 +83,11 @@ export function decide(state: ClusterState, policy: Policy, history: History, no
     ...(saved?.intents ?? []),
     ...(slept?.intents ?? []),
   ];
-  const { intents, nonActions: shut } = withinWindows(wanted, situation);
+  const { intents: open, nonActions: shut } = withinWindows(wanted, situation);
+  // What a person ordered is bound by no window of the engine's.
+  const intents = [...evacuated.intents, ...open];
   const nonActions = [
+    ...evacuated.nonActions,
     ...shut,
     ...restarted.nonActions,
     ...scaled.nonActions,
@@ -99,6 +105,8 @@ export function decide(state: ClusterState, policy: Policy, history: History, no
       nonActions,
       ...(look.traffic.oscillating.length > 0 && { oscillating: [...look.traffic.oscillating] }),
       ...(hasLookedToSave && { hasLookedToSave }),
+      ...(evacuated.emptied.length > 0 && { emptied: evacuated.emptied }),
+      ...(evacuated.returned.length > 0 && { returned: evacuated.returned }),
       ...(saved && { draining: saved.draining }),
     },
   };

@@ -46,6 +46,10 @@ export type Model = {
   touched: Uint8Array;
   /** 1 while the node is being emptied: it receives nothing. */
   draining: Uint8Array;
+  /** 1 where a person's maintenance is under way: nothing else empties it or lets it sleep. */
+  ordered: Uint8Array;
+  /** Guests that come home after a maintenance, and where that is. */
+  homeward: Map<number, number>;
   guests: GuestSample[];
   nodeOf: Int32Array;
   now: Float64Array;
@@ -77,7 +81,7 @@ const seconds = (ms: number): string => `${Math.round(ms / 1000)} s`;
 function barrierOf(
   guest: GuestSample,
   situation: Situation,
-  { rule, recent }: { rule: GuestRule | null; recent: Recent },
+  { rule, recent, isOrdered }: { rule: GuestRule | null; recent: Recent; isOrdered: boolean },
 ): string | null {
   const { cluster, policy, history, nowMs } = situation;
   if (guest.state !== 'running') return `is ${guest.state}`;
@@ -92,7 +96,8 @@ function barrierOf(
   if (refused && refused.targets.length >= targetsMax) {
     return `was refused by the guards ${seconds(nowMs - refused.atMs)} ago`;
   }
-  if (history.lastMovedAtMs.size === 0) return null;
+  // What a person wants moved waits for no cooldown.
+  if (isOrdered || history.lastMovedAtMs.size === 0) return null;
   if (recent.movesLeft(guest.id) <= 0) {
     return `has moved ${policy.limits.guestMovesPerDay} times within 24 h`;
   }
@@ -133,6 +138,8 @@ function emptyModel(
     arriving: perNode(),
     touched: new Uint8Array(nodes.length),
     draining: new Uint8Array(nodes.length),
+    ordered: new Uint8Array(nodes.length),
+    homeward: new Map(),
     guests: [],
     nodeOf: new Int32Array(guestCount),
     now: perGuest(),
@@ -165,6 +172,12 @@ function addNode(model: Model, place: number, { nowMs, policy }: Situation): voi
   model.capacity[place] = capacity;
   const watts = node.facts?.wattsLoaded ?? null;
   model.wattsPerUnit[place] = watts === null ? wattsPerUnitUnknown : watts / capacity;
+  if (node.evacuation) model.ordered[place] = 1;
+  if (node.evacuation?.phase === 'evacuate') {
+    model.draining[place] = 1;
+    // It rests: nothing wakes it but the end of its maintenance.
+    if (state === 'asleep') return;
+  }
   if (state === 'asleep' || state === 'waking') {
     model.role[place] = nodeRole[state];
     model.memoryFree[place] = memory;
@@ -177,7 +190,17 @@ function addNode(model: Model, place: number, { nowMs, policy }: Situation): voi
   model.asked[place] = cpuRatio * capacity;
 }
 
-function addGuests(model: Model, place: number, situation: Situation): void {
+type Homes = ReadonlyMap<string, number>;
+
+/** Where guests belong that a maintenance sent away and that come back now. */
+const homesOf = (nodes: readonly NodeRecord[]): Homes =>
+  new Map(
+    nodes.flatMap(({ evacuation }, place) =>
+      evacuation?.phase === 'return' ? evacuation.guests.map((id) => [id, place] as const) : [],
+    ),
+  );
+
+function addGuests(model: Model, place: number, situation: Situation, homes: Homes): void {
   const node = model.nodes[place]!;
   const known = situation.history.forecasts.get(situation.cluster.id);
   const rules = guestRules(node);
@@ -192,7 +215,10 @@ function addGuests(model: Model, place: number, situation: Situation): void {
     const isPinned = pins !== null && ![...pins].some((name) => name !== '' && name !== node.node);
     const refused = refusalOf(situation, 'guest', guest.id);
     if (refused) model.refused.set(index, refused.targets);
-    const barrier = barrierOf(guest, situation, { rule, recent: model.recent });
+    const home = homes.get(guest.id);
+    if (home !== undefined && home !== place) model.homeward.set(index, home);
+    const isOrdered = home !== undefined || node.evacuation?.phase === 'evacuate';
+    const barrier = barrierOf(guest, situation, { rule, recent: model.recent, isOrdered });
     model.barrier.push(barrier ?? (isPinned ? 'is tagged to stay' : null));
     model.nodeOf[index] = place;
     model.guestsOf[place]!.push(index);
@@ -217,9 +243,10 @@ function addGuests(model: Model, place: number, situation: Situation): void {
 export function modelOf(situation: Situation): Model {
   const guestCount = situation.nodes.reduce((sum, { guests }) => sum + (guests?.length ?? 0), 0);
   const model = emptyModel(situation, guestCount);
+  const homes = homesOf(model.nodes);
   for (let place = 0; place < model.nodes.length; place += 1) {
     addNode(model, place, situation);
-    addGuests(model, place, situation);
+    addGuests(model, place, situation, homes);
   }
   const draining = situation.history.draining.get(situation.cluster.id);
   for (const name of draining ?? []) {

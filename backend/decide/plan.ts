@@ -21,6 +21,8 @@ export type Intent = {
   predicted: Fact[];
   /** By how much it wins over doing nothing, in the rule's own unit. */
   margin: Fact;
+  /** Who ordered it: a step of what a person has asked for waits for no other approval. */
+  orderedBy?: string;
 };
 
 /** A node or guest that was looked at and left alone. */
@@ -43,5 +45,8 @@ export type Report = {
   hasLookedToSave?: boolean;
   /** Nodes that are being emptied after this round; absent when it did not look at them. */
   draining?: readonly string[];
+  /** Nodes that a person wanted empty and that are, and those whose guests are back. */
+  emptied?: readonly string[];
+  returned?: readonly string[];
 };
 export type Plan = { cluster: string; intents: Intent[]; report: Report };

@@ -195,6 +195,7 @@ export function sleep(model: Model, look: Look): { intents: Intent[]; nonActions
   };
   const waiting = awakeNodes(model)
     .filter((place) => model.guestsOf[place]!.length === 0 && model.touched[place] === 0)
+    .filter((place) => model.ordered[place] === 0)
     .sort((a, b) => model.wattsPerUnit[b]! - model.wattsPerUnit[a]! || a - b)
     .map((place): Waiting => {
       const key = nodeKey(situation.cluster.id, model.nodes[place]!.node);

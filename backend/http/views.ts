@@ -39,6 +39,14 @@ const nodeFields = {
   simulated: z.boolean(),
   localHold: z.boolean(),
   desired: z.enum(['awake', 'asleep']),
+  evacuation: z
+    .object({
+      phase: z.enum(['evacuate', 'return']),
+      sleeps: z.boolean(),
+      guests: z.array(z.string()),
+    })
+    .nullable()
+    .describe('A person wants it emptied, or the guests that ran there back'),
 };
 
 export const NodeView = z.object(nodeFields);
@@ -66,6 +74,11 @@ function powerSourceOf({ values, powerSource, facts }: NodeRecord): NodeView['po
   return powerSource ?? facts?.powerSource ?? 'driver';
 }
 
+const evacuationView = ({ evacuation }: NodeRecord) =>
+  evacuation
+    ? { phase: evacuation.phase, sleeps: evacuation.sleeps, guests: [...evacuation.guests] }
+    : null;
+
 export function nodeView(record: NodeRecord, nowMs: number): NodeView {
   const { values } = record;
   return {
@@ -88,6 +101,7 @@ export function nodeView(record: NodeRecord, nowMs: number): NodeView {
     simulated: record.driver?.simulated ?? false,
     localHold: record.localHold,
     desired: record.desired,
+    evacuation: evacuationView(record),
   };
 }
 

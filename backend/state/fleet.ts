@@ -25,6 +25,16 @@ export const nodeStates = [
 ] as const;
 export type NodeState = (typeof nodeStates)[number];
 
+/** `guests`: who ran there when it began, and comes back when it ends. */
+export type Evacuation = {
+  phase: 'evacuate' | 'return';
+  /** It is to be switched off once it is empty. */
+  sleeps: boolean;
+  guests: readonly string[];
+  actor: string;
+  startedAtMs: number;
+};
+
 export type NodeRecord = {
   cluster: string;
   node: string;
@@ -59,6 +69,8 @@ export type NodeRecord = {
   protected: boolean;
   /** Since when its own word about members, votes and quorum has not changed, monotonic ms. */
   votesSinceMs?: number | null;
+  /** A person wants it emptied, or its guests back; absent or null otherwise. */
+  evacuation?: Evacuation | null;
   /** Kind of the active command on it, for waking and draining. */
   activeKind: string | null;
   /** It has said hello once, if only before this server started. */

@@ -3,7 +3,7 @@
  * these; `reduce` consumes them in order. `atMs` is monotonic arrival time at this server.
  */
 import type { Message } from '../../broker/contract/messages.ts';
-import type { ClusterRecord } from './fleet.ts';
+import type { ClusterRecord, Evacuation } from './fleet.ts';
 
 /** What SQL knows of a node: people's wishes and running commands. */
 export type NodeAdministration = {
@@ -12,6 +12,7 @@ export type NodeAdministration = {
   desired: 'awake' | 'asleep';
   maintenance: boolean;
   protected: boolean;
+  evacuation?: Evacuation | null;
   activeKind: string | null;
   /** It has said hello once, to this server or an earlier one. */
   hasSaidHello?: boolean;

@@ -206,6 +206,7 @@ function administer(record: NodeRecord, known: NodeAdministration): void {
   record.desired = known.desired;
   record.maintenance = known.maintenance;
   record.protected = known.protected;
+  record.evacuation = known.evacuation ?? null;
   record.activeKind = known.activeKind;
   record.hasSaidHello = known.hasSaidHello ?? false;
 }

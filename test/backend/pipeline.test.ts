@@ -156,6 +156,7 @@ describe('a round', () => {
         audit.push(`closed ${decision.outcome}`);
         kept.push(decision);
       },
+      onMaintenance: async () => undefined,
       onDecision: () => undefined,
       onOscillation: (id) => void told.push(`oscillation ${id}`),
       onRefusal: (id, rule) => void told.push(`${rule} ${id}`),

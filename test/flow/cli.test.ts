@@ -139,6 +139,33 @@ describe('acting', () => {
     expect((await typed('keep-awake', name, '--end')).out).toContain('may sleep again');
   });
 
+  it('empties a node for its maintenance, and brings its guests back', async () => {
+    const { id, node } = await runningGuest();
+    const name = `sim-001/${node}`;
+    const whereIs = async () =>
+      (await stack.api.get<{ node: string }>(`clusters/sim-001/guests/${id}`)).node;
+    const isIn = async (state: string) =>
+      (await stack.api.get<{ state: string }>(`clusters/sim-001/nodes/${node}`)).state === state;
+    const { out } = await typed('maintenance', name, '--reason', 'new fans');
+    expect(out).toContain(`${name} is being emptied`);
+    await until(() => isIn('maintenance'), {
+      withinMs: 120_000,
+      what: `${name} empty and in hand`,
+    });
+    expect(await whereIs()).not.toBe(node);
+    expect((await typed('maintenance', name, '--end')).out).toContain('come back');
+    const isOver = async () =>
+      (await stack.api.get<{ evacuation: unknown }>(`clusters/sim-001/nodes/${node}`))
+        .evacuation === null;
+    await until(isOver, { withinMs: 120_000, what: `the guests of ${name} back` });
+    expect(await whereIs()).toBe(node);
+    const { items } = await stack.api.get<{ items: { actor: string; origin: string }[] }>(
+      'commands?cluster=sim-001&kind=guest.migrate&limit=50',
+    );
+    expect(items.map(({ origin }) => origin)).toContain('system');
+    expect((await typed('maintenance', name, '--end', '--sleep')).err).toContain('--end takes');
+  }, 260_000);
+
   it('names the argument that is wrong before anything is sent', async () => {
     const guest = await runningGuest();
     const before = await stack.api.get<{ total: number }>('commands?limit=1');

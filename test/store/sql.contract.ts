@@ -26,11 +26,12 @@ import { factsAt, factsBetween, recordFacts } from '../../backend/store/sql/fact
 import { tables as firstTables } from '../../backend/store/sql/migrations/001-schema.ts';
 import { controlTables } from '../../backend/store/sql/migrations/002-control.ts';
 import { notificationTables } from '../../backend/store/sql/migrations/003-notifications.ts';
+import { evacuationTables } from '../../backend/store/sql/migrations/004-evacuations.ts';
 import type { Commands, Settings } from '../../backend/store/sql/schema.ts';
 import { seededRandom } from '../support/clock.ts';
 import { commandRow } from '../support/command-row.ts';
 
-const tables = { ...firstTables, ...controlTables, ...notificationTables };
+const tables = { ...firstTables, ...controlTables, ...notificationTables, ...evacuationTables };
 
 export type Opened = {
   database: Database;
@@ -104,7 +105,7 @@ export function sqlContract(open: () => Promise<Opened>): void {
         ]),
       );
       expect(actual).toEqual(expected);
-      expect(Object.keys(actual)).toHaveLength(30);
+      expect(Object.keys(actual)).toHaveLength(31);
     });
 
     it('stay as they are when the store is opened again', async () => {
@@ -481,6 +482,7 @@ export function sqlContract(open: () => Promise<Opened>): void {
         cluster: 'home',
         desired: 'awake',
         maintenance: false,
+        evacuation: null,
         hasSaidHello: false,
       };
       expect((await administration(database.db)).nodes).toEqual([

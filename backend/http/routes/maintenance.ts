@@ -3,9 +3,13 @@
  * neither a cluster (T1) nor a start (T3), and no wake table has it woken. It is no licence: every
  * guard that looks at the node itself goes on looking.
  */
+import type { Transaction } from 'kysely';
 import { z } from 'zod';
+import { nodeKey } from '../../../broker/contract/ids.ts';
 import { appendAudit } from '../../audit/chain.ts';
 import { setKeepAwake, setMaintenance } from '../../store/sql/clusters.ts';
+import { beginEvacuation, endEvacuation, returnGuests } from '../../store/sql/evacuations.ts';
+import type { Schema } from '../../store/sql/schema.ts';
 import type { App } from '../app.ts';
 import { changeBy, type Context } from '../context.ts';
 import { httpError } from '../errors.ts';
@@ -15,9 +19,47 @@ import { At, ByNode, isoOrNull, problems } from '../schemas.ts';
 const MaintenanceBody = z
   .strictObject({
     maintenance: z.boolean(),
+    evacuate: z
+      .boolean()
+      .optional()
+      .describe('First its guests move to other nodes; it rests once it is empty'),
+    sleep: z.boolean().optional().describe('With evacuate: once empty it is switched off'),
+    guestsReturn: z
+      .boolean()
+      .optional()
+      .describe('At the end: false leaves the guests that were moved where they are'),
     reason: z.string().trim().min(1).max(512).optional(),
   })
-  .meta({ examples: [{ maintenance: true, reason: 'new fans' }] });
+  .refine(({ maintenance, evacuate }) => maintenance || evacuate !== true, {
+    path: ['evacuate'],
+    message: 'belongs to the beginning of a maintenance',
+  })
+  .refine(({ sleep, evacuate }) => sleep !== true || evacuate === true, {
+    path: ['sleep'],
+    message: 'needs evacuate',
+  })
+  .meta({ examples: [{ maintenance: true, evacuate: true, reason: 'new fans' }] });
+type MaintenanceWish = z.infer<typeof MaintenanceBody>;
+
+type Order = { cluster: string; node: string; guests: readonly string[]; actor: string };
+
+/** @returns what it is called in the audit trail; null: there is no such node */
+async function orderMaintenance(
+  trx: Transaction<Schema>,
+  { maintenance, evacuate = false, sleep = false, guestsReturn = true }: MaintenanceWish,
+  { cluster, node, guests, actor, nowMs }: Order & { nowMs: number },
+): Promise<string | null> {
+  const isOn = maintenance && !evacuate;
+  if (!(await setMaintenance(trx, { cluster, node, isOn }))) return null;
+  if (maintenance && evacuate) {
+    await beginEvacuation(trx, { cluster, node, sleeps: sleep, guests, actor, nowMs });
+    return 'node.evacuation-begun';
+  }
+  if (maintenance) return 'node.maintenance-begun';
+  if (guestsReturn) await returnGuests(trx, { cluster, node });
+  else await endEvacuation(trx, { cluster, node });
+  return 'node.maintenance-ended';
+}
 
 const weekMs = 7 * 86_400_000;
 const KeepAwakeBody = z
@@ -75,17 +117,21 @@ export function maintenanceRoutes(app: App, context: Context): void {
     },
     handler: async (request, reply) => {
       const { cluster, node } = request.params;
-      const { maintenance, reason = null } = request.body;
+      const { maintenance: _, reason = null, ...how } = request.body;
       const { actor, nowMs } = changeBy(context, principalOfRequest(request));
+      const record = context.fleet().nodes.get(nodeKey(cluster, node));
+      const guests = (record?.guests ?? []).filter(({ state }) => state !== 'stopped');
       const isKnown = await context.database.transaction(async (trx) => {
-        if (!(await setMaintenance(trx, { cluster, node, isOn: maintenance }))) return false;
+        const order = { cluster, node, guests: guests.map(({ id }) => id), actor, nowMs };
+        const action = await orderMaintenance(trx, request.body, order);
+        if (action === null) return false;
         await appendAudit(trx, {
           chain: cluster,
           actor,
-          action: maintenance ? 'node.maintenance-begun' : 'node.maintenance-ended',
+          action,
           subject: `node:${node}`,
           phase: 'done',
-          detail: { reason },
+          detail: { reason, ...how },
           atMs: nowMs,
         });
         return true;

@@ -9,6 +9,7 @@ import { simulatedLimits, simulatedSettings } from '../../act/guard-limits.ts';
 import type { NodeAdministration } from '../../state/inputs.ts';
 import { changed } from './database.ts';
 import { retryIfTaken } from './errors.ts';
+import { evacuationOf, readEvacuations } from './evacuations.ts';
 import type { Clusters, Nodes, Schema } from './schema.ts';
 
 type Trx = Transaction<Schema>;
@@ -187,6 +188,9 @@ export async function administration(
     .orderBy('nodes.cluster')
     .orderBy('nodes.id')
     .execute();
+  const evacuations = new Map(
+    (await readEvacuations(db)).map((row) => [`${row.cluster}/${row.node}`, evacuationOf(row)]),
+  );
   return {
     clusters: clusters.map((row) => ({
       id: row.id,
@@ -202,6 +206,7 @@ export async function administration(
     nodes: nodes.map((row) => ({
       cluster: row.cluster,
       node: row.id,
+      evacuation: evacuations.get(`${row.cluster}/${row.id}`) ?? null,
       desired: row.desired,
       maintenance: row.maintenance === 1,
       protected: row.protected === 1,

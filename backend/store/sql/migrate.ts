@@ -9,12 +9,14 @@ import { StoreMisconfigured } from './errors.ts';
 import { up as schema } from './migrations/001-schema.ts';
 import { up as control } from './migrations/002-control.ts';
 import { up as notifications } from './migrations/003-notifications.ts';
+import { up as evacuations } from './migrations/004-evacuations.ts';
 import type { Schema } from './schema.ts';
 
 const migrations: Record<string, Migration> = {
   '001-schema': { up: schema },
   '002-control': { up: control },
   '003-notifications': { up: notifications },
+  '004-evacuations': { up: evacuations },
 };
 
 async function namesDone(db: Kysely<Schema>): Promise<string[]> {

@@ -55,6 +55,6 @@ export async function recentMigrations(
     isOpen: !isTerminal(row.state as CommandState),
     hasStarted: row.started_at_ms !== null,
     hasFailed: isTerminal(row.state as CommandState) && row.state !== 'SUCCEEDED',
-    byPerson: row.origin === 'person' || row.origin === 'token',
+    byPerson: row.origin !== 'engine',
   }));
 }

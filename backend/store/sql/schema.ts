@@ -4,6 +4,8 @@
  * state is one conditional UPDATE.
  */
 
+import type { Evacuations } from './evacuations.ts';
+
 type Flag = 0 | 1;
 type Json = string;
 
@@ -378,11 +380,7 @@ export interface Secrets {
   ver: number;
 }
 
-export interface Settings {
-  name: string;
-  value: Json;
-  ver: number;
-}
+export type Settings = { name: string; value: Json; ver: number };
 
 export interface NotifyChannels {
   id: string;
@@ -442,6 +440,7 @@ export interface Schema {
   notices: Notices;
   notice_deliveries: NoticeDeliveries;
   notice_actions: NoticeActions;
+  evacuations: Evacuations;
   accounts: Accounts;
   sessions: Sessions;
   api_tokens: ApiTokens;

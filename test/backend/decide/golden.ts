@@ -6,6 +6,7 @@
  *   policy {save: {mode: on}}                       YAML, optional
  *   n1 8c 32G cpu 95% mem 8G hot 400s               node: cores, memory, load; words as below
  *     web 2c 100% 2G locked backup                  guest of the node above
+ *   n3 8c evacuate | sleepy | return web,mail | drains | drained    maintenance by a person
  *   n2 asleep 8c 32G watts 10/60
  *   needs web cpu 400s | spares web memory 4000s 1.2G | scaled web 60s failed 2 (or: open)
  *   died web 130s | started web 600s (or: open; by the engine)
@@ -22,9 +23,10 @@ import { emptyHistory, type History } from '../../../backend/decide/history.ts';
 import type { Plan } from '../../../backend/decide/plan.ts';
 import { type SizeWait, waitKey } from '../../../backend/decide/sizing.ts';
 import { Policy } from '../../../backend/decide/policy.ts';
-import type { NodeRecord } from '../../../backend/state/fleet.ts';
+import type { Evacuation, NodeRecord } from '../../../backend/state/fleet.ts';
 import { unseenNode } from '../../../backend/state/reduce.ts';
 import { GuestFacts, NodeFacts } from '../../../broker/contract/facts.ts';
+import type { CommandKind } from '../../../broker/contract/command.ts';
 import { nodeKey } from '../../../broker/contract/ids.ts';
 import type { GuestSample } from '../../../broker/contract/telemetry.ts';
 import { guestSample, nodeValues } from '../../support/messages.ts';
@@ -124,6 +126,10 @@ function addGuest(scene: Scene, line: string): void {
   node.guestFactsJson = JSON.stringify([...described, facts]);
 }
 
+const wished = (phase: Evacuation['phase'], guests: string[]): Evacuation => {
+  return { phase, sleeps: false, guests, actor: 'ann', startedAtMs: 1 };
+};
+
 function addNode(scene: Scene, line: string): void {
   const words = reader(line);
   const node: NodeRecord = {
@@ -157,6 +163,13 @@ function addNode(scene: Scene, line: string): void {
     } else if (word === 'empty') scene.history.emptySinceMs.set(key, nowMs - ms(words.next()));
     else if (word === 'asleep') Object.assign(node, { desired: 'asleep', online: false });
     else if (word === 'silent') node.sampleAtMs = nowMs - ms(words.next());
+    else if (word === 'evacuate') node.evacuation = wished('evacuate', []);
+    else if (word === 'return') node.evacuation = wished('return', words.next().split(','));
+    else if (word === 'sleepy') node.evacuation = { ...wished('evacuate', []), sleeps: true };
+    else if (word === 'drains') {
+      const capabilities: CommandKind[] = ['node.drain', 'node.restore'];
+      node.driver = { name: 'proxmox', version: '1', simulated: false, capabilities };
+    } else if (word === 'drained') facts = { ...facts, maintenance: true };
     else if (word === 'maintenance') node.maintenance = true;
     else if (word === 'protected') node.protected = true;
     else if (word === 'waking') node.activeKind = 'node.wake';
@@ -262,5 +275,10 @@ export function textOf(plan: Plan): string[] {
   const refusals = plan.report.nonActions.map(
     ({ subject, reason, flip }) => `${subject.id}: ${reason} | ${flip ?? 'nothing'}`,
   );
-  return [...intents, ...refusals];
+  const { emptied = [], returned = [] } = plan.report;
+  const steps = [
+    ...emptied.map((one) => `emptied ${one}`),
+    ...returned.map((one) => `returned ${one}`),
+  ];
+  return [...intents, ...steps, ...refusals];
 }

@@ -1,10 +1,14 @@
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { administration, ensureNodes } from '../../../backend/store/sql/clusters.ts';
-import { addCluster, bearer, type Harness, signInAll, startHarness } from './harness.ts';
+import { endEvacuation, restEvacuated } from '../../../backend/store/sql/evacuations.ts';
+import { guestSample } from '../../support/messages.ts';
+import { addCluster, addNode, bearer, type Harness, signInAll, startHarness } from './harness.ts';
 
 let h: Harness;
+let admin: string | null;
 beforeEach(async () => {
   h = await startHarness();
+  ({ admin } = await signInAll(h));
   await addCluster(h.database, h.fleet, 'home');
   await h.database.transaction((trx) =>
     ensureNodes(trx, { cluster: 'home', nodes: ['n1'], nowMs: 1 }),
@@ -12,8 +16,7 @@ beforeEach(async () => {
 });
 afterEach(() => h.stop());
 
-async function put(node: string, body: object) {
-  const { admin } = await signInAll(h);
+function put(node: string, body: object) {
   const url = `/api/v1/clusters/home/nodes/${node}/maintenance`;
   return h.server.app.inject({ method: 'PUT', url, headers: bearer(admin), payload: body });
 }
@@ -31,4 +34,33 @@ it('takes a node in hand and gives it back, audited with the reason', async () =
 it('knows no other node', async () => {
   const unknown = await put('n9', { maintenance: true });
   expect(unknown.json()).toMatchObject({ status: 404, code: 'KR_NOT_FOUND', field: 'node' });
+});
+
+it('writes down who runs there when it is emptied, and forgets it when all is over', async () => {
+  addNode(h.fleet, { cluster: 'home', node: 'n1' }, { guests: [guestSample('web')] });
+  const kept = async () => (await administration(h.database.db)).nodes[0];
+  const at = { cluster: 'home', node: 'n1' };
+  await put('n1', { maintenance: true, evacuate: true, sleep: true });
+  const evacuation = { phase: 'evacuate', sleeps: true, guests: ['web'] };
+  expect(await kept()).toMatchObject({ maintenance: false, evacuation });
+  // Said again, it keeps the guests it began with.
+  addNode(h.fleet, at, { guests: [] });
+  await put('n1', { maintenance: true, evacuate: true });
+  expect(await kept()).toMatchObject({ evacuation: { sleeps: false, guests: ['web'] } });
+  const steps = (work: typeof restEvacuated) => h.database.transaction((trx) => work(trx, at));
+  expect([await steps(restEvacuated), await steps(restEvacuated)]).toEqual([true, false]);
+  expect(await kept()).toMatchObject({ maintenance: true });
+  await put('n1', { maintenance: false });
+  expect(await kept()).toMatchObject({ maintenance: false, evacuation: { phase: 'return' } });
+  // What comes back is not taken in hand, however empty it is.
+  expect(await steps(restEvacuated)).toBe(false);
+  expect([await steps(endEvacuation), await steps(endEvacuation)]).toEqual([true, false]);
+  expect(await kept()).toMatchObject({ maintenance: false, evacuation: null });
+});
+
+it.each([
+  [{ maintenance: false, evacuate: true }, 'evacuate'],
+  [{ maintenance: true, sleep: true }, 'sleep'],
+])('refuses %j, naming the field', async (body, field) => {
+  expect((await put('n1', body)).json()).toMatchObject({ status: 400, field });
 });

@@ -392,6 +392,7 @@ type First = Omit<
   | 'notices'
   | 'notice_deliveries'
   | 'notice_actions'
+  | 'evacuations'
 >;
 
 export const tables = {
