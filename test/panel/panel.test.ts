@@ -2,6 +2,9 @@
  * The panel as a person uses it: a real browser in front of the real server and its demo. Every
  * page is looked at by axe, too, which knows what people with other eyes and hands need.
  */
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { gzipSync } from 'node:zlib';
 import type { Browser, BrowserContext, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { complaintsOf, noChromium, startChromium } from '../support/chromium.ts';
@@ -200,6 +203,14 @@ describe.skipIf(noChromium !== '')(`the panel${noChromium}`, () => {
     await stack.start();
     await page.locator('.live', { hasText: /^live$/ }).waitFor();
   }, 120_000);
+
+  it('is at most 150 kB of JavaScript, compressed', () => {
+    const folder = join(import.meta.dirname, '../../backend/panel/dist/assets');
+    const scripts = readdirSync(folder).filter((name) => name.endsWith('.js'));
+    expect(scripts.length).toBeGreaterThan(0);
+    const sizes = scripts.map((name) => gzipSync(readFileSync(join(folder, name))).length);
+    expect(sizes.reduce((sum, size) => sum + size, 0)).toBeLessThanOrEqual(150_000);
+  });
 
   it('complains of nothing on its way', () => {
     const own = complaints.filter((text) => !/WebSocket connection/.test(text));

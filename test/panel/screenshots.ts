@@ -69,8 +69,8 @@ async function sayOf(page: Page, state: State): Promise<void> {
   const words = {
     empty: page.locator('main h1, main h2').first(),
     loading: page.locator('main [role=status], main .state-note').first(),
-    error: page.locator('main [role=alert], main h1').first(),
-    offline: page.locator('.live.off, main [role=alert]').first(),
+    error: page.locator('main [role=alert]').first(),
+    offline: page.locator('main [role=alert]').first(),
   };
   try {
     await words[state].waitFor();
@@ -92,6 +92,8 @@ async function thumbnails(browser: Browser, stack: Stack, of: readonly Place[], 
       const image = await page.screenshot({ type: 'jpeg', quality: 75 });
       rows.get(name)?.push(image.toString('base64'));
     }
+    // What is still being answered has nobody left to tell.
+    await context.unrouteAll({ behavior: 'ignoreErrors' });
     await context.close();
   }
   return rows;
@@ -118,16 +120,20 @@ async function sheet(browser: Browser, rows: ReadonlyMap<string, string[]>): Pro
   await page.close();
 }
 
-type Listed = { items: { id: string }[] };
+type Listed = { items: { id: string; at?: string }[] };
+
+/** So long after it a decision's chart shows what came of it. */
+const afterwardsMs = 60_000;
 
 /** The demo's first decision that acted, and its command once that has ended. */
 async function examples(stack: Stack): Promise<{ decision: string; command: string }> {
   const found = { decision: '', command: '' };
   await until(
     async () => {
-      const acted = await stack.api.get<Listed>('decisions?outcome=acted&limit=1');
+      const acted = await stack.api.get<Listed>('decisions?outcome=acted&limit=20');
       const done = await stack.api.get<Listed>('commands?state=SUCCEEDED&limit=1');
-      found.decision = acted.items[0]?.id ?? '';
+      const isOld = ({ at = '' }: { at?: string }) => Date.now() - Date.parse(at) > afterwardsMs;
+      found.decision = acted.items.find(isOld)?.id ?? '';
       found.command = done.items[0]?.id ?? '';
       return found.decision !== '' && found.command !== '';
     },

@@ -59,7 +59,7 @@ export function Curve({ cluster, node, rule, at, band, predicted }: Of) {
   const lines = useMemo((): Line[] => {
     const points = data ? ratioOf(data.series, metrics) : [];
     const told = points.findLast(([, value]) => value !== null);
-    const first = points[0]?.[0];
+    const first = points.find(([, value]) => value !== null)?.[0];
     if (first === undefined || told === undefined) return [];
     // Time that has not come yet is left out, but for a little room behind the decision.
     const last = Math.max(told[0], atMs + roomMs);
@@ -69,7 +69,10 @@ export function Curve({ cluster, node, rule, at, band, predicted }: Of) {
         [to, value],
       ] as const;
     return [
-      { name: `${node}, measured`, points: points.filter(([pointMs]) => pointMs <= last) },
+      {
+        name: `${node}, measured`,
+        points: points.filter(([pointMs]) => pointMs >= first && pointMs <= last),
+      },
       ...(band
         ? [{ name: 'threshold', dashed: 'bad', points: level(band.above, first, last) }]
         : []),

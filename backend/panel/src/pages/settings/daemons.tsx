@@ -147,7 +147,15 @@ chmod 600 /etc/kernreaktor/daemon.env
 systemctl start kernreaktor-executor kernreaktor-agent`}
         />
       )}
-      {cluster !== undefined && <List key={cluster} cluster={cluster} />}
+      <Answer of={clusters} what="clusters">
+        {() =>
+          cluster === undefined ? (
+            <p class="state-note">No cluster yet: it comes with its first node.</p>
+          ) : (
+            <List key={cluster} cluster={cluster} />
+          )
+        }
+      </Answer>
     </section>
   );
 }
