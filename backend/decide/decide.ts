@@ -4,6 +4,7 @@
  * needs, empty what is cheap to empty, and let sleep what ran nothing. Each step sees what the ones
  * before it planned.
  */
+import { avoided } from './breaker.ts';
 import { mayRun, neededNodes, wakeNeeded, withinWindows } from './calendar.ts';
 import { consolidate, isDue } from './consolidate.ts';
 import { evacuate } from './evacuate.ts';
@@ -88,6 +89,7 @@ export function decide(state: ClusterState, policy: Policy, history: History, no
   const intents = [...evacuated.intents, ...open];
   const nonActions = [
     ...evacuated.nonActions,
+    ...avoided(model, look.traffic.breakers, situation),
     ...shut,
     ...restarted.nonActions,
     ...scaled.nonActions,

@@ -3,6 +3,7 @@
  * Every move of a plan is noted here before the next is chosen, so that a plan never exceeds what
  * its first move left over.
  */
+import { type Breakers, breakersOf } from './breaker.ts';
 import { type Oscillation, oscillationOf } from './detectors.ts';
 import type { Model, Situation } from './model.ts';
 
@@ -12,6 +13,8 @@ export type Traffic = {
   isFull(): boolean;
   /** Guests that go to and fro; nothing moves while there are any. */
   readonly oscillating: readonly string[];
+  /** Nodes onto which moves kept failing: they receive nothing for a while. */
+  readonly breakers: Breakers;
   /** Why nothing more can move from or to a node now, null when it can. */
   heldAt(place: number): Held | null;
   maySend(place: number): boolean;
@@ -31,7 +34,9 @@ const spent = (what: string, limit: string): Held => ({
   flip: `the hour passes, or limits.${limit} is raised`,
 });
 
-export function trafficOf(model: Model, { cluster, policy, history, nowMs }: Situation): Traffic {
+export function trafficOf(model: Model, situation: Situation): Traffic {
+  const { cluster, policy, history, nowMs } = situation;
+  const breakers = breakersOf(situation);
   const { migrationsPerNode, migrationsPerCluster, migrationsPerNodePerHour, migrationsPerHour } =
     policy.limits;
   const { recent } = model;
@@ -73,7 +78,8 @@ export function trafficOf(model: Model, { cluster, policy, history, nowMs }: Sit
     oscillating: stopped?.guests ?? [],
     heldAt,
     maySend: isFree,
-    mayReceive: isFree,
+    breakers,
+    mayReceive: (place) => !breakers.has(model.nodes[place]!.node) && isFree(place),
     isQuiet: (place) => busy[place] === 0,
     note(from, to) {
       moves += 1;
