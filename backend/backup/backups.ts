@@ -211,8 +211,11 @@ export function createBackups(deps: BackupDeps): Backups {
 
   function schedule(delayMs: number): void {
     cancel = clock.after(delayMs, async () => {
+      const beganMs = clock.monotonicMs();
       await make().catch((error: unknown) => log.error({ err: error }, 'no backup was made'));
-      if (!isStopped) schedule(everyMs);
+      // What may be lost counts from the moment that one saw, not from the end of its writing.
+      const leftMs = everyMs - (clock.monotonicMs() - beganMs);
+      if (!isStopped) schedule(Math.max(firstAfterMs, leftMs));
     });
   }
 
