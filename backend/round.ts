@@ -54,6 +54,9 @@ function outcomeOf(results: readonly Dispatched[]): Decision['outcome'] {
 const isRefused = (result: Dispatched): boolean =>
   result.outcome === 'dropped' || (result.outcome === 'submitted' && result.state === 'REJECTED');
 
+const codeOf = (result: Dispatched): string | undefined =>
+  result.outcome === 'submitted' ? result.deniedBy : undefined;
+
 /** What the rule saw, so that the same inputs can be recognised and replayed. */
 const inputsOf = ({ nodes, policy, nowMs }: Situation): string =>
   JSON.stringify({
@@ -133,7 +136,9 @@ export function createRound(deps: RoundDeps) {
     const openedSeq = plan.intents.length > 0 ? await deps.openAudit(plan, id) : null;
     const results = await deps.dispatch(plan, id);
     for (const result of results) {
-      if (isRefused(result)) noteRefusal(deps.history, result.intent, nowMs);
+      if (isRefused(result)) {
+        noteRefusal(deps.history, result.intent, { nowMs, code: codeOf(result) });
+      }
     }
     const decision: Decision = {
       id,

@@ -10,7 +10,14 @@ import { nodeState } from '../state/node-state.ts';
 import { wishedLevel } from './autonomy.ts';
 
 export type Dispatched =
-  | { intent: Intent; outcome: 'submitted'; commandId: string; state: CommandState }
+  /** `deniedBy`: the code of the guard that rejected it. */
+  | {
+      intent: Intent;
+      outcome: 'submitted';
+      commandId: string;
+      state: CommandState;
+      deniedBy?: string;
+    }
   /** `deniedBy`: what guards would have said, were it more than shown. */
   | { intent: Intent; outcome: 'shown'; deniedBy?: string }
   | { intent: Intent; outcome: 'dropped'; because: string };
@@ -31,7 +38,9 @@ type Refused = { ok: false; refusal: { code: string; detail: string } };
 
 export type DispatchDeps = {
   fleet: Fleet;
-  submit(proposal: Proposal): Promise<{ ok: true; id: string; state: CommandState } | Refused>;
+  submit(
+    proposal: Proposal,
+  ): Promise<{ ok: true; id: string; state: CommandState; deniedBy?: string } | Refused>;
   /** Asks the guards without any command. */
   rehearse(proposal: Proposal): Promise<{ ok: true; denial: { code: string } | null } | Refused>;
   nowMs: number;
@@ -76,7 +85,13 @@ async function handOver(
 ): Promise<Dispatched> {
   const answer = await deps.submit(proposalOf(intent, decisionId, approved));
   return answer.ok
-    ? { intent, outcome: 'submitted', commandId: answer.id, state: answer.state }
+    ? {
+        intent,
+        outcome: 'submitted',
+        commandId: answer.id,
+        state: answer.state,
+        ...(answer.deniedBy !== undefined && { deniedBy: answer.deniedBy }),
+      }
     : { intent, outcome: 'dropped', because: answer.refusal.detail };
 }
 

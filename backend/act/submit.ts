@@ -22,7 +22,10 @@ import { type Context, inStep, type Step } from './step.ts';
 import { renewWakeTables } from './sync-content.ts';
 import { levelFor, noteDenial } from './watch.ts';
 
-export type Submitted = { ok: true; id: string; state: CommandState; replayed: boolean } | Refused;
+/** `deniedBy`: the code of the guard that rejected it. */
+export type Submitted =
+  | { ok: true; id: string; state: CommandState; replayed: boolean; deniedBy?: string }
+  | Refused;
 
 const idempotencyKeyLengthMax = 255;
 
@@ -116,7 +119,8 @@ async function accept(step: Step, request: Request): Promise<Submitted> {
   } else if (isApproved) {
     last = await queue(step, row, submission.actor);
   }
-  return { ok: true, id: last.id, state: stateOf(last), replayed: false };
+  const deniedBy = denial && { deniedBy: denial.code };
+  return { ok: true, id: last.id, state: stateOf(last), replayed: false, ...deniedBy };
 }
 
 /** A cluster made a moment ago has no lease yet; whoever asks first takes it. */

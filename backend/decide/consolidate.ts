@@ -196,7 +196,7 @@ const idleInVain = (model: Model, situation: Situation): number | null => {
     ({ node }, at) =>
       model.role[at] === nodeRole.awake &&
       model.guestsOf[at]!.length === 0 &&
-      refusalOf(situation, 'node', node) !== null,
+      refusalOf(situation, 'node', node)?.isPassing === false,
   );
   return place < 0 ? null : place;
 };

@@ -71,10 +71,13 @@ export function decide(state: ClusterState, policy: Policy, history: History, no
   const woken = [...short, ...timely.filter((one) => !isAmong(short, one))];
   const maySave = unmetUnits === 0 && policy.save.mode !== 'off';
   const looksToSave = maySave && isDue(situation);
+  // What may sleep saves at once, so that it takes its share of what may be under way first.
+  const maySleep = maySave && mayRun('node.shutdown', situation);
+  const sleptFirst = maySleep ? sleep(model, look) : null;
   const saved =
     maySave && mayRun('guest.migrate', situation) ? consolidate(model, look, looksToSave) : null;
   const hasLookedToSave = saved?.hasLooked ?? looksToSave;
-  const slept = maySave ? sleep(model, look) : null;
+  const slept = maySave && !maySleep ? sleep(model, look) : sleptFirst;
   const wanted = [
     ...restarted.intents,
     ...scaled.intents,

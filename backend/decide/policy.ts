@@ -93,6 +93,8 @@ export const Policy = z.strictObject({
     .strictObject({
       migrationsPerNode: z.int().min(1).max(65_536).default(1),
       migrationsPerCluster: z.int().min(1).max(65_536).default(2),
+      /** Moves and shutdowns of a cluster together, as its guards count them; not bound if absent. */
+      commandsAtOnce: z.int().min(1).max(1_000_000).optional(),
       guestCooldownMs: durationMs.default(1_800_000),
       /** How often one guest is moved within 24 h. */
       guestMovesPerDay: z.int().min(0).max(1_000_000).default(2),
@@ -117,10 +119,14 @@ export const PolicyInput = Policy.extend({
 });
 export type PolicyInput = z.input<typeof PolicyInput>;
 
+/** Of a cluster of real machines while its policy says nothing: what its guards let pass. */
+const commandsAtOnceUsual = 2;
+
 /** What a cluster of real machines never exceeds, whatever its policy says. */
 const ceilings = {
   migrationsPerNode: 4,
   migrationsPerCluster: 16,
+  commandsAtOnce: 8,
   guestMovesPerDay: 12,
   migrationsPerNodePerHour: 60,
   migrationsPerHour: 600,
@@ -129,7 +135,8 @@ const ceilingNames = Object.keys(ceilings) as (keyof typeof ceilings)[];
 
 /** The policy as it counts for real machines. */
 export function withCeilings(policy: Policy): Policy {
-  const limits = { ...policy.limits };
+  const { commandsAtOnce = commandsAtOnceUsual } = policy.limits;
+  const limits = { ...policy.limits, commandsAtOnce };
   for (const name of ceilingNames) limits[name] = Math.min(limits[name], ceilings[name]);
   return { ...policy, limits };
 }
@@ -137,7 +144,7 @@ export function withCeilings(policy: Policy): Policy {
 /** Limits of a policy that no cluster of real machines may have, by field. */
 export const beyondCeilings = ({ limits }: Policy): { field: string; hint: string }[] =>
   ceilingNames
-    .filter((name) => limits[name] > ceilings[name])
+    .filter((name) => (limits[name] ?? 0) > ceilings[name])
     .map((name) => ({
       field: name,
       hint: `expected <=${ceilings[name]} for a cluster of real machines`,

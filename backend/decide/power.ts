@@ -7,7 +7,7 @@ import { nodeKey } from '../../broker/contract/ids.ts';
 import { benefitOf, expectedPeak, hoursText, pays, roomUnits } from './benefit.ts';
 import { type Model, nodeRole, type Situation } from './model.ts';
 import type { Intent, NonAction } from './plan.ts';
-import { scaledMs } from './policy.ts';
+import { type Policy, scaledMs } from './policy.ts';
 import { refusalOf, wakeWaitMs } from './refusals.ts';
 import { type Look, secondsText } from './relieve.ts';
 import { localTime } from './windows.ts';
@@ -170,11 +170,15 @@ function sleepIntent(model: Model, { place, emptyMs }: Waiting, situation: Situa
 const largeClusterNodes = 20;
 const atOnceRatio = 0.1;
 
-/** How many more nodes may begin to go to sleep: what the limiter below allows at once. */
-function sleepsLeft(model: Model): number {
+/**
+ * How many more nodes may begin to go to sleep: what the limiter below allows at once, and of what
+ * may be under way together the half, so that moves find room too.
+ */
+function sleepsLeft(model: Model, { commandsAtOnce = Infinity }: Policy['limits']): number {
   const awake = awakeNodes(model).length;
   const going = model.nodes.filter(({ activeKind }) => activeKind === 'node.shutdown').length;
-  return (awake < largeClusterNodes ? 1 : Math.floor(awake * atOnceRatio)) - going;
+  const atOnce = awake < largeClusterNodes ? 1 : Math.floor(awake * atOnceRatio);
+  return Math.min(atOnce, Math.max(1, Math.floor(commandsAtOnce / 2))) - going;
 }
 
 /**
@@ -188,7 +192,8 @@ export function sleep(model: Model, look: Look): { intents: Intent[]; nonActions
   const nonActions: NonAction[] = [];
   const awake = awakeNodes(model).length;
   const room = roomUnits(model, situation);
-  const most = Math.min(sleepsLeft(model), awake - awakeMin);
+  const most = Math.min(sleepsLeft(model, situation.policy.limits), awake - awakeMin);
+  const mayGo = (): boolean => intents.length < most && look.traffic.slotsLeft() > 0;
   const refuse = (place: number, [reason, flip]: readonly [string, string]): void => {
     const subject = { kind: 'node' as const, id: model.nodes[place]!.node };
     nonActions.push({ subject, rule: sleepRule, reason, flip });
@@ -205,9 +210,11 @@ export function sleep(model: Model, look: Look): { intents: Intent[]; nonActions
   for (const one of waiting) {
     const why = wakefulness(model, one, look);
     if (why !== null) refuse(one.place, why);
-    else if (intents.length < most) intents.push(sleepIntent(model, one, situation));
-    else {
-      const first = intents[0]?.target.id ?? goingOf(model);
+    else if (mayGo()) {
+      intents.push(sleepIntent(model, one, situation));
+      look.traffic.noteSleep();
+    } else {
+      const first = intents[0]?.target.id ?? goingOf(model) ?? 'what is under way';
       const been = `has run no guest for ${secondsText(one.emptyMs)}`;
       refuse(one.place, [`${been}, but ${first} goes first`, `${first} is asleep`]);
     }

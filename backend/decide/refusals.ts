@@ -11,13 +11,28 @@ import type { Intent, Plan } from './plan.ts';
 import { scaledMs } from './policy.ts';
 import { forgetWaits } from './sizing.ts';
 
-/** Targets that were refused for one guest, or a node's own refusal, and the newest moment. */
-export type Refusal = { atMs: number; targets: readonly string[] };
+/**
+ * Targets that were refused for one guest, or a node's own refusal, and the newest moment.
+ * `isPassing`: it passes by waiting alone, so that it is asked again sooner and nothing is in vain.
+ */
+export type Refusal = { atMs: number; targets: readonly string[]; isPassing: boolean };
 /** Wakes of a node that is not awake since. */
 export type Tries = { atMs: number; count: number };
 
 const minute = 60_000;
 export const refusedForMs = 10 * minute;
+export const passingForMs = 3 * minute;
+/** What guards and limiter deny only for now: enough is under way, or it is too soon. */
+const passingCodes: ReadonlySet<string> = new Set([
+  'KR_COMMANDS_AT_ONCE',
+  'KR_LIMITER',
+  'KR_LOAD_UNKNOWN',
+  'KR_MEMBERSHIP_UNSTABLE',
+  'KR_MIGRATIONS',
+  'KR_NOT_IDLE',
+  'KR_POWER_OFF_IN_FLIGHT',
+  'KR_UP_TOO_SHORT',
+]);
 /** Refused by so many targets, a guest is left alone as a whole. */
 export const targetsMax = 3;
 /** After a wake that failed the node waits this long, twice as long after the next, up to a day. */
@@ -26,8 +41,15 @@ const doublingsMax = 7;
 
 const keyOf = (cluster: string, kind: string, id: string): string => `${cluster}/${kind}/${id}`;
 
-/** Remembers that an intent was denied or could not be carried out. */
-export function noteRefusal(history: History, intent: Intent, nowMs: number): void {
+/**
+ * Remembers that an intent was denied or could not be carried out.
+ * @param code by which a guard or the limiter denied it; unknown when the world had moved on
+ */
+export function noteRefusal(
+  history: History,
+  intent: Intent,
+  { nowMs, code }: { nowMs: number; code?: string | undefined },
+): void {
   const { cluster, target, action } = intent;
   const key = keyOf(cluster, target.kind, target.id);
   const known = history.refusals.get(key);
@@ -35,7 +57,8 @@ export function noteRefusal(history: History, intent: Intent, nowMs: number): vo
   const before = isRecent ? known.targets : [];
   const to = action.kind === 'guest.migrate' ? action.args.targetNode : target.id;
   const targets = before.includes(to) ? before : [...before, to];
-  history.refusals.set(key, { atMs: nowMs, targets });
+  const isPassing = code !== undefined && passingCodes.has(code);
+  history.refusals.set(key, { atMs: nowMs, targets, isPassing });
   if (action.kind === 'guest.scale') forgetWaits(history.sizeWaits, cluster, target.id);
 }
 
@@ -50,7 +73,8 @@ export function refusalOf(
   if (history.refusals.size === 0) return null;
   const known = history.refusals.get(keyOf(cluster.id, kind, id));
   if (known === undefined) return null;
-  return nowMs - known.atMs < scaledMs(refusedForMs, cluster) ? known : null;
+  const forMs = known.isPassing ? passingForMs : refusedForMs;
+  return nowMs - known.atMs < scaledMs(forMs, cluster) ? known : null;
 }
 
 /** Counts the wakes of a plan; a node that is awake again starts anew. */

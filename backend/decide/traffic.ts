@@ -19,6 +19,10 @@ export type Traffic = {
   heldAt(place: number): Held | null;
   maySend(place: number): boolean;
   mayReceive(place: number): boolean;
+  /** How many commands more may begin: shutdowns under way take part in the limit as moves do. */
+  slotsLeft(): number;
+  /** A node of this plan begins to go to sleep. */
+  noteSleep(): void;
   /** Nothing moves from or to the node, now or by this plan. */
   isQuiet(place: number): boolean;
   note(from: number, to: number): void;
@@ -39,6 +43,7 @@ export function trafficOf(model: Model, situation: Situation): Traffic {
   const breakers = breakersOf(situation);
   const { migrationsPerNode, migrationsPerCluster, migrationsPerNodePerHour, migrationsPerHour } =
     policy.limits;
+  const { commandsAtOnce = Infinity } = policy.limits;
   const { recent } = model;
   const underWay = history.movesInFlight.get(cluster.id) ?? [];
   const busy = new Int32Array(model.nodes.length);
@@ -49,8 +54,11 @@ export function trafficOf(model: Model, situation: Situation): Traffic {
       if (place !== undefined) busy[place]! += 1;
     }
   }
+  const going = model.nodes.filter(({ activeKind }) => activeKind === 'node.shutdown').length;
   let moves = underWay.length;
+  let sleeps = going;
   const planned = (): number => moves - underWay.length;
+  const slotsLeft = (): number => commandsAtOnce - moves - sleeps;
   const plannedAt = new Int32Array(model.nodes.length);
   const stopped = oscillationOf(cluster, history, { nowMs, guests: model.guests.length });
   const ofNode = (place: number): number =>
@@ -58,6 +66,7 @@ export function trafficOf(model: Model, situation: Situation): Traffic {
   const isFull = (): boolean =>
     stopped !== null ||
     moves >= migrationsPerCluster ||
+    slotsLeft() <= 0 ||
     recent.ofCluster + planned() >= migrationsPerHour;
   const isFree = (place: number): boolean =>
     !isFull() && busy[place]! < migrationsPerNode && ofNode(place) < migrationsPerNodePerHour;
@@ -65,6 +74,12 @@ export function trafficOf(model: Model, situation: Situation): Traffic {
     if (stopped) return stoppedBy(stopped, nowMs);
     if (moves >= migrationsPerCluster) {
       return { reason: `${moves} moves under way`, flip: 'one of them ends' };
+    }
+    if (slotsLeft() <= 0) {
+      return {
+        reason: `${moves} moves and ${sleeps} shutdowns under way`,
+        flip: 'one of them ends',
+      };
     }
     if (isFull()) return spent(`${recent.ofCluster + planned()} moves`, 'migrationsPerHour');
     if (busy[place]! >= migrationsPerNode) {
@@ -75,6 +90,8 @@ export function trafficOf(model: Model, situation: Situation): Traffic {
   };
   return {
     isFull,
+    slotsLeft,
+    noteSleep: () => void (sleeps += 1),
     oscillating: stopped?.guests ?? [],
     heldAt,
     maySend: isFree,

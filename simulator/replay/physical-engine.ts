@@ -26,7 +26,7 @@ export type ReplayCluster = {
 export type Gate = {
   /** Once a round, before any intent of it. */
   look(world: PhysicalWorld): void;
-  /** Why an intent may not be carried out now, or null. What it passes counts as begun. */
+  /** By which code an intent may not be carried out now, or null. What it passes counts as begun. */
   refusalOf(intent: Intent, cluster: ReplayCluster, world: PhysicalWorld): Promise<string | null>;
 };
 
@@ -205,8 +205,9 @@ export function physicalEngine(options: EngineOptions, name = 'kernreaktor'): Ph
         const plan = decide({ cluster: known, nodes }, policy, history, nowMs);
         record(history, plan, nowMs);
         for (const intent of plan.intents) {
-          const refusal = (await gate.refusalOf(intent, cluster, world)) ?? perform(world, intent);
-          if (refusal !== null) noteRefusal(history, intent, nowMs);
+          const code = await gate.refusalOf(intent, cluster, world);
+          const refusal = code ?? perform(world, intent);
+          if (refusal !== null) noteRefusal(history, intent, { nowMs, code: code ?? undefined });
           if (refusal !== null || intent.target.kind !== 'guest') continue;
           history.lastMovedAtMs.set(`${known.id}/${intent.target.id}`, nowMs);
           rememberMove(cluster, intent, nowMs);

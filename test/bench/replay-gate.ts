@@ -284,8 +284,9 @@ export function guardedGate(options: GateOptions): Gate & { refusals: Map<string
   // One limiter for all clusters, since some of its limits are for all of them.
   const rows = limiterRows();
   let memory: Memory | null = null;
-  const refused = (code: string): string => {
-    refusals.set(code, (refusals.get(code) ?? 0) + 1);
+  const refused = (rule: string, code: string): string => {
+    const name = `${rule} ${code}`;
+    refusals.set(name, (refusals.get(name) ?? 0) + 1);
     return code;
   };
 
@@ -323,9 +324,9 @@ export function guardedGate(options: GateOptions): Gate & { refusals: Map<string
       const known = (memory ??= new Memory(world));
       const scene = { intent, cluster, world };
       const denial = denialOf(intent.action.kind, factsOf(scene, known, limits), options.without);
-      if (denial) return refused(`${denial.rule} ${denial.code}`);
+      if (denial) return refused(denial.rule, denial.code);
       const limit = options.hasLimiter ? await limited(scene) : null;
-      if (limit !== null) return refused(limit);
+      if (limit !== null) return refused('limiter', limit);
       known.note(intent, world.seconds);
       return null;
     },

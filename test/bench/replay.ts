@@ -39,7 +39,7 @@ const gateOf: GateMaker = ({ track, without }) => {
       ...left.map(({ limits }) => limits),
     ) as GateOptions['limits'],
     without: new Set([
-      ...(track === 'C' ? ['power-off-in-flight', 'membership-stable'] : []),
+      ...(track === 'C' ? ['power-off-in-flight', 'membership-stable', 'commands-at-once'] : []),
       ...left.flatMap(({ guards = [] }) => guards),
     ]),
     hasLimiter: track === 'D',

@@ -2,8 +2,13 @@ import { describe, expect, it } from 'vitest';
 import { decide } from '../../../backend/decide/decide.ts';
 import { emptyHistory, record } from '../../../backend/decide/history.ts';
 import type { Intent, Plan } from '../../../backend/decide/plan.ts';
-import { Policy } from '../../../backend/decide/policy.ts';
-import { noteRefusal, refusedForMs, wakeWaitMs } from '../../../backend/decide/refusals.ts';
+import { Policy, withCeilings } from '../../../backend/decide/policy.ts';
+import {
+  noteRefusal,
+  passingForMs,
+  refusedForMs,
+  wakeWaitMs,
+} from '../../../backend/decide/refusals.ts';
 import type { NodeRecord } from '../../../backend/state/fleet.ts';
 import { unseenNode } from '../../../backend/state/reduce.ts';
 import { NodeFacts } from '../../../broker/contract/facts.ts';
@@ -61,7 +66,7 @@ describe('what was refused', () => {
     for (let round = 0; round < 3; round += 1) {
       const [intent] = planOf(house).intents;
       asked.push(targetOf(intent!));
-      noteRefusal(house.history, intent!, nowMs);
+      noteRefusal(house.history, intent!, { nowMs });
     }
     expect(new Set(asked).size).toBe(3);
     const { intents, report } = planOf(house);
@@ -86,12 +91,55 @@ describe('what was refused', () => {
     const sleep = first.intents.find(({ target }) => target.id === 'n3');
     expect(sleep?.action.kind).toBe('node.shutdown');
     expect(first.intents.some(({ action }) => action.kind === 'guest.migrate')).toBe(true);
-    noteRefusal(history, sleep!, nowMs);
+    noteRefusal(history, sleep!, { nowMs });
     const { intents, report } = planOf(house, nowMs, saving);
     expect(intents).toEqual([]);
     expect(report.nonActions.map(({ reason }) => reason)).toContain(
       'no node is emptied while n3 is empty and its sleep is refused',
     );
+  });
+});
+
+describe('what passes by waiting', () => {
+  const saving = Policy.parse({ save: { mode: 'on', sleepAfterMs: 0 } });
+
+  function emptyBeside() {
+    const history = emptyHistory();
+    history.emptySinceMs.set(nodeKey('home', 'n3'), nowMs - 3_600_000);
+    const quiet = { ...web, cpuRatio: 0.1 };
+    const nodes = [
+      nodeOf('n1', { guests: [quiet] }),
+      nodeOf('n2', { guests: [{ ...quiet, id: 'mail' }] }),
+      nodeOf('n3'),
+    ];
+    const house = { history, nodes };
+    const sleep = planOf(house, nowMs, saving).intents.find(({ target }) => target.id === 'n3')!;
+    return { house, sleep };
+  }
+  const kinds = (plan: Plan): string[] => plan.intents.map(({ action }) => action.kind);
+
+  it('keeps no other node from being emptied, and is asked again soon', () => {
+    const { house, sleep } = emptyBeside();
+    noteRefusal(house.history, sleep, { nowMs, code: 'KR_NOT_IDLE' });
+    expect(kinds(planOf(house, nowMs, saving))).toEqual(['guest.migrate']);
+    const laterMs = nowMs + passingForMs;
+    const nodes = house.nodes.map((node) => ({ ...node, sampleAtMs: laterMs }));
+    expect(kinds(planOf({ ...house, nodes }, laterMs, saving))).toContain('node.shutdown');
+  });
+
+  it('is told from what a person must change first', () => {
+    const { house, sleep } = emptyBeside();
+    noteRefusal(house.history, sleep, { nowMs, code: 'KR_WAKE_UNPROVEN' });
+    expect(kinds(planOf(house, nowMs, saving))).toEqual([]);
+  });
+
+  it('leaves moves and shutdowns together within what may be under way', () => {
+    const { house } = emptyBeside();
+    const one = Policy.parse({ ...saving, limits: { commandsAtOnce: 1 } });
+    expect(kinds(planOf(house, nowMs, one))).toEqual(['node.shutdown']);
+    const two = Policy.parse({ ...saving, limits: { commandsAtOnce: 2 } });
+    expect(kinds(planOf(house, nowMs, two)).toSorted()).toEqual(['guest.migrate', 'node.shutdown']);
+    expect(withCeilings(Policy.parse({})).limits.commandsAtOnce).toBe(2);
   });
 });
 

@@ -116,7 +116,7 @@ describe('scaling a guest', () => {
     };
     const [intent] = ask(nowMs);
     if (!intent) throw new Error('nothing was proposed');
-    noteRefusal(history, intent, nowMs);
+    noteRefusal(history, intent, { nowMs });
     expect(ask(nowMs + minute)).toEqual([]);
     expect(ask(nowMs + 30 * minute)).toEqual([]);
     expect(ask(nowMs + 62 * minute)).toMatchObject([{ action: { kind: 'guest.scale' } }]);
