@@ -63,8 +63,8 @@ export const Policy = z.strictObject({
       awakeMin: z.int().min(1).max(4_096).default(1),
       /** How long a node is expected to sleep while nothing is learned of the cluster's days. */
       expectedStayMs: durationMs.default(7_200_000),
-      /** How many more voters of a quorum may fail while nodes sleep. */
-      spareVoters: z.int().min(0).max(16).default(0),
+      /** How many more voters of a quorum may fail while nodes sleep; 1 for real machines if absent. */
+      spareVoters: z.int().min(0).max(16).optional(),
     })
     .prefault({}),
   forecast: z
@@ -119,8 +119,9 @@ export const PolicyInput = Policy.extend({
 });
 export type PolicyInput = z.input<typeof PolicyInput>;
 
-/** Of a cluster of real machines while its policy says nothing: what its guards let pass. */
+/** Of a cluster of real machines while its policy says nothing: what its guards ask for. */
 const commandsAtOnceUsual = 2;
+const spareVotersUsual = 1;
 
 /** What a cluster of real machines never exceeds, whatever its policy says. */
 const ceilings = {
@@ -138,7 +139,8 @@ export function withCeilings(policy: Policy): Policy {
   const { commandsAtOnce = commandsAtOnceUsual } = policy.limits;
   const limits = { ...policy.limits, commandsAtOnce };
   for (const name of ceilingNames) limits[name] = Math.min(limits[name], ceilings[name]);
-  return { ...policy, limits };
+  const { spareVoters = spareVotersUsual } = policy.save;
+  return { ...policy, limits, save: { ...policy.save, spareVoters } };
 }
 
 /** Limits of a policy that no cluster of real machines may have, by field. */

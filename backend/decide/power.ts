@@ -125,7 +125,7 @@ function wakefulness(
     const nodes = awakeMin === 1 ? '1 node is' : `${awakeMin} nodes are`;
     return [`is empty, but ${nodes} to stay awake`, 'another node is awake'];
   }
-  const votes = mayLoseVotes(model, place, policy.save.spareVoters);
+  const votes = mayLoseVotes(model, place, policy.save.spareVoters ?? 0);
   if (votes !== null) return [`is empty, but ${votes}`, 'another voter is awake'];
   const benefit = benefitOf(model, look.situation, place, { copySeconds: 0, room });
   if (!pays(benefit)) {

@@ -3,7 +3,7 @@
  * one cluster with the limits of the track; D runs it as shipped, guards and limiter at their
  * defaults, in clusters of their usual size, and once more without each guard that is asked about.
  */
-import { Policy } from '../../backend/decide/policy.ts';
+import { Policy, withCeilings } from '../../backend/decide/policy.ts';
 import { readBitbrains } from './bitbrains.ts';
 import type { Bench } from './bench.ts';
 import type { GuardGroup, Options, PolicyName } from './options.ts';
@@ -62,9 +62,12 @@ async function monthOf(folder: string, days: readonly string[]): Promise<Day> {
 
 /** The policy under the concurrency of the track. */
 function limitedTo(track: 'C' | 'D', engine: Policy, without: readonly GuardGroup[]): Policy {
-  const limits = { ...engine.limits };
+  // Track D is what real machines get.
+  const given = track === 'D' ? withCeilings(engine) : engine;
+  const limits = { ...given.limits };
   if (track === 'C' || without.includes('commands-at-once')) {
     limits.migrationsPerCluster = physicalRules.movesAtOnce;
+    if (track === 'D') limits.commandsAtOnce = physicalRules.movesAtOnce;
     limits.migrationsPerHour = unlimited;
     limits.migrationsPerNodePerHour = unlimited;
   }
@@ -73,7 +76,7 @@ function limitedTo(track: 'C' | 'D', engine: Policy, without: readonly GuardGrou
     limits.guestCooldownMs = 0;
     limits.pairCooldownMs = 0;
   }
-  return Policy.parse({ ...engine, limits });
+  return Policy.parse({ ...given, limits });
 }
 
 type Variant = { policy: PhysicalPolicy; gate: ReturnType<GateMaker> | null };
