@@ -7,6 +7,7 @@ import { counted, moment } from '../format.ts';
 import { Answer, toast } from '../parts/feedback.tsx';
 import { useQuery } from '../query.ts';
 import { isAdmin, me } from '../session.ts';
+import { saveFile } from '../parts/save-file.ts';
 import { Search } from '../parts/filters.tsx';
 import { Newest, Table } from '../parts/table.tsx';
 
@@ -40,12 +41,8 @@ async function save(cluster: string): Promise<void> {
       lines.push(...page.items.map((entry) => JSON.stringify(entry)));
       cursor = page.nextCursor ?? undefined;
     } while (cursor !== undefined);
-    const url = URL.createObjectURL(new Blob([lines.join('\n')], { type: 'application/x-ndjson' }));
-    const link = document.createElement('a');
-    link.href = url;
-    link.download = `audit-${cluster || 'system'}.ndjson`;
-    link.click();
-    URL.revokeObjectURL(url);
+    const content = new Blob([lines.join('\n')], { type: 'application/x-ndjson' });
+    saveFile(`audit-${cluster || 'system'}.ndjson`, content);
     toast(`${counted(lines.length, 'line')} saved.`, { kind: 'good' });
   } catch (error) {
     toast(problemOf(error).detail, { kind: 'bad' });
@@ -116,6 +113,7 @@ export function AuditPage() {
         {({ items, total }) => (
           <>
             <Entries entries={items.filter((entry) => matches(entry, wanted.toLowerCase()))} />
+            {items.length === 0 && <p class="state-note">Nothing was done yet.</p>}
             <Newest shown={items.length} total={total} />
           </>
         )}

@@ -75,7 +75,7 @@ export function PoliciesPage() {
         <h1>Policies</h1>
         <span class="grow" />
         {mayWrite() && (
-          <a class="button" href="#/policies/new">
+          <a class="button strong" href="#/policies/new">
             New policy
           </a>
         )}

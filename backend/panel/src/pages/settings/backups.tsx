@@ -3,6 +3,7 @@ import { useState } from 'preact/hooks';
 import { apiUrl, call, problemOf, token } from '../../api.ts';
 import { bytes, moment } from '../../format.ts';
 import { Answer, toast } from '../../parts/feedback.tsx';
+import { saveFile } from '../../parts/save-file.ts';
 import { Table } from '../../parts/table.tsx';
 import { useQuery } from '../../query.ts';
 
@@ -15,12 +16,7 @@ async function download(name: string): Promise<void> {
     headers: { authorization: `Bearer ${token.value}` },
   });
   if (!response.ok) throw new Error(`The server answered ${response.status}.`);
-  const url = URL.createObjectURL(await response.blob());
-  const link = document.createElement('a');
-  link.href = url;
-  link.download = name;
-  link.click();
-  URL.revokeObjectURL(url);
+  saveFile(name, await response.blob());
 }
 
 const failed = (error: unknown): void => toast(problemOf(error).detail, { kind: 'bad' });

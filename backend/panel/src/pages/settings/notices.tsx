@@ -84,7 +84,7 @@ const Morning = ({ morning }: Pick<NotifySettings, 'morning'>) => (
 
 const Elsewhere = ({ of }: { of: NotifySettings }) => (
   <fieldset class="card pad">
-    <legend>Clock, and who watches Kernreaktor</legend>
+    <legend>Clock and watchdog</legend>
     <Field label="Zone of these hours">
       <input
         name="zone"
