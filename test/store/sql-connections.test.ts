@@ -167,6 +167,18 @@ describe('a server that falls silent', () => {
     expect(busy.sent).toEqual(['commit']);
   });
 
+  it('ends a later statement of a connection as soon as a first one', async () => {
+    const server = twinServer();
+    const { lent, clock } = open(server);
+    const busy = await lent.getConnection();
+    await busy.query('begin');
+    server.fallSilent();
+    const changing = told(busy.query('update t'));
+    await clock.advance(3_100);
+    expect(await Promise.race([changing, clock.advance(0).then(() => 'not yet')])).toBe('silent');
+    expect(busy.sent).toEqual(['begin', 'update t']);
+  });
+
   it('is used again when it speaks, with what was only slow still under way', async () => {
     const server = twinServer();
     const { lent, clock } = open(server);

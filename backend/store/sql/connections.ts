@@ -46,9 +46,14 @@ class Loan<C extends Connectable> {
           return;
         }
         this.#fail = reject;
-        void send(sql, values)
-          .then(resolve, reject)
-          .finally(() => (this.#fail = null));
+        // Before whoever waits goes on, and sends the next one.
+        const settled = <T>(settle: (value: T) => void) => {
+          return (value: T): void => {
+            this.#fail = null;
+            settle(value);
+          };
+        };
+        void send(sql, values).then(settled(resolve), settled(reject));
       });
     this.lent = Object.assign(connection, { query, release: () => giveBack(this) });
   }
