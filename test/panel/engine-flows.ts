@@ -172,7 +172,8 @@ function keeperFlows(use: () => Use): void {
   });
 
   it('keeps quiet hours', async () => {
-    const { page, stack } = use();
+    const { page, url, stack } = use();
+    await page.goto(`${url}/#/settings/notices`);
     await page.getByLabel(/Nothing is sent between/).check();
     await page.getByLabel('From', { exact: true }).fill('23:15');
     await page.getByRole('button', { name: 'Keep' }).click();
