@@ -74,7 +74,10 @@ async function send(
     detail: { after: row.id, first: rootOf(row), executor: again.executor, reason },
     atMs: step.nowMs,
   });
-  if (!denial) return queue(step, again, row.approved_by ?? actor);
+  if (!denial) {
+    await step.rows.carryQuotaClaim(row.id, again.id);
+    return queue(step, again, row.approved_by ?? actor);
+  }
   return move(step, again, 'reject', { actor: 'guard', reason: sentenceOf(denial) });
 }
 

@@ -29,6 +29,7 @@ import {
 } from './orders.ts';
 import {
   endProving,
+  trustEngine,
   type NodeAt,
   type ProveOrder,
   proveWake,
@@ -44,6 +45,8 @@ import type { Signer } from './signer.ts';
 import type { CommandEvent, Context, Counters, PolicyWords } from './step.ts';
 import { createStormWatch } from './storm.ts';
 import type { Submission } from './planned.ts';
+import type { Quotas } from './quota.ts';
+import { type QuotaStanding, quotaStanding, setQuotas } from './quota-claims.ts';
 import { rehearse, type Rehearsed, submit, type Submitted } from './submit.ts';
 import { recomputeDeadlines } from './takeover.ts';
 
@@ -80,6 +83,11 @@ export type Commands = {
   proveWake(order: ProveOrder): Promise<({ ok: true } & Stood) | Refused>;
   wakeStanding(at: NodeAt): Promise<({ ok: true } & Stood) | Refused>;
   endProving(at: NodeAt, actor: string): Promise<({ ok: true } & Stood) | Refused>;
+  /** The watch over the engine's power-offs in this cluster counts as over. */
+  trustEngine(at: NodeAt, actor: string): Promise<({ ok: true } & Stood) | Refused>;
+  /** The limits of sizes, and what every guest takes of them. */
+  quotaStanding(): Promise<QuotaStanding>;
+  setQuotas(quotas: Quotas, actor: string): Promise<void>;
   /** Where our own parts run, and which of them nobody could find. */
   houseNow(): Promise<House>;
   answerHouse(answer: HouseAnswer, actor: string): Promise<void>;
@@ -213,6 +221,9 @@ export function createCommands(deps: CommandsDeps): Commands {
     },
     wakeStanding: (at) => wakeStanding(context, at),
     endProving: (at, actor) => endProving(context, at, actor),
+    quotaStanding: () => quotaStanding(context),
+    setQuotas: (quotas, actor) => setQuotas(context, quotas, actor),
+    trustEngine: (at, actor) => trustEngine(context, at, actor),
     houseNow: () => houseNow(context),
     answerHouse: (places, actor) => answerHouse(context, places, actor),
     setHold: (order) =>

@@ -25,6 +25,8 @@ export type Submission = {
   args: unknown;
   origin: 'person' | 'token' | 'engine' | 'system';
   actor: string;
+  /** Whose quota a new guest counts against; left out for who has none. */
+  account?: string;
   reason?: string;
   decisionId?: string;
   idempotencyKey?: string;

@@ -16,6 +16,7 @@ import type { Refusal, Refused } from '../refusal.ts';
 import { answer, refuse } from './refusal.ts';
 import { type Context, inStep, type Step } from './step.ts';
 import { takeLease } from './submit.ts';
+import { endWatch, type WatchStanding, watchStanding } from './watch.ts';
 import {
   bindingOf,
   isProof,
@@ -35,6 +36,8 @@ export type WakeStanding = NodeAt & {
   proofs: readonly Proof[];
   ways: readonly Way[];
   campaign: WakeCampaigns | null;
+  /** Whether the engine may switch nodes of its cluster off by itself, and from when on. */
+  watch: WatchStanding;
 };
 
 /** Twelve hours: three cycles under the usual limits take about three. */
@@ -65,6 +68,7 @@ async function standingOf(step: Step, row: Nodes): Promise<WakeStanding> {
     proofs: proofs.filter(({ waker, succeeded }) => succeeded > 0 || kinds.has(waker)),
     ways,
     campaign: (await step.rows.newestCampaign(key)) ?? null,
+    watch: await watchStanding(step, 'node.shutdown'),
   };
 }
 
@@ -215,3 +219,14 @@ export const endProving = (
   actor: string,
 ): Promise<({ ok: true } & Stood) | Refused> =>
   onNode(context, at, (step, row) => giveUp(step, row, actor));
+
+/** Power-offs of the cluster are automatic from now on where that is wished. */
+export const trustEngine = (
+  context: Context,
+  at: NodeAt,
+  actor: string,
+): Promise<({ ok: true } & Stood) | Refused> =>
+  onNode(context, at, async (step, row) => {
+    await endWatch(step, 'node.shutdown', actor);
+    return { standing: await standingOf(step, row) };
+  });

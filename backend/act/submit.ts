@@ -9,13 +9,14 @@ import { ClusterId, GuestId, NodeId } from '../../broker/contract/ids.ts';
 import { ConflictError, UniqueViolation } from '../store/sql/errors.ts';
 import { assign, type Wanted } from './executor.ts';
 import { gatherFacts } from './facts.ts';
-import { type Denial, denialOf } from './guard.ts';
+import { type Denial, denialOf, type Evaluation } from './guard.ts';
 import { windowsOf } from './guard-surroundings.ts';
 import { evaluate } from './guards.ts';
 import { windowSays } from './guards-house.ts';
 import { move, sha256, stateOf } from './ledger.ts';
 import { approvalTtlMs, plannedTtlMs } from './lifecycle.ts';
 import { newRow, plan, queue, type Request, sentenceOf, type Submission } from './planned.ts';
+import { promise } from './quota-claims.ts';
 import type { Refused } from '../refusal.ts';
 import { answer, refuse } from './refusal.ts';
 import { type Context, inStep, type Step } from './step.ts';
@@ -110,9 +111,11 @@ async function accept(step: Step, request: Request): Promise<Submitted> {
   }
   const { submission, wanted } = request;
   const { isApproved, ttlMs } = await approvalOf(step, submission);
+  const promised = await promise(step, request);
   const row = await newRow(step, request, await assign(step, wanted), ttlMs);
   const denial = await plan(step, row);
   await noteDenial(step, submission, denial);
+  if (!denial && promised) await step.rows.putQuotaClaim({ ...promised, command_id: row.id });
   let last = row;
   if (denial) {
     last = await move(step, row, 'reject', { actor: 'guard', reason: sentenceOf(denial) });
@@ -153,7 +156,9 @@ export const submit = (context: Context, submission: Submission): Promise<Submit
     });
   });
 
-export type Rehearsed = { ok: true; denial: Denial | null } | Refused;
+export type Rehearsed =
+  | { ok: true; denial: Denial | null; verdicts: Evaluation['verdicts'] }
+  | Refused;
 
 /**
  * What guards would say of a proposal that is only shown, so that an engine that is watched is
@@ -179,6 +184,6 @@ export const rehearse = (context: Context, submission: Submission): Promise<Rehe
       await renewWakeTables(step, evaluation, wanted.node);
       const denial = denialOf(evaluation);
       await noteDenial(step, submission, denial);
-      return { ok: true, denial: denial ?? null } as const;
+      return { ok: true, denial: denial ?? null, verdicts: evaluation.verdicts } as const;
     });
   });

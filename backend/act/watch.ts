@@ -26,6 +26,47 @@ export async function levelFor(step: Step, kind: CommandKind): Promise<AutonomyL
   return levelNow(wished, { sinceMs: run?.since_ms ?? cluster.created_at_ms, shadowMs, nowMs });
 }
 
+export type WatchStanding = {
+  wished: AutonomyLevel;
+  /** What counts now. */
+  level: AutonomyLevel;
+  /** When `auto` means auto, were it wished; null: at once, in a world without shadow days. */
+  automaticAtMs: number | null;
+  /** What began the watch: a contradiction, or null with the cluster itself. */
+  reason: string | null;
+};
+
+export async function watchStanding(step: Step, kind: CommandKind): Promise<WatchStanding> {
+  const { cluster } = step;
+  const { shadowMs } = limitsOf(cluster);
+  const run = await step.rows.shadowRun(cluster.id, kind);
+  return {
+    wished: wishedLevel(JSON.parse(cluster.autonomy) as Autonomy, kind),
+    level: await levelFor(step, kind),
+    automaticAtMs: shadowMs === 0 ? null : (run?.since_ms ?? cluster.created_at_ms) + shadowMs,
+    reason: run?.reason ?? null,
+  };
+}
+
+/** An administrator answers for it: the watch counts as over, until the next contradiction. */
+export async function endWatch(step: Step, kind: CommandKind, actor: string): Promise<void> {
+  const { cluster, nowMs } = step;
+  const { shadowMs } = limitsOf(cluster);
+  if (shadowMs === 0) return;
+  const reason = `ended before its time by ${actor}`;
+  const since_ms = nowMs - shadowMs;
+  await step.rows.putShadowRun({ cluster: cluster.id, kind, since_ms, reason });
+  await appendEntry(step.rows, {
+    chain: cluster.id,
+    actor,
+    action: 'autonomy.watch-ended',
+    subject: `kind:${kind}`,
+    phase: 'done',
+    detail: { reason },
+    atMs: nowMs,
+  });
+}
+
 /** From now on it has to be watched anew; a world without shadow days has no watch. */
 export async function watchAnew(step: Step, kind: CommandKind, reason: string): Promise<void> {
   const { cluster, nowMs } = step;

@@ -37,6 +37,7 @@ export const permissions = {
   'notifications:manage': { role: 'admin', everyCluster: true },
   'backups:manage': { role: 'admin', everyCluster: true },
   'enrolments:create': { role: 'admin', everyCluster: false },
+  'quotas:manage': { role: 'admin', everyCluster: true },
   'hosts:join': { role: 'admin', everyCluster: true },
 } as const satisfies Record<string, { role: Role; everyCluster: boolean }>;
 

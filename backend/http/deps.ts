@@ -7,6 +7,8 @@ import type { Clock, Log, NewId, Random } from '../../broker/contract/ports.ts';
 import type { ServerKey } from '../../broker/contract/server.ts';
 import type { House, HouseAnswer } from '../act/house.ts';
 import type { WakeStanding } from '../act/prove-orders.ts';
+import type { Quotas } from '../act/quota.ts';
+import type { QuotaStanding } from '../act/quota-claims.ts';
 import type { WakerKind } from '../act/wake-ways.ts';
 import type { Backtests } from '../backtest/backtests.ts';
 import type { Joining } from '../joining.ts';
@@ -49,6 +51,7 @@ export type Submission = {
   args: unknown;
   origin: 'person' | 'token' | 'engine' | 'system';
   actor: string;
+  account?: string;
   reason?: string;
   idempotencyKey?: string;
   approved: boolean;
@@ -65,16 +68,26 @@ export type CommandEvent = {
 
 export type StateAnswer = { ok: true; state: CommandState } | Refused;
 
+/** What one rule looked at, and what it says against it. */
+export type RehearsedVerdict = {
+  id: string;
+  facts: readonly { name: string; value: number | string | boolean | null }[];
+  denial: { code: string; reason: string; wayOut: string } | null;
+};
+
 /** The part of act/commands.ts that people reach. */
 export type CommandsFace = {
   submit(
     submission: Submission,
   ): Promise<{ ok: true; id: string; state: CommandState; replayed: boolean } | Refused>;
   /** What the guards would say of it, without any command. */
-  rehearse(
-    submission: Submission,
-  ): Promise<
-    { ok: true; denial: { code: string; reason: string; wayOut: string } | null } | Refused
+  rehearse(submission: Submission): Promise<
+    | {
+        ok: true;
+        denial: { code: string; reason: string; wayOut: string } | null;
+        verdicts: readonly RehearsedVerdict[];
+      }
+    | Refused
   >;
   cancel(id: string, actor: string): Promise<StateAnswer>;
   approve(id: string, actor: string): Promise<StateAnswer>;
@@ -102,6 +115,12 @@ export type CommandsFace = {
     at: { cluster: string; node: string },
     actor: string,
   ): Promise<{ ok: true; standing: WakeStanding } | Refused>;
+  trustEngine(
+    at: { cluster: string; node: string },
+    actor: string,
+  ): Promise<{ ok: true; standing: WakeStanding } | Refused>;
+  quotaStanding(): Promise<QuotaStanding>;
+  setQuotas(quotas: Quotas, actor: string): Promise<void>;
   houseNow(): Promise<House>;
   answerHouse(answer: HouseAnswer, actor: string): Promise<void>;
   /** `cluster` null = everything. */

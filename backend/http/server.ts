@@ -36,6 +36,7 @@ import { operationRoutes } from './routes/operations.ts';
 import { packageRoutes } from './routes/packages.ts';
 import { pageRoutes, panelFolder } from './routes/page.ts';
 import { policyRoutes } from './routes/policies.ts';
+import { quotaRoutes } from './routes/quotas.ts';
 import { rehearsalRoute } from './routes/rehearsal.ts';
 import { secondFactorRoutes } from './routes/second-factor.ts';
 import { sessionRoutes } from './routes/session.ts';
@@ -123,6 +124,7 @@ function installRoutes(app: App, context: Context, stream: Stream): void {
   telemetryFleetRoutes(app, context);
   commandRoutes(app, context);
   rehearsalRoute(app, context);
+  quotaRoutes(app, context);
   decisionRoutes(app, context);
   backtestRoutes(app, context);
   policyRoutes(app, context);

@@ -7,6 +7,8 @@
  * row; `ConflictError` thrown by a work asks for a fresh attempt.
  */
 import type { ControlReads, ControlRows } from './control-rows.ts';
+
+export type { QuotaClaim } from './control-rows.ts';
 import type {
   Audit,
   AuditHeads,

@@ -1,4 +1,5 @@
 /** Tried wakes, campaigns, the watch over the engine and settings of the command store, in memory. */
+import type { CommandState } from '../../broker/contract/command.ts';
 import type { ControlReads, ControlRows } from '../../backend/store/control-rows.ts';
 import type { Memory } from './memory-store-rows.ts';
 
@@ -29,7 +30,7 @@ export const controlReads = ({ tables }: Memory): ControlReads => ({
 });
 
 export const controlRows = (memory: Memory): ControlRows => {
-  const { proofs, campaigns, shadows, settings } = memory.tables;
+  const { claims, commands, proofs, campaigns, shadows, settings } = memory.tables;
   return {
     ...controlReads(memory),
     insertWakeProof: async (row) => proofs.insert(row),
@@ -46,6 +47,29 @@ export const controlRows = (memory: Memory): ControlRows => {
       const was = shadows.get(`${row.cluster} ${row.kind}`);
       if (was) shadows.update(was, { ...row, ver: was.ver + 1 });
       else shadows.insert({ ...row, ver: 1 });
+    },
+    async quotaClaims() {
+      return [...claims.rows.values()].flatMap((row) => {
+        const command = commands.get(row.command_id);
+        if (!command) return [];
+        const state = command.state as CommandState;
+        return [{ ...row, state, finished_at_ms: command.finished_at_ms }];
+      });
+    },
+    async putQuotaClaim(row) {
+      const was = claims.get(`${row.cluster} ${row.guest}`);
+      if (was) claims.update(was, { ...row, ver: was.ver + 1 });
+      else claims.insert({ ...row, ver: 1 });
+    },
+    async dropQuotaClaim({ cluster, guest }) {
+      const was = claims.get(`${cluster} ${guest}`);
+      if (was) claims.drop(was);
+    },
+    async carryQuotaClaim(fromCommand, toCommand) {
+      for (const was of claims.rows.values()) {
+        if (was.command_id !== fromCommand) continue;
+        claims.update(was, { command_id: toCommand, ver: was.ver + 1 });
+      }
     },
     async putSetting(name, value) {
       const was = settings.get(name);

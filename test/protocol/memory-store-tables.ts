@@ -20,6 +20,7 @@ export type TableName =
   | 'settings'
   | 'targets'
   | 'shadow_runs'
+  | 'quota_claims'
   | 'wake_campaigns'
   | 'wake_proofs';
 
@@ -148,6 +149,7 @@ export function createTables() {
     targets: new Table('targets', log, ({ cluster, kind, id }) => `${cluster} ${kind} ${id}`),
     proofs: new Table('wake_proofs', log, ({ id }) => id),
     campaigns: new Table('wake_campaigns', log, ({ id }) => id),
+    claims: new Table('quota_claims', log, ({ cluster, guest }) => `${cluster} ${guest}`),
     shadows: new Table('shadow_runs', log, ({ cluster, kind }) => `${cluster} ${kind}`),
   };
 }

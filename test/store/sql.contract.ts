@@ -27,11 +27,18 @@ import { tables as firstTables } from '../../backend/store/sql/migrations/001-sc
 import { controlTables } from '../../backend/store/sql/migrations/002-control.ts';
 import { notificationTables } from '../../backend/store/sql/migrations/003-notifications.ts';
 import { evacuationTables } from '../../backend/store/sql/migrations/004-evacuations.ts';
+import { quotaTables } from '../../backend/store/sql/migrations/005-quotas.ts';
 import type { Commands, Settings } from '../../backend/store/sql/schema.ts';
 import { seededRandom } from '../support/clock.ts';
 import { commandRow } from '../support/command-row.ts';
 
-const tables = { ...firstTables, ...controlTables, ...notificationTables, ...evacuationTables };
+const tables = {
+  ...firstTables,
+  ...controlTables,
+  ...notificationTables,
+  ...evacuationTables,
+  ...quotaTables,
+};
 
 export type Opened = {
   database: Database;
@@ -105,7 +112,7 @@ export function sqlContract(open: () => Promise<Opened>): void {
         ]),
       );
       expect(actual).toEqual(expected);
-      expect(Object.keys(actual)).toHaveLength(31);
+      expect(Object.keys(actual)).toHaveLength(32);
     });
 
     it('stay as they are when the store is opened again', async () => {

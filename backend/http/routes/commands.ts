@@ -179,6 +179,7 @@ export async function wishOf(
     args,
     origin: principal.kind === 'token' ? 'token' : 'person',
     actor: principal.actor,
+    ...(principal.accountId !== null && { account: principal.accountId }),
     approved: true,
   };
 }

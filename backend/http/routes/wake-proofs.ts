@@ -12,6 +12,7 @@ import type { Context } from '../context.ts';
 import type { WakeStanding } from '../deps.ts';
 import { httpError, refusalError } from '../errors.ts';
 import { principalOfRequest } from '../guard.ts';
+import { Autonomy } from '../views.ts';
 import { At, ByNode, isoOf, isoOrNull, Password, problems } from '../schemas.ts';
 
 const Waker = z.enum(wakerKinds);
@@ -57,13 +58,31 @@ const Standing = z.object({
       finishedAt: At.nullable(),
     })
     .nullable(),
+  watch: z.object({
+    wished: Autonomy,
+    level: Autonomy,
+    automaticAt: At.nullable().describe('null: at once, in a simulated cluster'),
+    reason: z.string().nullable(),
+  }),
 });
 export type Standing = z.infer<typeof Standing>;
 
-function viewOf({ campaign, proofs, ways, ...rest }: WakeStanding): z.infer<typeof Standing> {
+function viewOf({
+  campaign,
+  proofs,
+  ways,
+  watch,
+  ...rest
+}: WakeStanding): z.infer<typeof Standing> {
   return {
     ...rest,
     ways: ways.map(({ executor, by }) => ({ executor, by })),
+    watch: {
+      wished: watch.wished,
+      level: watch.level,
+      automaticAt: isoOrNull(watch.automaticAtMs),
+      reason: watch.reason,
+    },
     proofs: proofs.map((proof) => ({ ...proof, needed: proofsMin, isProof: isProof(proof) })),
     campaign: campaign && {
       id: campaign.id,
@@ -142,6 +161,40 @@ function proofRoutes(app: App, { commands, authentication }: Context): void {
   });
 }
 
+const TrustBody = z
+  .strictObject({
+    confirm: z
+      .string()
+      .describe("The cluster's id, typed: its nodes may sleep unasked from now on"),
+    password: Password.optional().describe('Not needed within 5 minutes of the last proof'),
+  })
+  .meta({ examples: [{ confirm: 'home' }] });
+
+function trustRoute(app: App, { commands, authentication }: Context): void {
+  app.post('/api/v1/clusters/:cluster/nodes/:node/end-watch', {
+    config: { access: 'wake:prove' },
+    schema: {
+      tags: ['nodes'],
+      summary: 'End the seven days in which power-offs of this cluster are only watched',
+      params: ByNode,
+      body: TrustBody,
+      response: { 200: Standing, ...problems },
+    },
+    handler: async (request) => {
+      const principal = principalOfRequest(request);
+      const { confirm, password } = request.body;
+      const { cluster } = request.params;
+      if (confirm !== cluster) {
+        const detail = `It names ${confirm || 'nothing'}; the cluster is ${cluster}.`;
+        const wayOut = 'Type the id of the cluster there.';
+        throw httpError('KR_BODY', detail, { field: 'confirm', wayOut });
+      }
+      await authentication.requireFreshProof(principal, password);
+      return shown(await commands.trustEngine(request.params, principal.actor));
+    },
+  });
+}
+
 const Place = z.strictObject({
   part: z.enum(houseParts).default('backend'),
   cluster: ClusterId,
@@ -204,5 +257,6 @@ function houseRoutes(app: App, { commands, authentication }: Context): void {
 
 export function wakeProofRoutes(app: App, context: Context): void {
   proofRoutes(app, context);
+  trustRoute(app, context);
   houseRoutes(app, context);
 }

@@ -3,7 +3,7 @@
  * stays while the next one is under way, and a stale answer never overwrites a newer one.
  */
 import { useCallback, useEffect, useRef, useState } from 'preact/hooks';
-import { get, type Page, type Problem, problemOf } from './api.ts';
+import { call, get, type Page, type Problem, problemOf } from './api.ts';
 
 export type Query<T> = {
   data: T | undefined;
@@ -77,3 +77,13 @@ async function allOf<T>(path: string, signal: AbortSignal): Promise<T[]> {
 /** A whole list of many pages, shown only when it is complete. `path` has a query already. */
 export const usePages = <T>(path: string, often: Often): Query<T[]> =>
   useAnswer<T[]>(path, allOf, { ...often, keepsOther: true });
+
+async function posted<T>(path: string, signal: AbortSignal): Promise<T> {
+  const end = path.indexOf('\n');
+  const body: unknown = JSON.parse(path.slice(end + 1));
+  return call<T>('POST', path.slice(0, end), { body, signal });
+}
+
+/** A question that needs a body and changes nothing, as a dry run is; null asks nothing. */
+export const useDryRun = <T>(path: string, body: object | null, often: Often = {}): Query<T> =>
+  useAnswer<T>(body === null ? null : `${path}\n${JSON.stringify(body)}`, posted, often);

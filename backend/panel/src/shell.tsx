@@ -20,6 +20,7 @@ import { GuestsPage } from './pages/guests.tsx';
 import { NodePage } from './pages/node.tsx';
 import { PoliciesPage } from './pages/policies.tsx';
 import { PolicyPage } from './pages/policies/editor.tsx';
+import { SavingPage } from './pages/saving.tsx';
 import { SettingsPage } from './pages/settings.tsx';
 import { Empty } from './parts/feedback.tsx';
 import { me, signOut } from './session.ts';
@@ -37,7 +38,9 @@ const places = [
 function Place({ href, path, children }: { href: string; path: string; children: string }) {
   const [location] = useLocation();
   const isHere =
-    href === '/' ? location === '/' || location.startsWith('/nodes') : location.startsWith(href);
+    href === '/'
+      ? location === '/' || /^\/(nodes|saving|begin)/.test(location)
+      : location.startsWith(href);
   return (
     <a href={`#${href}`} aria-current={isHere ? 'page' : undefined}>
       <svg viewBox="0 0 24 24" width="20" height="20" aria-hidden="true">
@@ -130,6 +133,11 @@ export const Shell = () => (
         <Route path="/nodes/:cluster/:node">
           {({ cluster, node }) => (
             <NodePage key={`${cluster}/${node}`} cluster={cluster} node={node} />
+          )}
+        </Route>
+        <Route path="/saving/:cluster/:node">
+          {({ cluster, node }) => (
+            <SavingPage key={`${cluster}/${node}`} cluster={cluster} node={node} />
           )}
         </Route>
         <Route path="/guests" component={GuestsPage} />

@@ -1,5 +1,6 @@
 /** Wake proofs, campaigns, the watch over the engine, and settings of the command store, in SQL. */
 import type { Kysely, Transaction } from 'kysely';
+import type { CommandState } from '../../../broker/contract/command.ts';
 import type { ControlReads, ControlRows } from '../control-rows.ts';
 import { changed } from './database.ts';
 import { retryIfTaken } from './errors.ts';
@@ -63,9 +64,53 @@ const campaigns = (trx: Transaction<Schema>): Campaigns => ({
     ),
 });
 
+type QuotaRows = Pick<
+  ControlRows,
+  'quotaClaims' | 'putQuotaClaim' | 'dropQuotaClaim' | 'carryQuotaClaim'
+>;
+
+const quotaRows = (trx: Transaction<Schema>): QuotaRows => ({
+  async quotaClaims() {
+    const rows = await trx
+      .selectFrom('quota_claims')
+      .innerJoin('commands', 'commands.id', 'quota_claims.command_id')
+      .selectAll('quota_claims')
+      .select(['commands.state', 'commands.finished_at_ms'])
+      .execute();
+    return rows.map((row) => ({ ...row, state: row.state as CommandState }));
+  },
+  async putQuotaClaim({ cluster, guest, ...promised }) {
+    const isKnown = await changed(
+      trx
+        .updateTable('quota_claims')
+        .set((eb) => ({ ...promised, ver: eb('ver', '+', 1) }))
+        .where('cluster', '=', cluster)
+        .where('guest', '=', guest),
+    );
+    if (isKnown) return;
+    const row = { cluster, guest, ...promised, ver: 1 };
+    await retryIfTaken(trx.insertInto('quota_claims').values(row).execute());
+  },
+  async dropQuotaClaim({ cluster, guest }) {
+    await trx
+      .deleteFrom('quota_claims')
+      .where('cluster', '=', cluster)
+      .where('guest', '=', guest)
+      .execute();
+  },
+  async carryQuotaClaim(fromCommand, toCommand) {
+    await trx
+      .updateTable('quota_claims')
+      .set((eb) => ({ command_id: toCommand, ver: eb('ver', '+', 1) }))
+      .where('command_id', '=', fromCommand)
+      .execute();
+  },
+});
+
 export const controlRows = (trx: Transaction<Schema>): ControlRows => ({
   ...controlReads(trx),
   ...campaigns(trx),
+  ...quotaRows(trx),
   async insertWakeProof(row) {
     await trx.insertInto('wake_proofs').values(row).execute();
   },

@@ -10,6 +10,7 @@ import { up as schema } from './migrations/001-schema.ts';
 import { up as control } from './migrations/002-control.ts';
 import { up as notifications } from './migrations/003-notifications.ts';
 import { up as evacuations } from './migrations/004-evacuations.ts';
+import { up as quotas } from './migrations/005-quotas.ts';
 import type { Schema } from './schema.ts';
 
 const migrations: Record<string, Migration> = {
@@ -17,6 +18,7 @@ const migrations: Record<string, Migration> = {
   '002-control': { up: control },
   '003-notifications': { up: notifications },
   '004-evacuations': { up: evacuations },
+  '005-quotas': { up: quotas },
 };
 
 async function namesDone(db: Kysely<Schema>): Promise<string[]> {

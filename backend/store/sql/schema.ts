@@ -3,6 +3,9 @@
  * are BIGINT ms, JSON is text, booleans are 0/1, every mutable row has `ver`, and every change of
  * state is one conditional UPDATE.
  */
+import type { QuotaClaims, ShadowRuns } from './schema-control.ts';
+
+export type { QuotaClaims, ShadowRuns };
 
 import type { Evacuations } from './evacuations.ts';
 
@@ -341,14 +344,6 @@ export interface WakeCampaigns {
 }
 
 /** Since when the engine has proposed nothing of a kind that guards or the world contradicted. */
-export interface ShadowRuns {
-  cluster: string;
-  kind: string;
-  since_ms: number;
-  reason: string;
-  ver: number;
-}
-
 export interface Audit {
   /** A cluster id, or `system`. */
   chain: string;
@@ -463,6 +458,7 @@ export interface Schema {
   wake_proofs: WakeProofs;
   wake_campaigns: WakeCampaigns;
   shadow_runs: ShadowRuns;
+  quota_claims: QuotaClaims;
   audit: Audit;
   audit_heads: AuditHeads;
   secrets: Secrets;

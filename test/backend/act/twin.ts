@@ -35,6 +35,7 @@ export const noFaults: Faults = { loss: 0, duplicate: 0, delayMs: 0 };
 export const everyKind: CommandKind[] = [
   'node.shutdown',
   'node.wake',
+  'guest.create',
   'guest.start',
   'guest.stop',
   'guest.restart',

@@ -88,7 +88,7 @@ describe('an engine that is watched', () => {
 
   it('is judged also in what it only recommends, and nothing of that leaves a command', async () => {
     const { world, rehearse, watches } = await running(8 * day);
-    expect(await rehearse({})).toEqual({ ok: true, denial: null });
+    expect(await rehearse({})).toMatchObject({ ok: true, denial: null });
     expect(await rehearse(home)).toMatchObject({ denial: { code: 'KR_SELF_MIGRATION' } });
     expect((await watches()).map(({ kind }) => kind)).toEqual(['guest.migrate']);
     expect(await world.database.db.selectFrom('commands').selectAll().execute()).toEqual([]);
@@ -101,4 +101,27 @@ describe('an engine that is watched', () => {
     expect(await rehearse({})).toMatchObject({ denial: { code: 'KR_HOLD' } });
     expect(await watches()).toEqual([]);
   });
+});
+
+it('tells when power-offs become automatic, and ends the watch for an administrator who answers', async () => {
+  const { world, service, watches } = await running(2 * day);
+  const at = { cluster: 'home', node: 'n1' };
+  const standing = await service.commands.wakeStanding(at);
+  const cluster = await world.database.db
+    .selectFrom('clusters')
+    .select('created_at_ms')
+    .executeTakeFirstOrThrow();
+  const automaticAtMs = cluster.created_at_ms + 7 * day;
+  expect(standing).toMatchObject({
+    standing: { watch: { wished: 'auto', level: 'approve', automaticAtMs, reason: null } },
+  });
+  const ended = await service.commands.trustEngine(at, 'account:anna');
+  expect(ended).toMatchObject({
+    standing: {
+      watch: { level: 'auto', reason: 'ended before its time by account:anna' },
+    },
+  });
+  expect(await watches()).toMatchObject([{ kind: 'node.shutdown' }]);
+  const entries = await world.database.db.selectFrom('audit').select(['action', 'actor']).execute();
+  expect(entries).toContainEqual({ action: 'autonomy.watch-ended', actor: 'account:anna' });
 });

@@ -21,6 +21,7 @@ import type {
   WakeStanding,
 } from '../../../backend/http/deps.ts';
 import type { Backtest, Backtests } from '../../../backend/backtest/backtests.ts';
+import { noQuotas } from '../../../backend/act/quota.ts';
 import { createPasswords } from '../../../backend/http/passwords.ts';
 import { hashOf, newSecret } from '../../../backend/http/secrets.ts';
 import { createHttpServer, type HttpServer } from '../../../backend/http/server.ts';
@@ -128,6 +129,7 @@ const standingOf = (
   proofs: [{ waker: 'wol', succeeded: 1, youngestAgeMs: 60_000, bootMs: 90_000 }],
   ways: [{ executor: 'n2', by: 'wol', isNear: true }],
   campaign,
+  watch: { wished: 'auto', level: 'approve', automaticAtMs: 1_800_400_000_000, reason: null },
 });
 
 const campaignOf = (n: number): NonNullable<WakeStanding['campaign']> => ({
@@ -214,6 +216,7 @@ function commandsTwin(database: Database, newId: () => string, nowMs: () => numb
     rehearse: async () => ({
       ok: true,
       denial: { code: 'KR_QUORUM', reason: 'too few votes', wayOut: 'wake a node' },
+      verdicts: [],
     }),
     cancel: async () => ({ ok: true, state: 'CANCELLED' }),
     approve: async () => ({
@@ -238,6 +241,9 @@ function commandsTwin(database: Database, newId: () => string, nowMs: () => numb
     },
     wakeStanding: async (at) => ({ ok: true, standing: standingOf(at, null) }),
     endProving: async (at) => ({ ok: true, standing: standingOf(at, null) }),
+    quotaStanding: async () => ({ quotas: noQuotas, held: [] }),
+    setQuotas: async () => undefined,
+    trustEngine: async (at) => ({ ok: true, standing: standingOf(at, null) }),
     houseNow: async () => ({ residents: [], unknown: ['backend'] }),
     answerHouse: async (answer, actor) => void answers.push({ answer, actor }),
     isHeld: () => false,

@@ -152,11 +152,9 @@ function Waking({ cluster, node }: { cluster: string; node: string }) {
                 Trial {campaign.state}: {campaign.proven} of {campaign.cycles}. {campaign.why}
               </p>
             )}
-            {!isProven && (
-              <p class="faint">
-                Stand by and run <code>kernreaktor prove-wake {node} --cycles 3</code>.
-              </p>
-            )}
+            <p>
+              <a href={`#/saving/${cluster}/${node}`}>Power saving, step by step</a>
+            </p>
           </div>
         )}
       </Answer>

@@ -388,6 +388,7 @@ type First = Omit<
   Schema,
   | 'wake_campaigns'
   | 'shadow_runs'
+  | 'quota_claims'
   | 'notify_channels'
   | 'notices'
   | 'notice_deliveries'
