@@ -12,7 +12,9 @@ import type { Foretold } from './decide/calibration.ts';
 import type { Ordered } from './decide/deaths.ts';
 import { emptyHistory, type History, type Move } from './decide/history.ts';
 import type { Scaled } from './decide/sizing.ts';
+import type { Plan } from './decide/plan.ts';
 import { Policy, withCeilings } from './decide/policy.ts';
+import { createMeasurer } from './measure.ts';
 import { createRecollection } from './recollection.ts';
 import { createRound, type Decision, defaultPolicy } from './round.ts';
 import type { ClusterRecord, Fleet } from './state/fleet.ts';
@@ -114,9 +116,35 @@ function createPolicyReader(): (cluster: ClusterRecord) => Policy {
   };
 }
 
+/** Nodes that are empty rest from now on, and what has its guests back is forgotten. */
+const noteMaintenance = (
+  database: Database,
+  { cluster, report }: Plan,
+  atMs: number,
+): Promise<void> =>
+  database.transaction(async (trx) => {
+    const note = (action: string, node: string) =>
+      appendAudit(trx, {
+        chain: cluster,
+        actor: 'engine',
+        action,
+        subject: `node:${node}`,
+        phase: 'done',
+        detail: {},
+        atMs,
+      });
+    for (const node of report.emptied ?? []) {
+      if (await restEvacuated(trx, { cluster, node })) await note('node.maintenance-begun', node);
+    }
+    for (const node of report.returned ?? []) {
+      if (await endEvacuation(trx, { cluster, node })) await note('node.guests-returned', node);
+    }
+  });
+
 export function createDecider(deps: DeciderDeps): Decider {
   const { database, fleet, commands, clock } = deps;
   const history = emptyHistory();
+  const lookBack = createMeasurer({ db: database.db, fleet, clock });
   const recollect = createRecollection({ database, fleet, history, clock });
   const round = createRound({
     ...deps,
@@ -144,28 +172,7 @@ export function createDecider(deps: DeciderDeps): Decider {
       );
       return seq;
     },
-    onMaintenance: ({ cluster, report }) =>
-      database.transaction(async (trx) => {
-        const atMs = clock.wallMs();
-        const note = (action: string, node: string) =>
-          appendAudit(trx, {
-            chain: cluster,
-            actor: 'engine',
-            action,
-            subject: `node:${node}`,
-            phase: 'done',
-            detail: {},
-            atMs,
-          });
-        for (const node of report.emptied ?? []) {
-          if (!(await restEvacuated(trx, { cluster, node }))) continue;
-          await note('node.maintenance-begun', node);
-        }
-        for (const node of report.returned ?? []) {
-          if (!(await endEvacuation(trx, { cluster, node }))) continue;
-          await note('node.guests-returned', node);
-        }
-      }),
+    onMaintenance: (plan) => noteMaintenance(database, plan, clock.wallMs()),
     closeAudit: (decision, openedSeq) =>
       database.transaction(async (trx) => {
         await insertDecision(trx, decision);
@@ -191,6 +198,7 @@ export function createDecider(deps: DeciderDeps): Decider {
       recallScales(history, onGuests, clock);
       recallOrders(history, onGuests, clock);
       await recollect(clusters);
+      await lookBack(clusters);
     },
   };
 }

@@ -138,6 +138,20 @@ function intentLines({ rule, reason, alternatives, predicted, margin }: Told['in
   ];
 }
 
+/** What was measured some minutes later, beside what had been expected. */
+const measuredLines = ({ measured }: Told, target: string): string[] =>
+  (measured ?? [])
+    .filter((one) => one.target === target)
+    .flatMap(({ facts }) =>
+      facts.map(
+        ({ name, predicted, value }) =>
+          `  ${name} was expected to be ${String(predicted)}, and ` +
+          (value === null
+            ? 'nobody measured it.'
+            : `${factText({ name: 'was', value })} some minutes later.`),
+      ),
+    );
+
 function refusalLines({ rule, reason, flip, verified }: Told['nonActions'][number]): string[] {
   return [
     `Left alone by ${rule}: ${reason}.`,
@@ -166,6 +180,7 @@ export async function showWhy(
     return [
       `${decision.at}, ${decision.outcome} (decision ${decision.id})`,
       ...wished.flatMap(intentLines),
+      ...(wished.length > 0 ? measuredLines(decision, id) : []),
       ...left.flatMap(refusalLines),
     ].join('\n');
   }

@@ -88,6 +88,17 @@ export const Decision = z.looseObject({
       verified: z.string().optional(),
     }),
   ),
+  /** What was measured some minutes after it, beside what it had predicted. */
+  measured: z
+    .array(
+      z.looseObject({
+        target: z.string(),
+        facts: z.array(
+          z.looseObject({ name: z.string(), predicted: z.unknown(), value: z.unknown() }),
+        ),
+      }),
+    )
+    .nullish(),
 });
 
 export const pageOf = <T extends z.ZodType>(item: T) =>

@@ -1,0 +1,107 @@
+/**
+ * What became of a decision, beside what it predicted: some minutes after all its commands have
+ * ended, the same values are read from the newest samples and kept with it. Rows alone say what is
+ * due, so a restart misses nothing younger than an hour. A value that nobody measured is null.
+ */
+import type { Kysely } from 'kysely';
+import { type CommandState, isTerminal } from '../broker/contract/command.ts';
+import type { Clock } from '../broker/contract/ports.ts';
+import { nodeKey } from '../broker/contract/ids.ts';
+import type { Fact, Intent, Plan } from './decide/plan.ts';
+import { scaledMs } from './decide/policy.ts';
+import type { Fleet } from './state/fleet.ts';
+import { nodeState } from './state/node-state.ts';
+import type { Schema } from './store/sql/schema.ts';
+
+const settledAfterMs = 300_000;
+const forgottenAfterMs = 3_600_000;
+const lookEveryMs = 60_000;
+const perLookMax = 64;
+
+type Measured = {
+  target: string;
+  facts: { name: string; predicted: Fact['value']; value: Fact['value'] }[];
+};
+
+/** The newest value of what a rule predicts by that name; null where nobody measured it. */
+function valueOf(fleet: Fleet, intent: Intent, name: string, nowMs: number): Fact['value'] {
+  const cpuOf = (node: string): number | null => {
+    const record = fleet.nodes.get(nodeKey(intent.cluster, node));
+    const isHeard = record !== undefined && nodeState(record, nowMs) === 'awake';
+    return isHeard ? (record.values?.cpuRatio ?? null) : null;
+  };
+  const guest = fleet.guests.get(`${intent.cluster}/${intent.target.id}`);
+  if (name === 'sourceCpuRatio') return cpuOf(intent.executor);
+  if (name === 'targetCpuRatio' && intent.action.kind === 'guest.migrate') {
+    return cpuOf(intent.action.args.targetNode);
+  }
+  if (name === 'guestCpuRatio') return guest?.cpuRatio ?? null;
+  if (name === 'state') return guest?.state ?? null;
+  const { memoryUsedBytes: used = null, memoryTotalBytes: total = null } = guest ?? {};
+  return name === 'guestMemoryRatio' && used !== null && total ? used / total : null;
+}
+
+/** Of the intents whose command succeeded. */
+export const measure = (
+  fleet: Fleet,
+  intents: readonly Intent[],
+  succeeded: ReadonlySet<string>,
+  nowMs: number,
+): Measured[] =>
+  intents
+    .filter(({ target, predicted }) => succeeded.has(target.id) && predicted.length > 0)
+    .map((intent) => ({
+      target: intent.target.id,
+      facts: intent.predicted.map(({ name, value }) => ({
+        name,
+        predicted: value,
+        value: valueOf(fleet, intent, name, nowMs),
+      })),
+    }));
+
+type Deps = { db: Kysely<Schema>; fleet: Fleet; clock: Clock };
+
+export function createMeasurer({ db, fleet, clock }: Deps) {
+  let lookedAtMs = -Infinity;
+
+  async function keep({ id, cluster, plan }: { id: string; cluster: string; plan: string }) {
+    const commands = await db
+      .selectFrom('commands')
+      .select(['target_id', 'state'])
+      .where('cluster', '=', cluster)
+      .where('decision_id', '=', id)
+      .execute();
+    if (commands.some(({ state }) => !isTerminal(state as CommandState))) return;
+    const done = commands.filter(({ state }) => state === 'SUCCEEDED');
+    const { intents = [] } = JSON.parse(plan) as Partial<Plan>;
+    const succeeded = new Set(done.map(({ target_id }) => target_id));
+    const measured = JSON.stringify(measure(fleet, intents, succeeded, clock.monotonicMs()));
+    await db
+      .updateTable('decisions')
+      .set((eb) => ({ measured, ver: eb('ver', '+', 1) }))
+      .where('id', '=', id)
+      .where('measured', 'is', null)
+      .execute();
+  }
+
+  /** Once a minute; what has to settle for so long is measured then. */
+  return async function look(clusters: readonly string[]): Promise<void> {
+    if (clock.monotonicMs() - lookedAtMs < lookEveryMs || clusters.length === 0) return;
+    lookedAtMs = clock.monotonicMs();
+    const nowMs = clock.wallMs();
+    const rows = await db
+      .selectFrom('decisions')
+      .select(['id', 'cluster', 'plan', 'at_ms'])
+      .where('cluster', 'in', clusters)
+      .where('at_ms', '>', nowMs - forgottenAfterMs)
+      .where('outcome', 'in', ['acted', 'awaiting-approval'])
+      .where('measured', 'is', null)
+      .orderBy('at_ms')
+      .limit(perLookMax)
+      .execute();
+    for (const row of rows) {
+      const timeScale = fleet.clusters.get(row.cluster)?.timeScale ?? 1;
+      if (nowMs - row.at_ms >= scaledMs(settledAfterMs, { timeScale })) await keep(row);
+    }
+  };
+}
