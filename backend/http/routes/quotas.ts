@@ -19,7 +19,6 @@ const Mine = z.object({
   taken: Amount,
   takenOnLxd: Amount,
 });
-export type Mine = z.infer<typeof Mine>;
 
 const All = z.object({
   quotas: Quotas,
@@ -29,7 +28,6 @@ const All = z.object({
     accounts: z.record(z.string(), Amount),
   }),
 });
-export type All = z.infer<typeof All>;
 
 function sumsBy(held: readonly Held[], keyOf: (one: Held) => string | null) {
   const groups = Map.groupBy(held, keyOf);
