@@ -3,7 +3,8 @@
  * device discovery, Home Assistant 2024.11 and newer), topics and states. Pure. A value that is not
  * known is null, which Home Assistant shows as unknown, never 0.
  */
-import { type GuestRecord, type NodeRecord, type NodeState, nodeStates } from '../state/fleet.ts';
+import { type GuestRecord, type NodeRecord, nodeStates } from '../state/fleet.ts';
+import { isHeard, nodeState } from '../state/node-state.ts';
 
 /** All our topics begin with this; Home Assistant's with its own prefix. */
 export const baseTopic = 'kernreaktor';
@@ -70,8 +71,6 @@ const percent = (ratio: number | null | undefined): number | null =>
 const share = (used: number | null | undefined, total: number | null | undefined): number | null =>
   used === null || used === undefined || !total ? null : percent(used / total);
 
-const isHeard: ReadonlySet<NodeState> = new Set<NodeState>(['awake', 'stale', 'draining']);
-
 export const wakeTopic = (cluster: string, node: string): string =>
   `${baseTopic}/${cluster}/${node}/wake`;
 
@@ -111,7 +110,7 @@ function nodeComponents(id: string, topic: string, cluster: string, node: string
 
 export function nodeDevice(
   record: NodeRecord,
-  { state, answer, from }: { state: NodeState; answer: string | null; from: Origin },
+  { nowMs, answer, from }: { nowMs: number; answer: string | null; from: Origin },
 ): Device {
   const { cluster, node, values } = record;
   const id = nodeId(cluster, node);
@@ -127,7 +126,7 @@ export function nodeDevice(
     },
     stateTopic: `${topic}/state`,
     state: {
-      state,
+      state: nodeState(record, nowMs),
       cpu: percent(values?.cpuRatio),
       memory: share(values?.memoryUsedBytes, values?.memoryTotalBytes),
       power: values?.powerWatts ?? null,
@@ -136,7 +135,7 @@ export function nodeDevice(
       answer,
     },
     availabilityTopic: `${topic}/availability`,
-    isAvailable: isHeard.has(state),
+    isAvailable: isHeard(record, nowMs),
   };
 }
 

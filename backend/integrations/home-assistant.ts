@@ -9,7 +9,6 @@ import type { Clock, Log, NewId, Random } from '../../broker/contract/ports.ts';
 import type { Commands } from '../act/commands.ts';
 import { createLoop } from '../act/loop.ts';
 import type { Fleet } from '../state/fleet.ts';
-import { nodeState } from '../state/node-state.ts';
 import {
   bridgeTopic,
   type Device,
@@ -58,7 +57,7 @@ function devicesOf(deps: HomeAssistantDeps, answers: ReadonlyMap<string, string>
   const nowMs = clock.monotonicMs();
   const nodes = [...fleet.nodes.values()].map((record) => {
     const answer = answers.get(nodeKey(record.cluster, record.node)) ?? null;
-    return nodeDevice(record, { state: nodeState(record, nowMs), answer, from });
+    return nodeDevice(record, { nowMs, answer, from });
   });
   const heard = new Set(
     nodes.filter(({ isAvailable }) => isAvailable).map(({ stateTopic }) => stateTopic),

@@ -13,6 +13,12 @@ const lostAfterWillMs = 30_000;
 export const sampleAgeMs = (record: NodeRecord, nowMs: number): number | null =>
   record.sampleAtMs === null ? null : Math.max(0, nowMs - record.sampleAtMs);
 
+/** Whether it reports, be it late: its figures mean something, whatever is wanted of it. */
+export function isHeard(record: NodeRecord, nowMs: number): boolean {
+  const ageMs = sampleAgeMs(record, nowMs);
+  return record.online && ageMs !== null && ageMs <= lostAfterMs;
+}
+
 /** @param nowMs monotonic */
 export function nodeState(record: NodeRecord, nowMs: number): NodeState {
   const ageMs = sampleAgeMs(record, nowMs);
