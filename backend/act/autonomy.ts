@@ -53,6 +53,8 @@ const circumstances: ReadonlySet<string> = new Set([
   'KR_OWN_HOUSE',
   // A backup, scrub or login, a member that came or went, a host that has just booted: all pass.
   'KR_BUSY',
+  'KR_LOCKED',
+  'KR_ON_BATTERY',
   'KR_MEMBERSHIP_UNSTABLE',
   'KR_UP_TOO_SHORT',
 ]);

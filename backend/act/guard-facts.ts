@@ -11,7 +11,7 @@ import type { Commands } from '../store/sql/schema.ts';
 import type { GuardFacts, GuestFact, Move, NodeFact, PowerFacts } from './guard.ts';
 import type { Limits } from './guard-limits.ts';
 import { freshMsOf, nodeFact, parseFacts } from './guard-node.ts';
-import { readFailingWakes, readLoad, sizesOf } from './guard-surroundings.ts';
+import { readFailingWakes, readIdleness, sizesOf } from './guard-surroundings.ts';
 import { activeStates } from './lifecycle.ts';
 import type { Step } from './step.ts';
 import { readTableHolders } from './table-holders.ts';
@@ -99,7 +99,7 @@ export async function readPower(step: Step, subject: Subject, limits: Limits): P
     wakeTable: row ? await readTableHolders(step, row, rows) : null,
     failingWakes: await readFailingWakes(step),
     provingCampaign: await readCampaign(step, subject),
-    load: subject.origin === 'engine' ? await readLoad(step, target, limits) : null,
+    load: subject.origin === 'engine' ? await readIdleness(step, target, limits) : null,
     guestBytes: guestBytesOf(step),
   };
 }

@@ -5,6 +5,7 @@
 import type { CommandKind, CommandState } from '../../broker/contract/command.ts';
 import type { GuestFacts } from '../../broker/contract/facts.ts';
 import { ruleFor } from '../decide/guest-policy.ts';
+import { scaledMs } from '../decide/policy.ts';
 import type { Window } from '../decide/windows.ts';
 import type { GuestRecord, NodeRecord } from '../state/fleet.ts';
 import type { CommandBrief } from '../store/command-store.ts';
@@ -126,8 +127,29 @@ export const houseFor = async (step: Step, kind: CommandKind): Promise<House> =>
     ? readHouse(step.context, await step.rows.setting(houseSetting))
     : emptyHouse;
 
+type WindowLimits = Pick<Limits, 'loadWindowMs'>;
+
 /** Nothing is asked where the limits look at now alone. */
-export async function readLoad(step: Step, node: string, limits: Limits): Promise<Load | null> {
-  if (limits.loadWindowMs === 0) return null;
-  return step.context.loadOf({ cluster: step.cluster.id, node }, limits.loadWindowMs);
+export async function readLoad(
+  step: Step,
+  node: string,
+  { loadWindowMs }: WindowLimits,
+): Promise<Load | null> {
+  if (loadWindowMs === 0) return null;
+  return step.context.loadOf({ cluster: step.cluster.id, node }, loadWindowMs);
+}
+
+/** SAFETY W4: for so long a node was idle before the engine may put it to sleep. */
+const idleForMs = 40 * 60_000;
+
+/** By a window of its own: a short one for destinations must not make busy nodes look idle. */
+export async function readIdleness(
+  step: Step,
+  node: string,
+  { loadWindowMs }: WindowLimits,
+): Promise<Load | null> {
+  if (loadWindowMs === 0) return null;
+  const { id, simulated, time_scale } = step.cluster;
+  const windowMs = scaledMs(idleForMs, { timeScale: simulated === 1 ? time_scale : 1 });
+  return step.context.loadOf({ cluster: id, node }, windowMs);
 }

@@ -95,7 +95,7 @@ export type PowerFacts = {
   failingWakes: readonly OtherCommand[];
   /** The campaign this power-off belongs to, while it runs. */
   provingCampaign: string | null;
-  /** Of the target over the last hour. */
+  /** Of the target over the last 40 minutes. */
   load: Load | null;
   /** Memory that every running guest of the cluster may use. */
   guestBytes: number | null;

@@ -296,7 +296,7 @@ const idle: Guard = {
         ? null
         : {
             code: 'KR_NOT_IDLE',
-            reason: `p95 of its cpu over the last hour is ${busiest ?? 'not known'}, idle is below ${limits.idleCpuRatio}`,
+            reason: `p95 of its cpu over the last 40 minutes is ${busiest ?? 'not known'}, idle is below ${limits.idleCpuRatio}`,
             wayOut: 'wait until it has been idle for long enough',
           },
     );

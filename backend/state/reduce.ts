@@ -192,6 +192,8 @@ function reduceHello(fleet: Fleet, input: StateInput & { kind: 'hello' }): void 
   if (body.incarnation > record.incarnation) {
     record.incarnation = body.incarnation;
     record.seq = 0;
+    // A new process has watched nothing yet: its own guard would refuse what we let through.
+    if (body.facts?.quorum) record.votesSinceMs = input.atMs;
   }
   record.driver = body.driver;
   record.bootId = body.bootId;

@@ -6,6 +6,9 @@
 import type { Clock } from '../../broker/contract/ports.ts';
 import type { Description, Hypervisor } from './port.ts';
 
+/** Nobody promises an order, and another one is no change. */
+const sorted = (nodes: readonly string[]): string[] => [...nodes].sort();
+
 /** All of a membership that a power-off is judged by. */
 const votesKey = ({ facts: { quorum } }: Description): string =>
   JSON.stringify(
@@ -14,7 +17,7 @@ const votesKey = ({ facts: { quorum } }: Description): string =>
       quorum.totalVotes,
       quorum.quorumVotes,
       quorum.qdevice?.voting ?? null,
-      quorum.members.filter(({ online }) => online).map(({ node }) => node),
+      sorted(quorum.members.filter(({ online }) => online).map(({ node }) => node)),
     ],
   );
 
@@ -33,7 +36,10 @@ export function watchMembers(driver: Hypervisor, clock: Clock): Hypervisor {
     ...driver,
     async sample(node) {
       const sample = await driver.sample(node);
-      note(`members of ${node}`, JSON.stringify(sample.membersOnline));
+      note(
+        `members of ${node}`,
+        JSON.stringify(sample.membersOnline && sorted(sample.membersOnline)),
+      );
       return sample;
     },
     async describe(node, asked) {

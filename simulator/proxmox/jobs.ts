@@ -72,7 +72,7 @@ export async function runTask(
   if (exitStatus !== 'OK') throw new ToolFailure(exitStatus);
 }
 
-/** PVE::RPCEnvironment gives a worker so long before it kills it. */
+/** PVE::RPCEnvironment gives a worker so long before it kills it, by memory; never measured. */
 const endsWithinMs = 5_000;
 
 /**

@@ -85,6 +85,8 @@ function startNodes(backends: Backend[], keys: Links['keys'], speed: number) {
         arrival: () => ({}),
         powerOff: () => undefined,
         powerOn: () => undefined,
+        isReal: false,
+        look: undefined,
       };
       twins.set(nodeKey(cluster, node), createTwin(node, cluster, links));
     }

@@ -27,7 +27,7 @@ import { type Context, guestRowOf, rowOf } from './context.ts';
 
 const lookEveryMs = 500;
 const queuedMaxMs = 180_000;
-/** Proxmox itself gives a worker five seconds before it kills it, and answers after that. */
+/** By memory, never measured: a worker gets five seconds before it is killed; far more than that. */
 const endsWithinMs = 15_000;
 /** Between this host's clock and that of a node: far more than the 2 s that guards allow. */
 const clockSkewMs = 30_000;

@@ -36,6 +36,8 @@ describe('autonomy', () => {
       'KR_LIMITER',
       'KR_HOLD',
       'KR_BUSY',
+      'KR_LOCKED',
+      'KR_ON_BATTERY',
       'KR_UP_TOO_SHORT',
     ]) {
       expect(isContradiction(denial(code))).toBe(false);

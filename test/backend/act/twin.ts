@@ -85,7 +85,15 @@ type Links = {
   powerOn: (node: string, by: string) => void;
   /** What the picture shows otherwise of a guest that has moved. */
   arrival: () => Partial<GuestRecord>;
+  isReal: boolean;
+  /** How a witness looks; without one it knows who is off. */
+  look: Look | undefined;
 };
+
+type Look = (
+  probe: Bodies['probe'],
+  witness: string,
+) => Promise<{ postcondition: boolean | null; detail: string }>;
 
 export function createTwin(node: string, cluster: string, links: Links) {
   const { clock, random, newId, effects, violations, fleet } = links;
@@ -206,11 +214,14 @@ export function createTwin(node: string, cluster: string, links: Links) {
     maxEpoch = grant.epoch;
     begin(grant.commandId, entry, grant);
   }
-  function onProbe({ commandId, role, target }: Bodies['probe']): void {
+  function onProbe(probe: Bodies['probe']): void {
+    const { commandId, role, target } = probe;
     const entry = journal.get(commandId);
     if (role === 'witness') {
-      const body = { step: 'probed', role, started: null, detail: 'looked' } as const;
-      report(commandId, fresh(), { ...body, postcondition: links.isOff(target.id) });
+      const tell = (seen: { postcondition: boolean | null; detail: string }): void =>
+        report(commandId, fresh(), { step: 'probed', role, started: null, ...seen });
+      if (links.look) void links.look(probe, node).then(tell);
+      else tell({ postcondition: links.isOff(target.id), detail: 'looked' });
       return;
     }
     if (!entry) return tombstone(commandId, undefined, 'KR_NEVER_SEEN');
@@ -264,7 +275,12 @@ export function createTwin(node: string, cluster: string, links: Links) {
       bootId,
       journalId,
       maxEpoch,
-      driver: { name: 'memory', version: null, simulated: true, capabilities: everyKind },
+      driver: {
+        name: 'memory',
+        version: null,
+        simulated: !links.isReal,
+        capabilities: everyKind,
+      },
       // What a test had it say before still holds.
       facts: record().facts ?? factsOf(node),
       guests: null,
@@ -416,6 +432,7 @@ export type WorldOptions = {
   faults?: Faults;
   database?: Database;
   isReal?: boolean;
+  look?: Look;
 };
 
 const home: Layout = {
@@ -476,6 +493,8 @@ export async function createWorld(options: WorldOptions) {
       twins.get(nodeKey(cluster, node))?.crash();
     },
     arrival: () => arrival,
+    isReal: options.isReal ?? false,
+    look: options.look,
     powerOn(node, by) {
       const key = nodeKey(cluster, node);
       if (mute.has(by) || !canBoot || !off.delete(key)) return;

@@ -154,10 +154,13 @@ describe('the votes of a cluster, as a node tells them', () => {
         qdevice: { votes: 1, alive: true, voting: true, seenAgeMs },
       },
     });
-  const hello = (facts: NodeFacts, atMs: number): StateInput => ({
+  const hello = (facts: NodeFacts, atMs: number, incarnation = 1): StateInput => ({
     kind: 'hello',
     atMs,
-    message: message('hello', helloBody({ facts }), { node: 'n1', session: uuidOf(1) }),
+    message: message('hello', helloBody({ facts, incarnation }), {
+      node: 'n1',
+      session: uuidOf(incarnation),
+    }),
   });
   const members = (membersOnline: string[], atMs: number, seq: number): StateInput => ({
     kind: 'telemetry',
@@ -178,6 +181,15 @@ describe('the votes of a cluster, as a node tells them', () => {
     reduce(fleet, hello(quorum(false), 60_000));
     expect(sinceMs(fleet)).toBe(60_000);
     reduce(fleet, hello(quorum(true), 70_000));
+    expect(sinceMs(fleet)).toBe(70_000);
+  });
+
+  it('stand since a new process of the daemon first told them, which has watched nothing before', () => {
+    const fleet = emptyFleet();
+    reduce(fleet, hello(quorum(true), 1_000));
+    reduce(fleet, hello(quorum(true), 70_000, 2));
+    expect(sinceMs(fleet)).toBe(70_000);
+    reduce(fleet, hello(quorum(true), 90_000, 2));
     expect(sinceMs(fleet)).toBe(70_000);
   });
 

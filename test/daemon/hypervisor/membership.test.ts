@@ -66,6 +66,16 @@ describe('a watched membership', () => {
     expect(await stableForMs()).toBe(5_000);
   });
 
+  it('goes on when the same members are told in another order', async () => {
+    const { clock, state, watched, stableForMs } = house({ online: ['a', 'b', 'c'] });
+    await watched.sample('a');
+    await stableForMs();
+    await clock.advance(60_000);
+    state.members = { online: ['c', 'a', 'b'] };
+    await watched.sample('a');
+    expect(await stableForMs()).toBe(60_000);
+  });
+
   it('begins anew with the vote of the device, and not with the age of that vote', async () => {
     const { clock, state, watched, stableForMs } = house({ online: ['a', 'b', 'c'] });
     await watched.sample('a');
