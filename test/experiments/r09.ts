@@ -24,7 +24,10 @@ const descriptorsSpareMax = 8;
 export type Look = { atMs: number; mib: number; descriptors: number };
 
 /** Least squares of memory over time, and the standard error of the slope; in MiB an hour. */
-export function slopeOf(looks: readonly Look[]): { perHour: number; error: number } {
+export function slopeOf(looks: readonly Pick<Look, 'atMs' | 'mib'>[]): {
+  perHour: number;
+  error: number;
+} {
   const n = looks.length;
   const hours = looks.map(({ atMs }) => atMs / 3_600_000);
   const mean = (values: readonly number[]) => values.reduce((sum, v) => sum + v, 0) / n;

@@ -27,10 +27,10 @@ export type Experiment = {
 /** 95 % upper bound of a rate that was 0 in n. */
 export const upperBound = (n: number): number => Number((3 / n).toPrecision(2));
 
-export function percentile(values: readonly number[], ratio: number): number | null {
+export function percentile(values: readonly number[], ratio: number, digits = 0): number | null {
   const sorted = values.toSorted((a, b) => a - b);
   const value = sorted[Math.min(sorted.length - 1, Math.ceil(ratio * sorted.length) - 1)];
-  return value === undefined ? null : Math.round(value);
+  return value === undefined ? null : Number(value.toFixed(digits));
 }
 
 export const spread = (values: readonly number[]) => ({
@@ -83,7 +83,7 @@ export function watchMemory(pid: () => number) {
 
 const violationsToldMax = 20;
 
-const machine = () => ({
+export const machine = () => ({
   cpu: cpus()[0]?.model ?? 'unknown',
   cores: cpus().length,
   memoryGib: Math.round(totalmem() / 2 ** 30),
