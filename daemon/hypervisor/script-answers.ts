@@ -22,6 +22,13 @@ import { isDownForGood, type Run } from './runs.ts';
 
 const metric = (min: number, max: number) => z.number().min(min).max(max).nullable().optional();
 
+/** What the guards of a move or a new size ask; what the program leaves out is unknown. */
+const { cpuType, hotplug, disks, localResources, allowedNodes } = GuestFacts.shape;
+const ToldFacts = z.strictObject({ cpuType, hotplug, disks, localResources, allowedNodes });
+
+/** As on Proxmox: its owner consents to a restart on the way. */
+const restartTag = 'kr_restart';
+
 /** Strict: a metric misspelt is an error the administrator sees, not a value silently missing. */
 const Guest = z.strictObject({
   id: GuestId,
@@ -36,6 +43,7 @@ const Guest = z.strictObject({
       Object.fromEntries(guestMetrics.map(({ name, min, max }) => [name, metric(min, max)])),
     )
     .default({}),
+  facts: ToldFacts.prefault({}),
 });
 
 const Guests = z
@@ -65,28 +73,30 @@ function checked<T>(schema: z.ZodType<T>, stdout: string): Answer<T> {
   return { ok: false, problem: field === '' ? hint : `${field}: ${hint}` };
 }
 
-export function readGuests(stdout: string): Answer<GuestSample[]> {
+/** One guest of the list, as telemetry takes it and as the guards ask about it. */
+export type Listed = { sample: GuestSample; facts: GuestFacts };
+
+function listedOf({ metrics, facts, ...guest }: z.infer<typeof Guest>): Listed {
+  const sample = GuestSample.parse({ ...guest, ...metrics }) as GuestSample;
+  const { id, kind, name, tags, lock, haState, cpuCount, memoryTotalBytes } = sample;
+  return {
+    sample,
+    facts: GuestFacts.parse({
+      ...facts,
+      ...{ id, kind, name, tags, lock, haState },
+      cpuCount: cpuCount === null ? null : Math.round(cpuCount),
+      memoryMaxBytes: memoryTotalBytes,
+      mayRestart: tags.includes(restartTag),
+    }),
+  };
+}
+
+export function readGuests(stdout: string): Answer<Listed[]> {
   const answer = checked(Guests, stdout);
-  if (!answer.ok) return answer;
-  const value = answer.value.map(({ metrics, ...guest }) =>
-    GuestSample.parse({ ...guest, ...metrics }),
-  ) as GuestSample[];
-  return { ok: true, value };
+  return answer.ok ? { ok: true, value: answer.value.map(listedOf) } : answer;
 }
 
 export const readProbe = (stdout: string): Answer<Observation> => checked(ProbeAnswer, stdout);
-
-export const factsOfGuest = (guest: GuestSample): GuestFacts =>
-  GuestFacts.parse({
-    id: guest.id,
-    kind: guest.kind,
-    name: guest.name,
-    tags: guest.tags,
-    lock: guest.lock,
-    haState: guest.haState,
-    cpuCount: guest.cpuCount === null ? null : Math.round(guest.cpuCount),
-    memoryMaxBytes: guest.memoryTotalBytes,
-  });
 
 /** Uptimes are often told in whole seconds. */
 const uptimeStepMs = 1_000;

@@ -16,7 +16,7 @@ import { createOwnFacts, type OwnFacts, type OwnFactsOptions } from './own-facts
 import type { Description, Hypervisor, Observation, Performed, Work } from './port.ts';
 import {
   type Answer,
-  factsOfGuest,
+  type Listed,
   observeGuests,
   readGuests,
   readProbe,
@@ -144,11 +144,14 @@ async function query<T>(memory: Memory, question: Query<T>): Promise<T | null> {
   return null;
 }
 
-async function listGuests(memory: Memory): Promise<GuestSample[] | null> {
+async function listGuests(memory: Memory): Promise<Listed[] | null> {
   const { config, node } = memory;
   const env = { KR_NODE: node, KR_QUERY: 'guests' };
   return query(memory, { path: config.guests, env, stdin: '', read: readGuests });
 }
+
+const samplesOf = (listed: readonly Listed[] | null): GuestSample[] | null =>
+  listed?.map(({ sample }) => sample) ?? null;
 
 async function perform(memory: Memory, work: Work, signal: AbortSignal): Promise<Performed> {
   const kind = scriptActions.find((action) => action === work.action.kind);
@@ -198,7 +201,7 @@ async function observe(memory: Memory, work: Work): Promise<Observation> {
     const answer = await query(memory, { path: probe, env, stdin, read: readProbe });
     return answer ?? { postcondition: null, detail: 'the probe program gave no usable answer' };
   }
-  const guests = await listGuests(memory);
+  const guests = samplesOf(await listGuests(memory));
   if (guests === null) {
     return { postcondition: null, detail: 'the list of guests could not be read' };
   }
@@ -211,7 +214,7 @@ async function describe(memory: Memory): Promise<Description> {
   memory.kernel = facts.kernel;
   const guests = await listGuests(memory);
   // A guest in an unknown state may run: only those known to be off do not count.
-  const running = guests?.filter(({ state }) => state !== 'stopped').length ?? null;
+  const running = guests?.filter(({ sample: { state } }) => state !== 'stopped').length ?? null;
   // Others are woken by the daemon's own wakers, whatever programs there are.
   const capabilities = CommandKind.options.filter(
     (kind) => kind in config.actions || kind === 'node.wake',
@@ -220,7 +223,7 @@ async function describe(memory: Memory): Promise<Description> {
     driver: { name: 'script', version: daemonVersion, simulated: false, capabilities },
     bootId,
     facts: { ...(await memory.withOwn(facts)), runningGuests: running },
-    guests: guests?.map(factsOfGuest) ?? null,
+    guests: guests?.map(({ facts: told }) => told) ?? null,
   };
 }
 
@@ -239,7 +242,7 @@ export function createScriptHypervisor(options: ScriptOptions): ScriptHypervisor
     describe: () => describe(memory),
     sample: async () => ({
       node: await sampler.sample(),
-      guests: await listGuests(memory),
+      guests: samplesOf(await listGuests(memory)),
       membersOnline: null,
       versions: { daemon: daemonVersion, hypervisor: null, kernel: memory.kernel },
     }),

@@ -186,6 +186,8 @@ export function factsOf(
     cpuCount: cpuCount ?? host.cpuCount,
     cpuLimit: cpuLimitOf(config['limits.cpu.allowance']),
     memoryMaxBytes: bytesOf(config['limits.memory'], host.memoryBytes) ?? host.memoryBytes,
+    // LXD shows its virtual machines the cpu of their host.
+    cpuType: instance.type === 'container' ? null : 'host',
     hotplug: instance.type === 'container' ? ['cpu', 'memory'] : ['cpu'],
     disks: disks.map(([name, device]) => ({
       volume: device['source'] ?? name,

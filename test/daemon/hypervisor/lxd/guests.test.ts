@@ -159,6 +159,11 @@ describe('the facts of an instance', () => {
       { volume: '/srv/data', storage: null, sizeBytes: null, shared: false },
     ]);
     expect(facts).toMatchObject({ cpuCount: 2, memoryMaxBytes: 2 ** 30, mayRestart: null });
+    const types = ['container', 'virtual-machine'] as const;
+    const cpuTypes = types.map(
+      (type) => factsOf(instance({ type }), { host: alone, isShared }).cpuType,
+    );
+    expect(cpuTypes).toEqual([null, 'host']);
   });
 });
 
