@@ -83,7 +83,12 @@ function listedOf({ metrics, facts, ...guest }: z.infer<typeof Guest>): Listed {
     sample,
     facts: GuestFacts.parse({
       ...facts,
-      ...{ id, kind, name, tags, lock, haState },
+      id,
+      kind,
+      name,
+      tags,
+      lock,
+      haState,
       cpuCount: cpuCount === null ? null : Math.round(cpuCount),
       memoryMaxBytes: memoryTotalBytes,
       mayRestart: tags.includes(restartTag),
