@@ -63,7 +63,7 @@ async function send(
   const request = { submission, wanted, key: null, hash };
   const assigned = await assign(step, wanted, tried);
   const fresh = await newRow(step, request, assigned, plannedTtlMs);
-  const again = { ...fresh, parent_id: rootOf(row) };
+  const again = { ...fresh, parent_id: rootOf(row), plan_id: row.plan_id };
   const denial = await plan(step, again);
   await appendEntry(step.rows, {
     chain: row.cluster,

@@ -6,6 +6,7 @@ import type { CommandState } from '../../broker/contract/command.ts';
 import { textLengthMax } from '../../broker/contract/limits.ts';
 import { appendEntry } from '../audit/entry.ts';
 import type { Commands } from '../store/sql/schema.ts';
+import { withdrawWakes } from './awaken.ts';
 import { kindOf, move, readCommand, stateOf, subjectOf } from './ledger.ts';
 import { isAbortable, transitionOf, type Trigger } from './lifecycle.ts';
 import type { Refused } from '../refusal.ts';
@@ -13,6 +14,7 @@ import { answer, refuse } from './refusal.ts';
 import { type Context, inStep, say, type Step } from './step.ts';
 import { queue } from './planned.ts';
 import { takeLease } from './submit.ts';
+import { waitsForNode } from './wake-first.ts';
 import { parseWitnesses, withWitness } from './witnesses.ts';
 
 export type StateAnswer = { ok: true; state: CommandState } | Refused;
@@ -55,16 +57,25 @@ async function abort(step: Step, row: Commands, actor: string): Promise<Commands
 }
 
 export const cancel = (context: Context, id: string, actor: string): Promise<StateAnswer> =>
-  onCommand(context, id, (step, row) => {
+  onCommand(context, id, async (step, row) => {
     if (stateOf(row) === 'RUNNING' && isAbortable(kindOf(row))) return abort(step, row, actor);
     const wayOut = 'only what has not been granted can be cancelled, and a migration that runs';
     demand(row, 'cancel', `${wayOut}; wait for its end`);
-    return move(step, row, 'cancel', { actor, reason: `cancelled by ${actor}` });
+    const cancelled = await move(step, row, 'cancel', { actor, reason: `cancelled by ${actor}` });
+    await withdrawWakes(step, cancelled, actor);
+    return cancelled;
   });
 
 export const approve = (context: Context, id: string, actor: string): Promise<StateAnswer> =>
   onCommand(context, id, async (step, row) => {
     demand(row, 'queue', 'only a planned command waits for approval');
+    if (waitsForNode(row)) {
+      refuse(409, 'KR_COMMAND_STATE', {
+        field: 'id',
+        detail: `the command is approved, and waits for node ${row.executor}`,
+        wayOut: 'wait until the node is awake and ready, or cancel it',
+      });
+    }
     if (step.isHeld) {
       refuse(409, 'KR_HOLD', {
         field: 'id',

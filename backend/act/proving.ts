@@ -14,10 +14,9 @@ import { gatherFacts, readNode } from './facts.ts';
 import { type Denial, denialOf, isFresh, type NodeFact } from './guard.ts';
 import { nodeFact, parseFacts } from './guard-node.ts';
 import { evaluate } from './guards.ts';
-import { move, readCommand, sha256, stateOf } from './ledger.ts';
-import { plannedTtlMs } from './lifecycle.ts';
+import { readCommand, sha256, stateOf } from './ledger.ts';
 import { lookAtTokens } from './limiter.ts';
-import { newRow, plan, queue, sentenceOf, type Submission } from './planned.ts';
+import { sendPart } from './part.ts';
 import { type Context, inStep, type Step } from './step.ts';
 import { renewWakeTables } from './sync-content.ts';
 import { bindingHash, bindingOf, proofsOf, type WakerKind } from './wake-ways.ts';
@@ -130,26 +129,14 @@ async function save(step: Step, row: WakeCampaigns, patch: Partial<WakeCampaigns
   throw new ConflictError(`campaign ${row.id} changed under us`);
 }
 
-async function sendCommand(step: Step, row: WakeCampaigns, kind: CommandKind): Promise<Commands> {
-  const wanted = wantedOf(step, row, kind);
-  const submission: Submission = {
-    cluster: row.cluster,
-    kind,
-    node: row.node,
-    args: wanted.args,
+const sendCommand = (step: Step, row: WakeCampaigns, kind: CommandKind): Promise<Commands> =>
+  sendPart(step, {
+    wanted: wantedOf(step, row, kind),
     origin: 'person',
     actor: row.actor,
     reason: `proving campaign ${row.id}`,
-    approved: true,
-  };
-  const hash = sha256(JSON.stringify([row.cluster, kind, row.node, wanted.args]));
-  const request = { submission, wanted, key: null, hash };
-  const fresh = await newRow(step, request, await assign(step, wanted), plannedTtlMs);
-  const command = { ...fresh, plan_id: row.id };
-  const denial = await plan(step, command);
-  if (!denial) return queue(step, command, row.actor);
-  return move(step, command, 'reject', { actor: 'guard', reason: sentenceOf(denial) });
-}
+    planId: row.id,
+  });
 
 /** What the node is at the moment it is switched off: the proof will be of that. */
 async function boundNow(step: Step, row: WakeCampaigns): Promise<Partial<WakeCampaigns>> {

@@ -7,6 +7,7 @@ import { firstIssue } from '../../broker/contract/codec.ts';
 import { type CommandKind, type CommandState, commandArgs } from '../../broker/contract/command.ts';
 import { ClusterId, GuestId, NodeId } from '../../broker/contract/ids.ts';
 import { ConflictError, UniqueViolation } from '../store/sql/errors.ts';
+import { begin, needsWake, wakeOf } from './awaken.ts';
 import { assign, type Wanted } from './executor.ts';
 import { gatherFacts } from './facts.ts';
 import { type Denial, denialOf, type Evaluation } from './guard.ts';
@@ -113,6 +114,10 @@ async function accept(step: Step, request: Request): Promise<Submitted> {
   const { isApproved, ttlMs } = await approvalOf(step, submission);
   const promised = await promise(step, request);
   const row = await newRow(step, request, await assign(step, wanted), ttlMs);
+  if (await needsWake(step, submission, wanted)) {
+    const begun = await begin(step, row);
+    return { ok: true, id: begun.id, state: stateOf(begun), replayed: false };
+  }
   const denial = await plan(step, row);
   await noteDenial(step, submission, denial);
   if (!denial && promised) await step.rows.putQuotaClaim({ ...promised, command_id: row.id });
@@ -166,9 +171,12 @@ export type Rehearsed =
  */
 export const rehearse = (context: Context, submission: Submission): Promise<Rehearsed> =>
   answer(async () => {
-    const wanted = checkShape(submission);
+    const asked = checkShape(submission);
     await takeLease(context, submission.cluster);
     return inStep(context, submission.cluster, async (step) => {
+      // Of a plan that begins with a wake, what would be asked for now is the wake.
+      const isPlan = await needsWake(step, submission, asked);
+      const wanted = isPlan ? wakeOf(asked.node) : asked;
       const { executor, args } = await assign(step, wanted);
       const facts = await gatherFacts(step, 'PLANNED', {
         id: submission.decisionId ?? '',

@@ -8,6 +8,7 @@ import { appendEntry } from '../audit/entry.ts';
 import type { DueCommand } from '../store/command-store.ts';
 import type { Commands } from '../store/sql/schema.ts';
 import { nextWake } from './again.ts';
+import { goOn, withdrawWakes } from './awaken.ts';
 import { effortOf, readNode } from './facts.ts';
 import { parseFacts } from './guard-node.ts';
 import { addEvent, kindOf, move, note, stateOf, subjectOf } from './ledger.ts';
@@ -15,6 +16,7 @@ import { cancellableStates, effectTimeoutMs } from './lifecycle.ts';
 import { membershipSettleMs, observePowerOff } from './power-off.ts';
 import { lateReason } from './settling.ts';
 import { type Context, inStep, say, type Step } from './step.ts';
+import { waitsForNode } from './wake-first.ts';
 import { executorCanSee, whereaboutsOf } from './witnesses.ts';
 
 const batchRows = 1_000;
@@ -50,13 +52,21 @@ async function alarm(step: Step, row: Commands): Promise<Commands> {
   return alarmed;
 }
 
+/** What a person reads of a command that waited too long, by what it had waited for. */
+function tooLate(row: Commands): string {
+  if (waitsForNode(row)) return `its node was not ready in time; ${row.state_reason}`;
+  return stateOf(row) === 'PLANNED'
+    ? 'not approved in time'
+    : lateReason(row, 'not claimed in time');
+}
+
 async function onDeadline(step: Step, row: Commands): Promise<Commands> {
   const state = stateOf(row);
   if (row.deadline_at_ms === null || row.deadline_at_ms > step.nowMs) return row;
   if (cancellableStates.includes(state)) {
-    const reason =
-      state === 'PLANNED' ? 'not approved in time' : lateReason(row, 'not claimed in time');
-    return move(step, row, 'expire', { actor: 'sweep', reason });
+    const expired = await move(step, row, 'expire', { actor: 'sweep', reason: tooLate(row) });
+    await withdrawWakes(step, expired, 'sweep');
+    return expired;
   }
   if (state === 'INDETERMINATE') return alarm(step, row);
   return move(step, row, 'lose', { actor: 'sweep', reason: silenceReasons[state] ?? null });
@@ -127,6 +137,10 @@ async function tend(step: Step, row: Commands): Promise<void> {
   if (isTerminal(stateOf(seen))) return;
   const timed = await onDeadline(step, seen);
   if (isTerminal(stateOf(timed))) return;
+  if (waitsForNode(timed)) {
+    await goOn(step, timed);
+    return;
+  }
   await probe(step, timed);
   if (timed.kind === 'node.wake' && stateOf(timed) === 'INDETERMINATE') await nextWake(step, timed);
 }

@@ -80,10 +80,21 @@ function targetFor(kind: CommandKind, subject: Subject): { node: string; guest?:
     : { node: subject.guest.node, guest: subject.id };
 }
 
+/** Of a plan: a line for each step that has begun or says what it waits for. */
+const stepLines = ({ steps = [] }: CommandDetail): { key: string; line: string }[] =>
+  steps
+    .filter(({ state, reason }) => state !== 'skipped' && (state !== 'waiting' || reason !== null))
+    .map(({ step, node, state, reason, command }) => {
+      const name = command === null ? step : `${step} ${command}`;
+      const line = `  ${name} (node ${node}): ${state}${reason === null ? '' : `: ${reason}`}`;
+      return { key: name, line };
+    });
+
 /** Says each new step; ends with the command, or when the person goes. */
 async function follow(id: string, isJson: boolean, deps: Deps): Promise<number> {
   const { api, person, signal } = deps;
   let told = 0;
+  const toldSteps = new Map<string, string>();
   for (;;) {
     const asked = { method: 'GET', path: `/api/v1/commands/${id}` } as const;
     const command = await api.ask(CommandDetail, asked);
@@ -92,6 +103,10 @@ async function follow(id: string, isJson: boolean, deps: Deps): Promise<number> 
       person.say(reason === undefined ? state.toLowerCase() : `${state.toLowerCase()}: ${reason}`);
     }
     told = command.history.length;
+    for (const { key, line } of isJson ? [] : stepLines(command)) {
+      if (toldSteps.get(key) !== line) person.say(line);
+      toldSteps.set(key, line);
+    }
     const isDoubtful = command.state === 'INDETERMINATE';
     if (isTerminal(command.state) || isDoubtful || signal.aborted) {
       if (isJson) person.say(json(command));

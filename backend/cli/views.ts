@@ -56,10 +56,22 @@ export const CommandRow = z.looseObject({
 export type CommandRow = z.infer<typeof CommandRow>;
 
 export const CommandDetail = CommandRow.extend({
+  steps: z
+    .array(
+      z.looseObject({
+        step: z.string(),
+        node: z.string(),
+        command: z.string().nullable(),
+        state: z.string(),
+        reason: z.string().nullable(),
+      }),
+    )
+    .optional(),
   history: z.array(
     z.looseObject({ state: z.string(), at: z.string(), reason: z.string().optional() }),
   ),
 });
+export type CommandDetail = z.infer<typeof CommandDetail>;
 
 export const Decision = z.looseObject({
   id: z.string(),

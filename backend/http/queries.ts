@@ -104,6 +104,19 @@ function commandQueries(db: Db) {
         .orderBy('ver')
         .execute(),
 
+    /** The wakes that were sent for a start on this node, oldest first. */
+    wakesOfPlan: ({ cluster, executor, id }: CommandRow) =>
+      db
+        .selectFrom('commands')
+        .select(['id', 'state', 'state_reason'])
+        .where('cluster', '=', cluster)
+        .where('target_kind', '=', 'node')
+        .where('target_id', '=', executor)
+        .where('plan_id', '=', id)
+        .where('kind', '=', 'node.wake')
+        .orderBy('generation')
+        .execute(),
+
     commandsOfDecision: (decisionId: string, cluster: string) =>
       db
         .selectFrom('commands')

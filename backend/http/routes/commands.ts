@@ -6,6 +6,7 @@ import { z } from 'zod';
 import { CommandKind, commandArgs, CommandState } from '../../../broker/contract/command.ts';
 import { firstIssue } from '../../../broker/contract/codec.ts';
 import { ClusterId, GuestId, NodeId } from '../../../broker/contract/ids.ts';
+import { isPlanned, stepsOf } from '../../act/wake-first.ts';
 import { mayUseCluster, type Principal } from '../access.ts';
 import type { App } from '../app.ts';
 import { type Context, requireKnownCluster } from '../context.ts';
@@ -88,6 +89,19 @@ const CommandDetail = z.object({
   guards: z.unknown(),
   witnesses: z.unknown(),
   result: z.unknown().nullable(),
+  /** Of a start on a sleeping node: what was and is to be done for it, in order. */
+  steps: z
+    .array(
+      z.object({
+        step: z.enum(['wake', 'ready', 'start']),
+        node: z.string(),
+        /** null: no command, or somebody else's. */
+        command: z.string().nullable(),
+        state: z.enum(['waiting', 'running', 'done', 'failed', 'in-doubt', 'skipped']),
+        reason: z.string().nullable(),
+      }),
+    )
+    .optional(),
   history: z.array(
     z.object({
       state: CommandState,
@@ -122,6 +136,10 @@ function commandView(row: CommandRow): z.infer<typeof CommandView> {
 
 async function commandDetail(context: Context, row: CommandRow) {
   const history = await context.queries.history(row.id);
+  const wasQueued = history.some(({ state }) => state === 'QUEUED');
+  const steps = isPlanned(row)
+    ? stepsOf(row, await context.queries.wakesOfPlan(row), wasQueued)
+    : null;
   return {
     ...commandView(row),
     args: JSON.parse(row.args) as Record<string, unknown>,
@@ -131,6 +149,7 @@ async function commandDetail(context: Context, row: CommandRow) {
     guards: JSON.parse(row.guards) as unknown,
     witnesses: JSON.parse(row.witnesses) as unknown,
     result: row.result === null ? null : (JSON.parse(row.result) as unknown),
+    ...(steps && { steps }),
     history: history.map(({ state, at_ms, actor, reason }) => ({
       state: state as CommandState,
       at: isoOf(at_ms),
