@@ -97,7 +97,7 @@ const nowOf = ({ fleet, clock }: Context, nowMs: number): Now => ({
 
 /** What the guest would take; null for what changes no size. */
 function wantedAmount(
-  { wanted }: Request,
+  { wanted }: Ask,
   before: Amount | null,
 ): { amount: Amount; isNew: boolean } | null {
   if (wanted.kind === 'guest.create') {
@@ -116,46 +116,70 @@ function wantedAmount(
 
 export type Promised = Omit<QuotaClaims, 'command_id' | 'ver'>;
 
+type Ask = Pick<Request, 'wanted' | 'submission'>;
+const changesSize = (request: Ask): boolean =>
+  request.wanted.guest !== null && wantedAmount(request, null) !== null;
+
+/**
+ * What it asks for, where no limit stands against it, and the claims that nobody holds any more.
+ * Reads alone. @throws RefusedError 409 with the arithmetic.
+ */
+async function judged(
+  step: Step,
+  request: Ask,
+): Promise<{ asked: Held | null; gone: QuotaClaim[] }> {
+  const { rows, context, cluster, nowMs } = step;
+  const { wanted, submission } = request;
+  const guest = wanted.guest ?? '';
+  const now = nowOf(context, nowMs);
+  const { held, gone } = holdings(await rows.quotaClaims(), now);
+  const isItself = (one: Held): boolean => one.cluster === cluster.id && one.guest === guest;
+  const before = held.find(isItself) ?? null;
+  const ask = wantedAmount(request, before);
+  if (!ask) return { asked: null, gone };
+  // Who made a guest answers for it, whoever scales it.
+  const account = ask.isNew ? (submission.account ?? null) : (before?.account ?? null);
+  const isOnLxd = isLxd(now.fleet, cluster.id, wanted.node);
+  const asked: Held = { cluster: cluster.id, guest, account, isOnLxd, ...ask.amount };
+  const quotas = await quotasOf(rows);
+  if (!isLimited(quotas, asked)) return { asked, gone };
+  const others = held.filter((one) => !isItself(one));
+  const detail = excess(quotas, asked, { held: others, before });
+  if (detail === null) return { asked, gone };
+  return refuse(409, 'KR_QUOTA', {
+    field: 'args',
+    detail,
+    wayOut: 'ask for less, take it from other guests, or let an administrator raise the quota',
+  });
+}
+
 /**
  * What is to be promised with this command; null for one that changes no size.
  * @throws RefusedError 409 with the arithmetic.
  */
 export async function promise(step: Step, request: Request): Promise<Promised | null> {
-  const { rows, context, cluster, nowMs } = step;
-  const { wanted, submission } = request;
-  if (wanted.guest === null || wantedAmount(request, null) === null) return null;
+  const { rows, cluster } = step;
+  if (!changesSize(request)) return null;
   await rows.putSetting(turnSetting, cluster.id);
-  const now = nowOf(context, nowMs);
-  const { held, gone } = holdings(await rows.quotaClaims(), now);
+  const { asked, gone } = await judged(step, request);
   for (const row of gone) await rows.dropQuotaClaim(row);
-  const isItself = (one: Held): boolean => one.cluster === cluster.id && one.guest === wanted.guest;
-  const before = held.find(isItself) ?? null;
-  const ask = wantedAmount(request, before);
-  if (!ask) return null;
-  // Who made a guest answers for it, whoever scales it.
-  const account = ask.isNew ? (submission.account ?? null) : (before?.account ?? null);
-  const isOnLxd = isLxd(now.fleet, cluster.id, wanted.node);
-  const asked: Held = { cluster: cluster.id, guest: wanted.guest, account, isOnLxd, ...ask.amount };
-  const quotas = await quotasOf(rows);
-  if (isLimited(quotas, asked)) {
-    const others = held.filter((one) => !isItself(one));
-    const detail = excess(quotas, asked, { held: others, before });
-    if (detail !== null) {
-      refuse(409, 'KR_QUOTA', {
-        field: 'args',
-        detail,
-        wayOut: 'ask for less, take it from other guests, or let an administrator raise the quota',
-      });
-    }
-  }
+  if (!asked) return null;
   return {
-    cluster: cluster.id,
-    guest: wanted.guest,
-    node: wanted.node,
-    account,
-    cpu_count: ask.amount.cpuCount,
-    memory_bytes: ask.amount.memoryBytes,
+    cluster: asked.cluster,
+    guest: asked.guest,
+    node: request.wanted.node,
+    account: asked.account,
+    cpu_count: asked.cpuCount,
+    memory_bytes: asked.memoryBytes,
   };
+}
+
+/**
+ * Whether it would be promised now; takes no turn and keeps nothing.
+ * @throws RefusedError 409 with the arithmetic.
+ */
+export async function rehearsePromise(step: Step, request: Ask): Promise<void> {
+  if (changesSize(request)) await judged(step, request);
 }
 
 export type QuotaStanding = { quotas: Quotas; held: readonly Held[] };

@@ -17,7 +17,7 @@ import { windowSays } from './guards-house.ts';
 import { move, sha256, stateOf } from './ledger.ts';
 import { approvalTtlMs, plannedTtlMs } from './lifecycle.ts';
 import { newRow, plan, queue, type Request, sentenceOf, type Submission } from './planned.ts';
-import { promise } from './quota-claims.ts';
+import { promise, rehearsePromise } from './quota-claims.ts';
 import type { Refused } from '../refusal.ts';
 import { answer, refuse } from './refusal.ts';
 import { type Context, inStep, type Step } from './step.ts';
@@ -167,7 +167,7 @@ export type Rehearsed =
 
 /**
  * What guards would say of a proposal that is only shown, so that an engine that is watched is
- * judged like one that acts. No row, no token, no command.
+ * judged like one that acts. No row, no token, no command, no promise.
  */
 export const rehearse = (context: Context, submission: Submission): Promise<Rehearsed> =>
   answer(async () => {
@@ -177,6 +177,7 @@ export const rehearse = (context: Context, submission: Submission): Promise<Rehe
       // Of a plan that begins with a wake, what would be asked for now is the wake.
       const isPlan = await needsWake(step, submission, asked);
       const wanted = isPlan ? wakeOf(asked.node) : asked;
+      await rehearsePromise(step, { wanted, submission });
       const { executor, args } = await assign(step, wanted);
       const facts = await gatherFacts(step, 'PLANNED', {
         id: submission.decisionId ?? '',

@@ -11,6 +11,7 @@ import { complaintsOf, noChromium, startChromium } from '../support/chromium.ts'
 import { type Stack, startStack } from '../support/stack.ts';
 import { violations } from './axe.ts';
 import { engineFlows } from './engine-flows.ts';
+import { guestFlows } from './guest-flows.ts';
 
 const password = 'a long sentence nobody guesses';
 /** Everything shares two cores with the demo. */
@@ -106,7 +107,7 @@ describe.skipIf(noChromium !== '')(`the panel${noChromium}`, () => {
     await page.getByRole('button', { name: 'Scale' }).click();
     const dialog = page.getByRole('dialog');
     await dialog.getByRole('button', { name: 'Scale' }).click();
-    await dialog.getByText(/name at least one of cpuCount/).waitFor();
+    await dialog.getByText(/name at least one of cpuCount/i).waitFor();
     await page.keyboard.press('Escape');
     await dialog.waitFor({ state: 'hidden' });
     const after = await stack.api.get<{ total: number }>('commands?kind=guest.scale');
@@ -144,6 +145,7 @@ describe.skipIf(noChromium !== '')(`the panel${noChromium}`, () => {
     expect(await shown.textContent()).toMatch(/KR_CLUSTER=garage\nKR_ENROL_TOKEN=\S{40,}/);
   });
 
+  guestFlows(() => ({ page, url, stack }));
   engineFlows(() => ({ page, url, stack }), password);
 
   it('passes axe on every page, in dark and on a phone', async () => {
@@ -151,7 +153,9 @@ describe.skipIf(noChromium !== '')(`the panel${noChromium}`, () => {
       '#/',
       '#/guests',
       '#/guests/home/110',
+      '#/guests/new',
       '#/nodes/home/nuc1',
+      '#/saving/home/nuc1',
       '#/decisions',
       '#/activity',
       '#/activity/audit',
@@ -161,6 +165,7 @@ describe.skipIf(noChromium !== '')(`the panel${noChromium}`, () => {
       '#/settings',
       '#/settings/engine',
       '#/settings/house',
+      '#/settings/quotas',
       '#/settings/sign-in',
       '#/settings/accounts',
       '#/settings/notices',

@@ -85,9 +85,9 @@ async function thumbnails(browser: Browser, stack: Stack, of: readonly Place[], 
     const context = await open(browser, token, { viewport: { width: 960, height: 600 } });
     await enter(context, state);
     const page = await context.newPage();
-    for (const { name, hash, isStatic } of of) {
+    for (const { name, hash } of of) {
       await page.goto(`${stack.runtime().httpUrl}/${hash}`);
-      if (isStatic !== true) await sayOf(page, state);
+      await sayOf(page, state);
       await page.waitForTimeout(500);
       const image = await page.screenshot({ type: 'jpeg', quality: 75 });
       rows.get(name)?.push(image.toString('base64'));

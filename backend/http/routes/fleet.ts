@@ -3,6 +3,7 @@
  * the busiest reads, so nothing here touches a store.
  */
 import { z } from 'zod';
+import { CommandKind } from '../../../broker/contract/command.ts';
 import { nodeKey, NodeId } from '../../../broker/contract/ids.ts';
 import { GuestState } from '../../../broker/contract/telemetry.ts';
 import { nodeState } from '../../state/node-state.ts';
@@ -25,7 +26,10 @@ import {
 } from '../views.ts';
 import { nodeStates } from '../../state/fleet.ts';
 
-const NodesQuery = listQuery({ state: z.enum(nodeStates).optional() });
+const NodesQuery = listQuery({
+  state: z.enum(nodeStates).optional(),
+  can: CommandKind.optional().describe('Only nodes whose driver offers this kind'),
+});
 const GuestsQuery = listQuery({
   node: NodeId.optional(),
   state: GuestState.optional(),
@@ -55,18 +59,20 @@ function nodeRoutes(app: App, context: Context): void {
       response: { 200: pageOf(NodeView), ...problems },
     },
     handler: async (request) => {
-      const { cluster, state } = request.query;
+      const { cluster, state, can } = request.query;
       await requireKnownCluster(context, cluster);
       const nowMs = clock.monotonicMs();
       const { nodes } = fleet();
       const all = keysInScope(nodeKeys.at(nowMs), principalOfRequest(request), cluster);
       const recordOf = (key: string) => nodes.get(key as ReturnType<typeof nodeKey>);
       const keys =
-        state === undefined
+        state === undefined && can === undefined
           ? all
           : all.filter((key) => {
               const record = recordOf(key);
-              return record !== undefined && nodeState(record, nowMs) === state;
+              if (record === undefined) return false;
+              if (can !== undefined && !record.driver?.capabilities.includes(can)) return false;
+              return state === undefined || nodeState(record, nowMs) === state;
             });
       return pageOfKeys(keys, request.query, (key) => {
         const record = recordOf(key);

@@ -19,6 +19,7 @@ const Mine = z.object({
   taken: Amount,
   takenOnLxd: Amount,
 });
+export type OwnQuota = z.infer<typeof Mine>;
 
 const All = z.object({
   quotas: Quotas,

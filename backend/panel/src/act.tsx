@@ -5,9 +5,9 @@
  */
 import type { ComponentChildren } from 'preact';
 import type { GuestView, NodeView } from '../../http/views.ts';
-import { call } from './api.ts';
+import { submitCommand } from './api.ts';
 import { counted } from './format.ts';
-import { keyOf, nodeKeys, nodes } from './live.ts';
+import { Targets } from './pages/guest/migrate.tsx';
 import { ask, Field, type Values } from './parts/dialog.tsx';
 import { toast } from './parts/feedback.tsx';
 import { mayAct } from './session.ts';
@@ -15,10 +15,7 @@ import { mayAct } from './session.ts';
 type Order = { cluster: string; kind: string; node: string; guest?: string; args?: object };
 
 async function send(order: Order, reason: string | undefined): Promise<void> {
-  const { id } = await call<{ id: string }>('POST', 'commands', {
-    body: { ...order, ...(reason ? { reason } : {}) },
-    headers: { 'idempotency-key': crypto.randomUUID() },
-  });
+  const { id } = await submitCommand({ ...order, ...(reason ? { reason } : {}) });
   toast(`${order.kind} is on its way.`, { href: `#/activity/${id}`, kind: 'good' });
 }
 
@@ -120,25 +117,6 @@ export const NodeActions = ({ node, can }: { node: NodeView; can: readonly strin
   <Buttons deeds={nodeDeeds(node)} order={{ cluster: node.cluster, node: node.id }} can={can} />
 );
 
-const Targets = ({ guest }: { guest: GuestView }) => (
-  <Field label="To" hint="Whether it fits and may go there is judged by the server.">
-    <select name="targetNode" required>
-      {nodeKeys.value
-        .map((key) => nodes.get(key)?.value)
-        .filter((node) => node?.cluster === guest.cluster && node.id !== guest.node)
-        .map(
-          (node) =>
-            node && (
-              <option key={keyOf(node)} value={node.id} disabled={node.state !== 'awake'}>
-                {node.id}
-                {node.state === 'awake' ? '' : ` (${node.state})`}
-              </option>
-            ),
-        )}
-    </select>
-  </Field>
-);
-
 function scaleDeed(guest: GuestView): Deed {
   const memoryMiB =
     guest.memoryTotalBytes === null ? '' : String(Math.round(guest.memoryTotalBytes / 2 ** 20));
@@ -186,7 +164,10 @@ function guestDeeds(guest: GuestView): Deed[] {
     {
       kind: 'guest.migrate',
       name: 'Migrate',
-      says: `${name} moves from ${guest.node} while it runs.`,
+      says:
+        guest.state === 'running'
+          ? `${name} moves away from ${guest.node} while it runs; whoever uses it notices at most a moment. What its hypervisor cannot move so is refused.`
+          : `${name} moves away from ${guest.node} and stays off.`,
       fields: <Targets guest={guest} />,
       argsOf: ({ targetNode }) => ({ targetNode }),
     },
@@ -195,6 +176,23 @@ function guestDeeds(guest: GuestView): Deed[] {
     return [
       { kind: 'guest.start', name: 'Start', says: `${name} starts on ${guest.node}.` },
       ...always,
+      {
+        kind: 'guest.delete',
+        name: 'Delete',
+        isDangerous: true,
+        says: `${name} is deleted from ${guest.node} with its disks and snapshots. Nothing here brings it back.`,
+        fields: (
+          <Field label={`Type ${guest.id}`}>
+            <input
+              name="confirm"
+              required
+              pattern={guest.id.replaceAll('.', String.raw`\.`)}
+              autocomplete="off"
+              autocapitalize="none"
+            />
+          </Field>
+        ),
+      },
     ];
   }
   return [

@@ -100,3 +100,11 @@ export const query = (values: Record<string, string | number | undefined>): stri
       value === undefined || value === '' ? [] : [[name, String(value)]],
     ),
   ).toString();
+
+/** Browsers keep `randomUUID` from pages that came over plain http. */
+const newKey = (): string =>
+  Array.from(crypto.getRandomValues(new Uint32Array(4)), (part) => part.toString(36)).join('-');
+
+/** Asks for a command, once, however often the wire repeats it. */
+export const submitCommand = (body: object): Promise<{ id: string }> =>
+  call('POST', 'commands', { body, headers: { 'idempotency-key': newKey() } });

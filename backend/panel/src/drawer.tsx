@@ -7,26 +7,14 @@ import { useEffect, useRef, useState } from 'preact/hooks';
 import type { CommandDetail, CommandView } from '../../http/routes/commands.ts';
 import type { Page } from './api.ts';
 import { moment } from './format.ts';
-import { lastCommand } from './live.ts';
 import { CommandState, hasEnded } from './parts/command-list.tsx';
 import { Output, Resolve, Steps } from './parts/command-steps.tsx';
 import { Answer } from './parts/feedback.tsx';
-import { useQuery } from './query.ts';
+import { useLive } from './query.ts';
 import { isAdmin } from './session.ts';
 
 const isOpen = signal(false);
 const shownMax = 20;
-
-/** Asked again whenever the stream tells of a command, of this one where `id` is given. */
-function useLive<T>(path: string, id?: string) {
-  const answer = useQuery<T>(path, { everyMs: 15_000 });
-  const { reload } = answer;
-  const news = lastCommand.value;
-  useEffect(() => {
-    if (news && (id === undefined || id === news.id)) reload();
-  }, [news, id, reload]);
-  return answer;
-}
 
 function Inside({ id }: { id: string }) {
   const command = useLive<CommandDetail>(`commands/${id}`, id);

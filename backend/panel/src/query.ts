@@ -4,6 +4,7 @@
  */
 import { useCallback, useEffect, useRef, useState } from 'preact/hooks';
 import { call, get, type Page, type Problem, problemOf } from './api.ts';
+import { lastCommand } from './live.ts';
 
 export type Query<T> = {
   data: T | undefined;
@@ -61,6 +62,17 @@ function useAnswer<T>(path: string | null, ask: Ask<T>, how: How): Query<T> {
 
 export const useQuery = <T>(path: string | null, often: Often = {}): Query<T> =>
   useAnswer<T>(path, get, often);
+
+/** Asked again whenever the stream tells of a command, of this one where `id` is given. */
+export function useLive<T>(path: string, id?: string): Query<T> {
+  const answer = useQuery<T>(path, { everyMs: 15_000 });
+  const { reload } = answer;
+  const news = lastCommand.value;
+  useEffect(() => {
+    if (news && (id === undefined || id === news.id)) reload();
+  }, [news, id, reload]);
+  return answer;
+}
 
 async function allOf<T>(path: string, signal: AbortSignal): Promise<T[]> {
   const items: T[] = [];

@@ -12,6 +12,7 @@ import { ActivityPage } from './pages/activity.tsx';
 import { AuditPage } from './pages/audit.tsx';
 import { BeginPage } from './pages/begin.tsx';
 import { CommandPage } from './pages/command.tsx';
+import { ChooseHostPage, CreatePage } from './pages/create.tsx';
 import { DecisionPage } from './pages/decision.tsx';
 import { DecisionsPage } from './pages/decisions.tsx';
 import { FleetPage } from './pages/fleet.tsx';
@@ -141,6 +142,12 @@ export const Shell = () => (
           )}
         </Route>
         <Route path="/guests" component={GuestsPage} />
+        <Route path="/guests/new" component={ChooseHostPage} />
+        <Route path="/guests/new/:cluster/:node">
+          {({ cluster, node }) => (
+            <CreatePage key={`${cluster}/${node}`} cluster={cluster} node={node} />
+          )}
+        </Route>
         <Route path="/guests/:cluster/:guest">
           {({ cluster, guest }) => (
             <GuestPage key={`${cluster}/${guest}`} cluster={cluster} guest={guest} />

@@ -155,4 +155,30 @@ describe('quotas of a running server', () => {
     // What that promises counts from now on, though no sample shows it yet.
     expect(await create('one-more')).toMatchObject({ refusal: { code: 'KR_QUOTA' } });
   });
+
+  it('says the same of a command that is only tried, and promises nothing to it', async () => {
+    const { create, commands } = await server({ accounts: { anna: of(2) } });
+    const wish: Submission = {
+      cluster: 'home',
+      kind: 'guest.create',
+      node: 'n1',
+      guest: 'tried',
+      args: { image: 'debian', kind: 'container', cpuCount: 3, memoryBytes: gibibyte },
+      origin: 'person',
+      actor: 'account:anna',
+      account: 'anna',
+      approved: true,
+    };
+    expect(await commands.rehearse(wish)).toMatchObject({
+      ok: false,
+      refusal: {
+        code: 'KR_QUOTA',
+        detail:
+          'quota of this account: 2 vCPU, others take 0 vCPU, this asks for 3 vCPU: 1 vCPU too much',
+      },
+    });
+    const fits = { ...wish, args: { ...(wish.args as object), cpuCount: 2 } };
+    expect(await commands.rehearse(fits)).toMatchObject({ ok: true });
+    expect(await create('real', { args: fits.args })).toMatchObject({ ok: true });
+  });
 });

@@ -1,16 +1,14 @@
 /** One command: its steps, what the guards said, what it printed, and what can still be done. */
-import { useEffect } from 'preact/hooks';
 import type { Fact } from '../../../decide/plan.ts';
 import type { CommandDetail } from '../../../http/routes/commands.ts';
 import { call } from '../api.ts';
 import { counted } from '../format.ts';
-import { lastCommand } from '../live.ts';
 import { CommandState, hasEnded } from '../parts/command-list.tsx';
 import { Output, Resolve, Steps } from '../parts/command-steps.tsx';
 import { ask } from '../parts/dialog.tsx';
 import { Facts } from '../parts/facts.tsx';
 import { Answer, toast } from '../parts/feedback.tsx';
-import { useQuery } from '../query.ts';
+import { useLive } from '../query.ts';
 import { isAdmin, mayAct } from '../session.ts';
 
 const Raw = ({ title, value }: { title: string; value: unknown }) =>
@@ -99,12 +97,8 @@ const subjectLink = ({ target, cluster }: CommandDetail): string =>
   `#/${target.kind === 'node' ? 'nodes' : 'guests'}/${cluster}/${target.id}`;
 
 export function CommandPage({ id }: { id: string }) {
-  const command = useQuery<CommandDetail>(`commands/${id}`, { everyMs: 10_000 });
+  const command = useLive<CommandDetail>(`commands/${id}`, id);
   const { reload } = command;
-  const news = lastCommand.value;
-  useEffect(() => {
-    if (news?.id === id) reload();
-  }, [news, id, reload]);
   return (
     <Answer of={command} what="the command">
       {(data) => (

@@ -1,14 +1,15 @@
 /** Every guest in one table, however many: searched and sorted here, drawn only where seen. */
 import { signal } from '@preact/signals';
 import { useMemo } from 'preact/hooks';
-import type { GuestView } from '../../../http/views.ts';
-import { query } from '../api.ts';
+import type { GuestView, NodeView } from '../../../http/views.ts';
+import { type Page, query } from '../api.ts';
 import { bytes, counted, dash, orDash, percent } from '../format.ts';
 import { ProblemNote, Loading, Empty } from '../parts/feedback.tsx';
 import { State } from '../parts/figures.tsx';
 import { Choice, Search } from '../parts/filters.tsx';
 import { VirtualRows } from '../parts/virtual-rows.tsx';
-import { usePages } from '../query.ts';
+import { usePages, useQuery } from '../query.ts';
+import { mayAct } from '../session.ts';
 
 const search = signal('');
 const shownState = signal('');
@@ -82,6 +83,17 @@ export const guestCells = (guest: GuestView) => (
   </>
 );
 
+/** Only where some driver makes guests. */
+function NewGuest() {
+  const hosts = useQuery<Page<NodeView>>(mayAct.value ? 'nodes?can=guest.create&limit=1' : null);
+  if ((hosts.data?.total ?? 0) === 0) return null;
+  return (
+    <a class="button strong" href="#/guests/new">
+      New guest
+    </a>
+  );
+}
+
 const guestStates = ['running', 'stopped', 'paused', 'suspended', 'unknown'];
 
 export function GuestsPage() {
@@ -108,6 +120,8 @@ export function GuestsPage() {
           {items &&
             (shown.length === total ? counted(total, 'guest') : `${shown.length} of ${total}`)}
         </span>
+        <span class="grow" />
+        <NewGuest />
       </div>
       <div class="filters" role="search">
         <Search

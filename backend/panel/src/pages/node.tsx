@@ -24,6 +24,7 @@ import { CommandList } from '../parts/command-list.tsx';
 import { Answer, Empty } from '../parts/feedback.tsx';
 import { Figure, State } from '../parts/figures.tsx';
 import { useQuery } from '../query.ts';
+import { mayAct } from '../session.ts';
 import { guestCells } from './guests.tsx';
 import { Table } from '../parts/table.tsx';
 
@@ -190,6 +191,13 @@ export function NodePage({ cluster, node }: { cluster: string; node: string }) {
               node={nodes.get(`${cluster}/${node}`)?.value ?? data}
               can={data.capabilities}
             />
+            {mayAct.value && data.capabilities.includes('guest.create') && (
+              <p>
+                <a class="button" href={`#/guests/new/${cluster}/${node}`}>
+                  New guest here
+                </a>
+              </p>
+            )}
           </>
         )}
       </Answer>

@@ -3,7 +3,6 @@
  * may sleep by itself, and what that saves. Every step is the server's own word; this page keeps
  * nothing, so it may be left and opened again.
  */
-import type { ComponentChildren } from 'preact';
 import { useEffect } from 'preact/hooks';
 import type { z } from 'zod';
 import type { Rehearsed } from '../../../http/routes/rehearsal.ts';
@@ -15,6 +14,7 @@ import { lastCommand, nodes } from '../live.ts';
 import { ask, Field, PasswordAgain } from '../parts/dialog.tsx';
 import { Answer, toast } from '../parts/feedback.tsx';
 import { State } from '../parts/figures.tsx';
+import { Step } from '../parts/step.tsx';
 import { useDryRun, useQuery } from '../query.ts';
 import { isAdmin, mayAct } from '../session.ts';
 import { Checks, mayProve } from './saving/checks.tsx';
@@ -62,28 +62,6 @@ const phases: Record<string, string> = {
   wake: 'waking it',
   rejoin: 'waiting until it is whole again',
 };
-
-const Step = ({
-  number,
-  title,
-  state,
-  children,
-}: {
-  number: number;
-  title: string;
-  state: 'done' | 'now' | 'later';
-  children: ComponentChildren;
-}) => (
-  <li class="card pad step" data-state={state}>
-    <h2>
-      <span class="step-number" aria-hidden="true">
-        {state === 'done' ? '✓' : number}
-      </span>
-      {title}
-    </h2>
-    {children}
-  </li>
-);
 
 function Proof({ at, standing, reload }: { at: At; standing: Standing; reload: () => void }) {
   const { campaign, proofs, isProven } = standing;

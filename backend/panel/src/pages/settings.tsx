@@ -8,6 +8,7 @@ import { Backups } from './settings/backups.tsx';
 import { Daemons } from './settings/daemons.tsx';
 import { Notices } from './settings/notices.tsx';
 import { OwnHouse } from './settings/own-house.tsx';
+import { Quotas } from './settings/quotas.tsx';
 import { SecondFactor } from './settings/second-factor.tsx';
 import { Sessions } from './settings/sessions.tsx';
 import { Tokens } from './settings/tokens.tsx';
@@ -24,6 +25,7 @@ const subjects: readonly Subject[] = [
   { path: 'nodes', name: 'Nodes', parts: [Daemons] },
   { path: 'engine', name: 'Engine', parts: [Autonomy] },
   { path: 'house', name: 'Own house', parts: [OwnHouse], isOfAll: true },
+  { path: 'quotas', name: 'Quotas', parts: [Quotas] },
   { path: 'sign-in', name: 'Sign-in', parts: [SecondFactor, Sessions, Tokens] },
   { path: 'accounts', name: 'Accounts', parts: [Accounts], isOfAll: true },
   { path: 'notices', name: 'Notices', parts: [Notices], isOfAll: true },

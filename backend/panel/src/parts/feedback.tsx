@@ -2,6 +2,7 @@
 import { signal } from '@preact/signals';
 import type { ComponentChildren } from 'preact';
 import type { Problem } from '../api.ts';
+import { sentence } from '../format.ts';
 import type { Query } from '../query.ts';
 
 export const Loading = ({ what }: { what: string }) => (
@@ -19,7 +20,8 @@ export const Empty = ({ title, children }: { title: string; children?: Component
 
 export const ProblemNote = ({ problem, retry }: { problem: Problem; retry?: () => void }) => (
   <div class="notice" role="alert">
-    <strong>{problem.title}.</strong> {problem.detail} {problem.wayOut}{' '}
+    <strong>{problem.title}.</strong> {sentence(problem.detail)}{' '}
+    {problem.wayOut && sentence(problem.wayOut)}{' '}
     {retry && (
       <button type="button" class="quiet small" onClick={retry}>
         Try again

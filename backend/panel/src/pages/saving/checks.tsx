@@ -5,6 +5,7 @@
  */
 import type { Rehearsed } from '../../../../http/routes/rehearsal.ts';
 import type { Standing } from '../../../../http/routes/wake-proofs.ts';
+import { sentence } from '../../format.ts';
 
 type Check = Rehearsed['checks'][number];
 
@@ -50,9 +51,6 @@ const arithmetic = ({ rule, facts }: Check): string =>
       return value === null ? [] : [`${String(value)} ${says}`];
     })
     .join(', ');
-
-/** What a rule says begins like any sentence. */
-const sentence = (text: string): string => `${text.charAt(0).toUpperCase()}${text.slice(1)}.`;
 
 const stateOf = (check: Check): string =>
   check.denial === null ? 'fine' : shownLater.has(check.rule) ? 'note' : 'wrong';
