@@ -16,6 +16,7 @@ import type { Evaluation } from './guard.ts';
 import { kindOf, move, note, readCommand, stateOf } from './ledger.ts';
 import { cancellableStates, effectTimeoutMs, isPowerOff, silenceTimeoutMs } from './lifecycle.ts';
 import { say, type Step } from './step.ts';
+import { noteDenial } from './watch.ts';
 import {
   executorCanSee,
   isProven,
@@ -190,12 +191,23 @@ function withNodes(row: Commands, atMs: number, said: Of<'refused'>): string {
   return JSON.stringify([...(JSON.parse(row.guards) as Evaluation[]), evaluation]);
 }
 
-const onRefused = (step: Step, row: Commands, said: Said): Promise<Commands> => {
+/** The rules that server and node both keep; what a node could not tell in time is its trouble. */
+const isJudgement = ({ guard, code }: Of<'refused'>): boolean =>
+  /^[QVCSW]/.test(guard?.rule ?? '') && code !== 'KR_GUEST_FACTS' && !code.endsWith('_UNKNOWN');
+
+/** A guard of the node contradicts the engine as much as one of ours does (SAFETY A1). */
+async function onRefused(step: Step, row: Commands, said: Said): Promise<Commands> {
   const report = said.report as Of<'refused'>;
-  const { code, reason, wayOut } = report;
+  const { code, reason, wayOut, guard } = report;
   const why = [`${code}: ${reason}`, wayOut].filter(Boolean).join('; ');
-  return neverStarted(step, row, said, { why, guards: withNodes(row, step.nowMs, report) });
-};
+  const guards = withNodes(row, step.nowMs, report);
+  const after = await neverStarted(step, row, said, { why, guards });
+  if (guard && stateOf(after) === 'REJECTED' && isJudgement(report)) {
+    const denial = { rule: guard.rule, code, reason, wayOut };
+    await noteDenial(step, { kind: kindOf(row), origin: row.origin }, denial);
+  }
+  return after;
+}
 
 async function onExecutorProbed(step: Step, row: Commands, said: Said): Promise<Commands> {
   const report = said.report as Of<'probed'>;

@@ -86,6 +86,28 @@ describe('an engine that is watched', () => {
     expect((await propose({ node: 'n2', guest: '101' })).state).toBe('PLANNED');
   });
 
+  it.each([
+    ['V6', 'KR_NO_CONSENT', 'engine', ['guest.restart']],
+    ['V2', 'KR_LOCKED', 'engine', []],
+    ['V4', 'KR_GUEST_FACTS', 'engine', []],
+    ['exec', 'KR_DISK_FULL', 'engine', []],
+    ['V6', 'KR_NO_CONSENT', 'person', []],
+  ] as const)(
+    'refused by %s of the node with %s, asked by the %s, is watched anew in %j',
+    async (rule, code, origin, kinds) => {
+      const { propose, watches, world } = await running(8 * day);
+      const node = world.twin('n1');
+      const { journalId } = node;
+      const { id: commandId } = await propose({ origin });
+      const guard = { id: 'consent', rule, facts: [] };
+      const refusal = { step: 'refused', code, reason: 'r', wayOut: 'w', guard } as const;
+      node.say('report', { ...refusal, commandId, n: 1, journalId, incarnation: 1 });
+      while ((await world.command(commandId)).state === 'QUEUED') await world.clock.advance(10);
+      expect((await world.command(commandId)).state).toBe('REJECTED');
+      expect((await watches()).map(({ kind }) => kind)).toEqual(kinds);
+    },
+  );
+
   it('is judged also in what it only recommends, and nothing of that leaves a command', async () => {
     const { world, rehearse, watches } = await running(8 * day);
     expect(await rehearse({})).toMatchObject({ ok: true, denial: null });
