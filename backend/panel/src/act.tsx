@@ -7,6 +7,7 @@ import type { ComponentChildren } from 'preact';
 import type { GuestView, NodeView } from '../../http/views.ts';
 import { submitCommand } from './api.ts';
 import { counted } from './format.ts';
+import { nodes } from './live.ts';
 import { Targets } from './pages/guest/migrate.tsx';
 import { ask, Field, type Values } from './parts/dialog.tsx';
 import { toast } from './parts/feedback.tsx';
@@ -173,8 +174,13 @@ function guestDeeds(guest: GuestView): Deed[] {
     },
   ];
   if (guest.state !== 'running') {
+    const isAsleep = nodes.get(`${guest.cluster}/${guest.node}`)?.value.state === 'asleep';
     return [
-      { kind: 'guest.start', name: 'Start', says: `${name} starts on ${guest.node}.` },
+      {
+        kind: 'guest.start',
+        name: 'Start',
+        says: `${name} starts on ${guest.node}${isAsleep ? ', which is woken for it first' : ''}.`,
+      },
       ...always,
       {
         kind: 'guest.delete',

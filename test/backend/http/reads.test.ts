@@ -48,13 +48,15 @@ it('lists nodes by cluster and id with what DESIGN names', async () => {
   });
 });
 
-it('pages by cursor or offset, and filters by cluster, state and node', async () => {
+it('pages by cursor or offset, and filters by cluster, state, node and what a driver can', async () => {
   const first: Page = await get('nodes?limit=2');
   expect(idsOfPage(first)).toEqual(['elsewhere/n1', 'home/n1']);
   const second: Page = await get(`nodes?limit=2&cursor=${first.nextCursor}`);
   expect(idsOfPage(second)).toEqual(['home/n2', 'home/n3']);
   expect(idsOfPage(await get('nodes?limit=2&offset=2'))).toEqual(idsOfPage(second));
   expect(idsOfPage(await get('nodes?cluster=home&state=maintenance'))).toEqual(['home/n4']);
+  expect(idsOfPage(await get('nodes?state=maintenance&can=guest.migrate'))).toEqual(['home/n4']);
+  expect(idsOfPage(await get('nodes?can=guest.create'))).toEqual([]);
   const guests: Page = await get('guests?cluster=home&node=n2');
   expect(idsOfPage(guests)).toEqual(['home/n2.100', 'home/n2.101']);
   for (const item of guests.items) GuestView.strict().parse(item);
