@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import { commandRow } from '../../support/command-row.ts';
 import { GuestDetail, GuestView, NodeDetail, NodeView } from '../../../backend/http/views.ts';
 import {
   addCluster,
@@ -362,4 +363,28 @@ it('checks a draft by line and column, and says what it would change for a clust
     differences: [{ field: 'limits.migrationsPerCluster', before: '2', after: '3' }],
   });
   expect((await check({ yaml })).differences).toBeNull();
+});
+
+it('shows the steps of a start that wakes its node first', async () => {
+  const at = { cluster: 'home', executor: 'n4', planned_at_ms: 1, expires_at_ms: 2 };
+  const id = h.newId();
+  const start = { ...at, id, target_id: 'n4.100', plan_id: id, state: 'PLANNED' as const };
+  const wake = {
+    ...at,
+    id: h.newId(),
+    kind: 'node.wake',
+    target_kind: 'node' as const,
+    target_id: 'n4',
+    plan_id: id,
+    state: 'SUCCEEDED' as const,
+    generation: 1,
+  };
+  const waits = { generation: 900, state_reason: 'ready: no sample yet' };
+  const rows = [commandRow({ ...start, ...waits }), commandRow(wake)];
+  await h.database.db.insertInto('commands').values(rows).execute();
+  expect((await get(`commands/${id}`)).steps).toEqual([
+    { step: 'wake', node: 'n4', command: wake.id, state: 'done', reason: null },
+    { step: 'ready', node: 'n4', command: null, state: 'running', reason: 'no sample yet' },
+    { step: 'start', node: 'n4', command: id, state: 'waiting', reason: null },
+  ]);
 });
