@@ -10,13 +10,13 @@ import type { GuestType } from './pmxcfs.ts';
 /** By how the kernel spells the model; null for others than these two. */
 export const vendorOf = (model: string | null): string | null => {
   if (model === null) return null;
-  if (model.startsWith('AMD')) return 'AuthenticAMD';
+  if (/\bAMD\b/.test(model)) return 'AuthenticAMD';
   return model.includes('Intel') ? 'GenuineIntel' : null;
 };
 
-/** `pve-manager/9.2.2/0123`: 9, 2, 2. */
-const versionOf = ({ pveversion }: NodeStatus): number[] =>
-  (/\/(\d+(?:\.\d+)*)/.exec(pveversion)?.[1] ?? '').split('.').map(Number);
+/** `pve-manager/9.2.2/0123`: 9, 2, 2; null where a text holds none. */
+const versionOf = ({ pveversion }: NodeStatus): number[] | null =>
+  /^[^/]*\/(\d+(?:\.\d+)*)/.exec(pveversion)?.[1]?.split('.').map(Number) ?? null;
 
 function isOlder(one: readonly number[], other: readonly number[]): boolean {
   const at = other.findIndex((part, index) => part !== (one[index] ?? 0));
@@ -44,7 +44,9 @@ function cpuObstacle({ config, source, target }: Moving): string | undefined {
   if (type === null) return 'the cpu type of the guest cannot be told';
   if (needsSameCpu(type) && from !== to)
     return `cpu type ${type} cannot move from ${from} to ${to}`;
-  return isOlder(versionOf(target), versionOf(source))
+  const [there, here] = [versionOf(target), versionOf(source)];
+  if (there === null || here === null) return 'the version of source or target cannot be told';
+  return isOlder(there, here)
     ? `the target runs ${target.pveversion}, the source ${source.pveversion}`
     : undefined;
 }

@@ -38,6 +38,12 @@ describe('what the target of a migration says of itself', () => {
     ['a custom type', moving({ cpu: 'cputype=custom-x' }, { model: n100 }), 'custom-x'],
     ['an older release', moving({}, { version: '9.1.10' }), 'the target runs pve-manager/9.1.10'],
     ['a shorter version', moving({}, { version: '9.2' }), 'the target runs'],
+    ['a release that nobody can tell', moving({}, { version: '?' }), 'version of source or target'],
+    [
+      'a source of which nobody can tell it',
+      moving({}, {}, { source: status({ version: '?' }) }),
+      'version of source or target',
+    ],
     ['no memory left', moving({}, { used: 28 * gibibyte + 1 }), 'are in use there'],
     [
       'no memory left for a container, whatever its cpu',
@@ -51,6 +57,14 @@ describe('what the target of a migration says of itself', () => {
   it.each<[string, Moving]>([
     ['to another model of the vendor', moving({}, { model: n100 })],
     ['as host between equals', moving({ cpu: 'host' })],
+    [
+      'between old Opterons',
+      moving(
+        {},
+        { model: 'Quad-Core AMD Opteron(tm) Processor 2378' },
+        { source: status({ model: 'AMD Opteron(tm) Processor 6128' }) },
+      ),
+    ],
     ['to a newer release', moving({}, { version: '9.10' })],
     ['to a later patch', moving({}, { version: '9.2.2.1' })],
     ['into the last byte', moving({}, { used: 28 * gibibyte })],
