@@ -160,7 +160,7 @@ describe('kernreaktor prove-wake', () => {
     const { deps: parts } = deps(['a secret']);
     const order = { ...options, node: 'home/big', confirm: 'big' };
     await expect(proveWake(order, { ...parts, api })).rejects.toThrow(
-      'KR_GUESTS_RUNNING: node: 2 guests run move',
+      'KR_GUESTS_RUNNING: node: 2 guests run; move',
     );
     expect(seen.at(-1)?.body).toMatchObject({ password: 'a secret' });
     await api.close();
