@@ -47,6 +47,7 @@ import { telemetryRoutes } from './routes/telemetry.ts';
 import { tokenRoutes } from './routes/tokens.ts';
 import { userRoutes } from './routes/users.ts';
 import { joiningRoutes } from './routes/joining.ts';
+import { automationRoutes } from './routes/automation.ts';
 import { maintenanceRoutes } from './routes/maintenance.ts';
 import { wakeProofRoutes } from './routes/wake-proofs.ts';
 import { newSecret } from './secrets.ts';
@@ -120,6 +121,7 @@ function installRoutes(app: App, context: Context, stream: Stream): void {
   fleetRoutes(app, context);
   wakeProofRoutes(app, context);
   maintenanceRoutes(app, context);
+  automationRoutes(app, context);
   telemetryRoutes(app, context);
   telemetryFleetRoutes(app, context);
   commandRoutes(app, context);

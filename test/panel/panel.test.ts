@@ -101,6 +101,26 @@ describe.skipIf(noChromium !== '')(`the panel${noChromium}`, () => {
     expect(steps.at(-1)).toBe('succeeded');
   });
 
+  it('pauses automation of a guest and keeps a node awake, says until when, and ends both', async () => {
+    await open('#/guests/home/110');
+    await page.getByRole('button', { name: 'Pause automation' }).click();
+    await page.getByRole('dialog').getByRole('button', { name: 'Pause' }).click();
+    await sees(/Automation paused until .*, because you asked for it\./);
+    const standing = () =>
+      stack.api.get<{ paused: object | null }>('clusters/home/guests/110/automation');
+    expect((await standing()).paused).toMatchObject({ by: 'account:anna' });
+    await page.getByRole('button', { name: 'Resume' }).click();
+    await page.getByRole('button', { name: 'Pause automation' }).waitFor();
+    expect((await standing()).paused).toBe(null);
+    await open('#/nodes/home/nuc1');
+    await page.getByRole('button', { name: 'Keep awake' }).click();
+    await page.getByRole('dialog').getByRole('button', { name: 'Keep awake' }).click();
+    await sees(/Stays awake until/);
+    expect(await violations(page)).toEqual([]);
+    await page.getByRole('button', { name: 'It may sleep again' }).click();
+    await page.getByRole('button', { name: 'Keep awake' }).waitFor();
+  });
+
   it('shows a refusal in the dialog with its way out, and sends nothing', async () => {
     const before = await stack.api.get<{ total: number }>('commands?kind=guest.scale');
     await open('#/guests/home/110');

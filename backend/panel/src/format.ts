@@ -4,12 +4,18 @@ export * from '../../format.ts';
 const clockTime = new Intl.DateTimeFormat(undefined, { timeStyle: 'medium' });
 const dateTime = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium', timeStyle: 'medium' });
 
-/** Today the time alone; else with the date. */
-export function moment(iso: string): string {
+const hourAndMinute = new Intl.DateTimeFormat(undefined, { timeStyle: 'short' });
+const dayAndHour = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium', timeStyle: 'short' });
+
+function momentIn(iso: string, today: Intl.DateTimeFormat, other: Intl.DateTimeFormat): string {
   const at = new Date(iso);
-  const isToday = at.toDateString() === new Date().toDateString();
-  return (isToday ? clockTime : dateTime).format(at);
+  return (at.toDateString() === new Date().toDateString() ? today : other).format(at);
 }
+
+/** Today the time alone; else with the date. */
+export const moment = (iso: string): string => momentIn(iso, clockTime, dateTime);
+/** The same without seconds, for what is to come. */
+export const clock = (iso: string): string => momentIn(iso, hourAndMinute, dayAndHour);
 
 /** What a rule or a refusal says begins and ends like any sentence. */
 export const sentence = (text: string): string =>

@@ -121,6 +121,24 @@ const samples: Record<string, Sample> = {
     // Permitted, and the harness has no row of it.
     status: 404,
   },
+  'GET /api/v1/clusters/:cluster/nodes/:node/automation': {
+    url: '/api/v1/clusters/home/nodes/n1/automation',
+    status: 200,
+  },
+  'PUT /api/v1/clusters/:cluster/nodes/:node/automation': {
+    url: '/api/v1/clusters/home/nodes/n1/automation',
+    payload: { pauseForMs: 60_000 },
+    status: 200,
+  },
+  'GET /api/v1/clusters/:cluster/guests/:guest/automation': {
+    url: '/api/v1/clusters/home/guests/100/automation',
+    status: 200,
+  },
+  'PUT /api/v1/clusters/:cluster/guests/:guest/automation': {
+    url: '/api/v1/clusters/home/guests/100/automation',
+    payload: { pauseForMs: 60_000 },
+    status: 200,
+  },
   'GET /api/v1/own-house': { status: 200 },
   'PUT /api/v1/own-house': { payload: { places: [] }, status: 204 },
   'GET /api/v1/guests': { status: 200, foreign: 200 },

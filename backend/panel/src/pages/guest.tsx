@@ -2,6 +2,7 @@
 import type { z } from 'zod';
 import type { GuestDetail, NodeDetail } from '../../../http/views.ts';
 import { GuestActions } from '../act.tsx';
+import { AutomationOf } from '../automation.tsx';
 import { ago, bytes, duration, orDash, percent } from '../format.ts';
 import { type ChartSpec, Charts, memoryChart, trafficCharts } from '../parts/charts.tsx';
 import { CommandList } from '../parts/command-list.tsx';
@@ -85,6 +86,7 @@ export function GuestPage({ cluster, guest }: { cluster: string; guest: string }
             </div>
             <Figures detail={data} />
             <Actions detail={data} />
+            <AutomationOf of={{ cluster, kind: 'guest', id: guest, name: data.name }} />
           </>
         )}
       </Answer>

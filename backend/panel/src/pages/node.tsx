@@ -4,6 +4,7 @@ import type { NodeDetail } from '../../../http/views.ts';
 import type { GuestView } from '../../../http/views.ts';
 import type { Standing } from '../../../http/routes/wake-proofs.ts';
 import { NodeActions } from '../act.tsx';
+import { AutomationOf } from '../automation.tsx';
 import { type Page, query } from '../api.ts';
 import {
   ago,
@@ -198,6 +199,7 @@ export function NodePage({ cluster, node }: { cluster: string; node: string }) {
                 </a>
               </p>
             )}
+            <AutomationOf of={{ cluster, kind: 'node', id: node, name: node }} />
           </>
         )}
       </Answer>
