@@ -69,6 +69,10 @@ describe.skipIf(noChromium !== '')(`the panel${noChromium}`, () => {
     // Its sparkline grows by itself: a sample came over the stream.
     await page.locator('.card.node .spark path[d*=L]').waitFor({ state: 'attached' });
     await page.getByLabel('Search nodes').fill('');
+    await page.getByLabel('Group').selectOption('by cluster');
+    const first = page.getByRole('region', { name: 'home' });
+    await first.getByRole('heading', { name: /^home \d+$/ }).waitFor();
+    expect(await first.locator('.card.node').count()).toBeLessThan(11);
     await page.getByRole('button', { name: 'Show map' }).click();
     await page.locator('canvas').first().focus();
     await page.keyboard.press('ArrowRight');

@@ -1,5 +1,4 @@
 /** Everything at a glance: sums per cluster, then every node as a card or, when many, a square. */
-import { computed, signal } from '@preact/signals';
 import { useState } from 'preact/hooks';
 import { useLocation } from 'wouter-preact';
 import type { ClusterView, NodeView } from '../../../http/views.ts';
@@ -15,46 +14,31 @@ import {
   powerHints,
   watts,
 } from '../format.ts';
+import {
+  grouping,
+  groupings,
+  search,
+  shownCluster,
+  shownGroups,
+  shownState,
+  states,
+} from '../groups.ts';
 import { askHold, hold } from '../hold.tsx';
 import { beat, nodeKeys, nodes, sparks } from '../live.ts';
 import { Answer, Empty, Loading } from '../parts/feedback.tsx';
 import { Bar, Figure, Sparkline, State } from '../parts/figures.tsx';
 import { Choice, Search } from '../parts/filters.tsx';
+import { firstOf, type Group } from '../parts/grid.ts';
 import { HeatMap } from '../parts/heat-map.tsx';
 import { useQuery } from '../query.ts';
 import { isAdmin, mayAct } from '../session.ts';
 
 /** From here on squares tell more than cards. */
 const cardsMax = 60;
-
-const search = signal('');
-const shownState = signal('');
-const shownCluster = signal('');
+const shownCardsMax = 240;
 
 const viewsOf = (keys: readonly string[]): NodeView[] =>
   keys.flatMap((key) => nodes.get(key)?.peek() ?? []);
-
-function matches(view: NodeView): boolean {
-  const text = search.value.trim().toLowerCase();
-  return (
-    (shownState.value === '' || view.state === shownState.value) &&
-    (shownCluster.value === '' || view.cluster === shownCluster.value) &&
-    (text === '' || `${view.cluster}/${view.id} ${view.driver ?? ''}`.toLowerCase().includes(text))
-  );
-}
-
-let lastKeys: readonly string[] = [];
-/** The same array while the same nodes match, so that nothing is drawn again for it. */
-const shownKeys = computed(() => {
-  void beat.value;
-  const keys = nodeKeys.value.filter((key) => {
-    const view = nodes.get(key)?.peek();
-    return view !== undefined && matches(view);
-  });
-  const isSame = keys.length === lastKeys.length && keys.every((key, at) => key === lastKeys[at]);
-  if (!isSame) lastKeys = keys;
-  return lastKeys;
-});
 
 type Sums = {
   awake: number;
@@ -154,7 +138,20 @@ function NodeCard({ nodeKey }: { nodeKey: string }) {
   );
 }
 
-const states = ['awake', 'asleep', 'waking', 'draining', 'stale', 'lost', 'maintenance', 'unknown'];
+const Cards = ({ group: { name, keys } }: { group: Group }) => (
+  <section aria-label={name === '' ? 'Nodes' : name}>
+    {name !== '' && (
+      <h3>
+        {name} <small class="faint">{keys.length}</small>
+      </h3>
+    )}
+    <div class="cards">
+      {keys.map((key) => (
+        <NodeCard key={key} nodeKey={key} />
+      ))}
+    </div>
+  </section>
+);
 
 const Filters = ({ clusters }: { clusters: readonly ClusterView[] }) => (
   <div class="filters" role="search">
@@ -173,6 +170,18 @@ const Filters = ({ clusters }: { clusters: readonly ClusterView[] }) => (
         set={(value) => (shownCluster.value = value)}
       />
     )}
+    <select
+      aria-label="Group"
+      value={grouping.value}
+      onChange={(event) => (grouping.value = event.currentTarget.value)}
+    >
+      <option value="">not grouped</option>
+      {groupings.map((by) => (
+        <option key={by} value={by}>
+          by {by}
+        </option>
+      ))}
+    </select>
   </div>
 );
 
@@ -180,8 +189,9 @@ const Filters = ({ clusters }: { clusters: readonly ClusterView[] }) => (
 function Nodes({ expected }: { expected: number | undefined }) {
   const [, navigate] = useLocation();
   const [asked, setAsked] = useState<'cards' | 'map' | null>(null);
-  const keys = shownKeys.value;
-  const view = asked ?? (keys.length > cardsMax ? 'map' : 'cards');
+  const groups = shownGroups.value;
+  const count = groups.reduce((sum, { keys }) => sum + keys.length, 0);
+  const view = asked ?? (count > cardsMax ? 'map' : 'cards');
   if (nodeKeys.value.length === 0) {
     // The clusters' own answer says why there are none, or that some are about to come.
     if (expected === undefined) return null;
@@ -198,7 +208,7 @@ function Nodes({ expected }: { expected: number | undefined }) {
   return (
     <>
       <div class="heading">
-        <h2>{counted(keys.length, 'node')}</h2>
+        <h2>{counted(count, 'node')}</h2>
         <button
           type="button"
           class="quiet small"
@@ -207,18 +217,14 @@ function Nodes({ expected }: { expected: number | undefined }) {
           {view === 'map' ? 'Show cards' : 'Show map'}
         </button>
       </div>
-      {keys.length === 0 && <p class="state-note">No node is like that.</p>}
+      {count === 0 && <p class="state-note">No node is like that.</p>}
       {view === 'map' ? (
-        <HeatMap keys={keys} open={(key) => navigate(`/nodes/${key}`)} />
+        <HeatMap groups={groups} open={(key) => navigate(`/nodes/${key}`)} />
       ) : (
-        <div class="cards">
-          {keys.slice(0, cardsMax * 4).map((key) => (
-            <NodeCard key={key} nodeKey={key} />
-          ))}
-        </div>
+        firstOf(groups, shownCardsMax).map((group) => <Cards key={group.name} group={group} />)
       )}
-      {view === 'cards' && keys.length > cardsMax * 4 && (
-        <p class="faint">The first {cardsMax * 4}; search, filter or use the map for the rest.</p>
+      {view === 'cards' && count > shownCardsMax && (
+        <p class="faint">The first {shownCardsMax}; search, filter or use the map for the rest.</p>
       )}
     </>
   );

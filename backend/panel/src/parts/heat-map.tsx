@@ -2,10 +2,11 @@
  * Every node as one square, coloured by its cpu: one canvas, so that 2,048 of them cost one
  * drawing a second. Pointer and keyboard reach each square; the name stands beside it.
  */
-import { useEffect, useRef, useState } from 'preact/hooks';
+import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
 import { percent } from '../format.ts';
 import { beat, nodes } from '../live.ts';
 import { colour, theme } from '../theme.ts';
+import { type Group, type Layout, layoutOf, stepFrom } from './grid.ts';
 
 const cellPx = 18;
 const gapPx = 2;
@@ -19,7 +20,13 @@ const stateColours: Record<string, string> = {
   draining: 'warn',
 };
 
-type Colours = { steps: string[]; states: Record<string, string>; unknown: string; mark: string };
+type Colours = {
+  steps: string[];
+  states: Record<string, string>;
+  unknown: string;
+  mark: string;
+  title: string;
+};
 
 const coloursNow = (): Colours => ({
   steps: [0, 1, 2, 3, 4, 5].map((step) => colour(`heat-${step}`)),
@@ -28,6 +35,7 @@ const coloursNow = (): Colours => ({
   ),
   unknown: colour('line'),
   mark: colour('ink'),
+  title: colour('faint'),
 });
 
 function fillOf(key: string, { steps, states, unknown }: Colours): string {
@@ -39,13 +47,31 @@ function fillOf(key: string, { steps, states, unknown }: Colours): string {
   return steps[Math.min(steps.length - 1, Math.floor(view.cpuRatio * steps.length))] ?? unknown;
 }
 
-export function HeatMap({ keys, open }: { keys: readonly string[]; open: (key: string) => void }) {
-  const canvas = useRef<HTMLCanvasElement>(null);
-  const [columns, setColumns] = useState(1);
-  const [at, setAt] = useState<number | null>(null);
-  const colours = useRef<Colours | null>(null);
-  useEffect(() => void (colours.current = coloursNow()), [theme.value]);
+function draw(
+  context: CanvasRenderingContext2D,
+  { cells, titles }: Layout,
+  { colours, at }: { colours: Colours; at: number | null },
+): void {
+  cells.forEach(({ key, column, row }, index) => {
+    context.fillStyle = fillOf(key, colours);
+    context.beginPath();
+    context.roundRect(column * pitchPx, row * pitchPx, cellPx, cellPx, 3);
+    context.fill();
+    if (index !== at) return;
+    context.strokeStyle = colours.mark;
+    context.lineWidth = 2;
+    context.stroke();
+  });
+  context.fillStyle = colours.title;
+  context.font = '12px system-ui, sans-serif';
+  for (const { text, row } of titles) context.fillText(text, 0, row * pitchPx + 14);
+}
 
+const arrows = new Set(['ArrowRight', 'ArrowLeft', 'ArrowDown', 'ArrowUp']);
+
+/** How many squares stand beside each other in the place of the canvas. */
+function useColumns(canvas: { current: HTMLCanvasElement | null }): number {
+  const [columns, setColumns] = useState(1);
   useEffect(() => {
     const parent = canvas.current?.parentElement;
     if (!parent) return undefined;
@@ -54,9 +80,32 @@ export function HeatMap({ keys, open }: { keys: readonly string[]; open: (key: s
     );
     observer.observe(parent);
     return () => observer.disconnect();
-  }, []);
+  }, [canvas]);
+  return columns;
+}
 
-  const rows = Math.ceil(keys.length / columns);
+const Legend = () => (
+  <>
+    cpu
+    {[0, 1, 2, 3, 4, 5].map((step) => (
+      <i key={step} class={`swatch heat-${step}`} />
+    ))}
+    <i class="swatch sleep" /> asleep <i class="swatch warn" /> changing or stale{' '}
+    <i class="swatch bad" /> lost
+  </>
+);
+
+type Props = { groups: readonly Group[]; open: (key: string) => void };
+
+export function HeatMap({ groups, open }: Props) {
+  const canvas = useRef<HTMLCanvasElement>(null);
+  const columns = useColumns(canvas);
+  const [at, setAt] = useState<number | null>(null);
+  const colours = useRef<Colours | null>(null);
+  useEffect(() => void (colours.current = coloursNow()), [theme.value]);
+  const layout = useMemo(() => layoutOf(groups, columns), [groups, columns]);
+  const { cells, rows } = layout;
+
   // One drawing per batch of samples.
   const drawnAt = beat.value;
   useEffect(() => {
@@ -68,40 +117,25 @@ export function HeatMap({ keys, open }: { keys: readonly string[]; open: (key: s
     element.width = columns * pitchPx * scale;
     element.height = rows * pitchPx * scale;
     context.scale(scale, scale);
-    keys.forEach((key, index) => {
-      context.fillStyle = fillOf(key, colours.current as Colours);
-      const x = (index % columns) * pitchPx;
-      const y = Math.floor(index / columns) * pitchPx;
-      context.beginPath();
-      context.roundRect(x, y, cellPx, cellPx, 3);
-      context.fill();
-      if (index !== at) return;
-      context.strokeStyle = (colours.current as Colours).mark;
-      context.lineWidth = 2;
-      context.stroke();
-    });
-  }, [drawnAt, keys, columns, rows, at, theme.value]);
+    draw(context, layout, { colours: colours.current, at });
+  }, [drawnAt, layout, columns, rows, at, theme.value]);
 
   const indexAt = (event: MouseEvent): number | null => {
-    const index =
-      Math.floor(event.offsetY / pitchPx) * columns + Math.floor(event.offsetX / pitchPx);
-    return index < keys.length ? index : null;
+    const row = Math.floor(event.offsetY / pitchPx);
+    const column = Math.floor(event.offsetX / pitchPx);
+    const index = cells.findIndex((cell) => cell.row === row && cell.column === column);
+    return index === -1 ? null : index;
   };
+  const keyAt = (index: number | null): string | undefined =>
+    index === null ? undefined : cells[index]?.key;
   const move = (event: KeyboardEvent): void => {
-    const steps: Record<string, number> = {
-      ArrowRight: 1,
-      ArrowLeft: -1,
-      ArrowDown: columns,
-      ArrowUp: -columns,
-    };
-    const step = steps[event.key];
-    const key = at === null ? undefined : keys[at];
-    if (event.key === 'Enter' && key !== undefined) return open(key);
-    if (step === undefined) return;
+    const chosen = keyAt(at);
+    if (event.key === 'Enter' && chosen !== undefined) return open(chosen);
+    if (!arrows.has(event.key)) return;
     event.preventDefault();
-    setAt(Math.min(keys.length - 1, Math.max(0, (at ?? -step) + step)));
+    setAt(at === null ? 0 : stepFrom(layout, at, event.key));
   };
-  const key = at === null ? undefined : keys[at];
+  const key = keyAt(at);
   const view = key === undefined ? undefined : nodes.get(key)?.value;
 
   return (
@@ -110,13 +144,12 @@ export function HeatMap({ keys, open }: { keys: readonly string[]; open: (key: s
         ref={canvas}
         tabIndex={0}
         role="application"
-        aria-label={`${keys.length} nodes as squares, coloured by cpu. Arrow keys choose one, Enter opens it.`}
+        aria-label={`${cells.length} nodes as squares, coloured by cpu. Arrow keys choose one, Enter opens it.`}
         style={{ width: `${columns * pitchPx}px`, height: `${rows * pitchPx}px` }}
         onMouseMove={(event) => setAt(indexAt(event))}
         onMouseLeave={() => setAt(null)}
         onClick={(event) => {
-          const index = indexAt(event);
-          const chosen = index === null ? undefined : keys[index];
+          const chosen = keyAt(indexAt(event));
           if (chosen !== undefined) open(chosen);
         }}
         onKeyDown={move}
@@ -128,14 +161,7 @@ export function HeatMap({ keys, open }: { keys: readonly string[]; open: (key: s
             {view.cpuRatio !== null && `, cpu ${percent(view.cpuRatio)}`}
           </>
         ) : (
-          <>
-            cpu
-            {[0, 1, 2, 3, 4, 5].map((step) => (
-              <i key={step} class={`swatch heat-${step}`} />
-            ))}
-            <i class="swatch sleep" /> asleep <i class="swatch warn" /> changing or stale{' '}
-            <i class="swatch bad" /> lost
-          </>
+          <Legend />
         )}
       </p>
     </div>
