@@ -1,7 +1,8 @@
 /**
  * The task of a command whose daemon ended after its start was written down and before its UPID
  * was: sought in the hypervisor's own list by kind, guest, time, and where it tells, by who began
- * it. A task that another command named is never taken for it. Looks only.
+ * it. A task that another command named is never taken for it, nor one that began later than ours
+ * can have: whoever holds a person's task for his own may end it. Looks only.
  */
 import type { Clock } from '../../../broker/contract/ports.ts';
 import type { CommandKind } from '../../../broker/contract/command.ts';
@@ -19,6 +20,8 @@ const typesOf: Partial<Record<CommandKind, readonly string[]>> = {
 const lookEveryMs = 200;
 /** A tool that outlived its daemon opens its task within this, or waits for something else. */
 const lookForMs = 5_000;
+/** One that came later was begun by somebody else: what is ours was asked for at once. */
+const openedWithinMs = 60_000;
 
 export type Seeking = {
   clock: Clock;
@@ -43,11 +46,13 @@ export async function findTask(
     task.id === target.id &&
     (user === undefined || task.user === user) &&
     task.startedAtSeconds * 1_000 > startedAtWallMs - skewMs &&
+    task.startedAtSeconds * 1_000 < startedAtWallMs + openedWithinMs + skewMs &&
     !otherHandles.has(task.upid);
   const untilMs = clock.monotonicMs() + lookForMs;
   for (;;) {
-    const found = (await tasks())?.find(isSought);
-    if (found) return found.upid;
+    const found = (await tasks())?.filter(isSought) ?? [];
+    const [first] = found.toSorted((a, b) => a.startedAtSeconds - b.startedAtSeconds);
+    if (first) return first.upid;
     if (signal.aborted || clock.monotonicMs() >= untilMs) return null;
     await pause(clock, lookEveryMs, signal);
   }
