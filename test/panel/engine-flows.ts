@@ -62,40 +62,53 @@ function policyFlows(use: () => Use): void {
   });
 }
 
+/** So low a threshold makes every node hot at once. What `run` did in `home` is taken back. */
+async function whileEager(stack: Stack, level: 'auto' | 'approve', run: () => Promise<void>) {
+  const autonomy = (to: string) =>
+    stack.api.send('PATCH', '/api/v1/clusters/home', {
+      body: { autonomy: { 'guest.migrate': to } },
+    });
+  const follow = (policy: string) =>
+    stack.api.send('PUT', '/api/v1/clusters/home/policy', { body: { policy } });
+  const { status } = await stack.api.post('policies', { name: `eager-${level}`, yaml: eager });
+  expect(status).toBe(201);
+  await autonomy(level);
+  await follow(`eager-${level}`);
+  try {
+    await run();
+  } finally {
+    await autonomy('auto');
+    await follow('balance');
+  }
+}
+
 function decisionFlows(use: () => Use): void {
   it('draws what was measured beside the threshold, and says what would change it', async () => {
-    const { page, url } = use();
-    await page.goto(`${url}/#/decisions`);
-    await page.locator('.timeline li.acted a').first().click();
+    const { page, url, stack } = use();
+    await whileEager(stack, 'auto', async () => {
+      await page.goto(`${url}/#/decisions`);
+      const acted = page.locator('.timeline li.acted a').first();
+      await acted.waitFor({ timeout: 120_000 });
+      await acted.click();
+    });
     await page.getByRole('heading', { name: 'Decision' }).waitFor();
     await page.locator('.chart canvas').first().waitFor();
     const legend = page.locator('.chart .u-legend').first();
     expect(await legend.textContent()).toMatch(/measured.*threshold/);
-  });
+  }, 200_000);
 
   it('rejects a proposal from the list, and the engine then leaves it', async () => {
     const { page, url, stack } = use();
-    const autonomy = (level: string) =>
-      stack.api.send('PATCH', '/api/v1/clusters/home', {
-        body: { autonomy: { 'guest.migrate': level } },
-      });
-    // So low a threshold makes every node hot at once.
-    const { status } = await stack.api.post('policies', { name: 'eager', yaml: eager });
-    expect(status).toBe(201);
-    const follow = (policy: string) =>
-      stack.api.send('PUT', '/api/v1/clusters/home/policy', { body: { policy } });
-    await autonomy('approve');
-    await follow('eager');
-    await page.goto(`${url}/#/decisions`);
-    const proposal = page.locator('.proposal').first();
-    await proposal.waitFor({ timeout: 120_000 });
-    await proposal.getByRole('button', { name: 'Reject' }).click();
-    await page.getByRole('dialog').getByRole('button', { name: 'Reject' }).click();
-    await page.getByText('Rejected.').waitFor();
-    const rejected = await stack.api.get<{ total: number }>('commands?state=CANCELLED');
-    expect(rejected.total).toBeGreaterThan(0);
-    await autonomy('auto');
-    await follow('balance');
+    await whileEager(stack, 'approve', async () => {
+      await page.goto(`${url}/#/decisions`);
+      const proposal = page.locator('.proposal').first();
+      await proposal.waitFor({ timeout: 120_000 });
+      await proposal.getByRole('button', { name: 'Reject' }).click();
+      await page.getByRole('dialog').getByRole('button', { name: 'Reject' }).click();
+      await page.getByText('Rejected.').waitFor();
+      const rejected = await stack.api.get<{ total: number }>('commands?state=CANCELLED');
+      expect(rejected.total).toBeGreaterThan(0);
+    });
   }, 200_000);
 }
 

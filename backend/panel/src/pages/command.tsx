@@ -4,7 +4,7 @@ import type { CommandDetail } from '../../../http/routes/commands.ts';
 import { call } from '../api.ts';
 import { counted } from '../format.ts';
 import { CommandState, hasEnded } from '../parts/command-list.tsx';
-import { Output, Resolve, Steps } from '../parts/command-steps.tsx';
+import { Output, Plan, Resolve, Steps } from '../parts/command-steps.tsx';
 import { ask } from '../parts/dialog.tsx';
 import { Facts } from '../parts/facts.tsx';
 import { Answer, toast } from '../parts/feedback.tsx';
@@ -130,6 +130,7 @@ export function CommandPage({ id }: { id: string }) {
               )}
             </div>
           )}
+          <Plan of={data} />
           <h2>Steps</h2>
           <Steps history={data.history} />
           <Output result={data.result} />

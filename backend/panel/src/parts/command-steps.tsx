@@ -25,6 +25,37 @@ export const Steps = ({ history }: { history: CommandDetail['history'] }) => (
   </ol>
 );
 
+const stepTones = {
+  waiting: 'faint',
+  running: 'warn-text',
+  done: 'good-text',
+  failed: 'bad-text',
+  'in-doubt': 'bad-text',
+  skipped: 'faint',
+} as const;
+
+/** Of a start whose node sleeps: what is done for it, in order. */
+export const Plan = ({ of: { id, steps = [] } }: { of: CommandDetail }) =>
+  steps.length === 0 ? null : (
+    <>
+      <h2>Plan</h2>
+      <ol class="steps card pad">
+        {steps.map(({ step, node, command, state, reason }) => (
+          <li key={`${step}${command}`} class={stepTones[state]}>
+            <strong>
+              {step} {node}
+            </strong>{' '}
+            <span class="faint">{state.replace('-', ' ')}</span>{' '}
+            {command !== null && command !== id && (
+              <a href={`#/activity/${command}`}>its command</a>
+            )}
+            {reason && <p>{reason}</p>}
+          </li>
+        ))}
+      </ol>
+    </>
+  );
+
 /** The end of what its program wrote. */
 export function Output({ result }: { result: unknown }) {
   const output =
