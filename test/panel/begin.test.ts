@@ -139,6 +139,11 @@ describe.skipIf(noChromium !== '')(`the first hour${noChromium}`, () => {
     const at = 'cluster=home&node=xeon';
     type Guests = { items: { id: string; state: string }[] };
     const guests = async () => (await stack.api.get<Guests>(`guests?${at}`)).items;
+    // Before its first report it has no guest, and would be taken for empty.
+    await until(async () => (await guests()).some(({ state }) => state === 'running'), {
+      withinMs: patienceMs,
+      what: 'the guests of the node',
+    });
     for (const { id, state } of await guests()) {
       const wish = { cluster: 'home', node: 'xeon', kind: 'guest.stop', guest: id, args: {} };
       if (state === 'running') await stack.api.post('commands', wish);
