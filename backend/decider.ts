@@ -3,10 +3,10 @@
  * entry is opened before a plan is dispatched and closed with the decision in one transaction.
  */
 import { parse } from 'yaml';
-import { isTerminal } from '../broker/contract/command.ts';
 import type { Clock, NewId } from '../broker/contract/ports.ts';
 import type { Commands } from './act/commands.ts';
 import { dispatch } from './act/dispatch.ts';
+import { isUnderWay } from './act/lifecycle.ts';
 import { appendAudit } from './audit/chain.ts';
 import type { Foretold } from './decide/calibration.ts';
 import type { Ordered } from './decide/deaths.ts';
@@ -53,43 +53,37 @@ const failedStates: ReadonlySet<string> = new Set(['FAILED', 'EXPIRED', 'INDETER
 const explaining: ReadonlySet<string> = new Set(['guest.stop', 'guest.restart']);
 
 /** A start by a person ends the engine's row of attempts, as one that helped would. */
-function recallOrders(history: History, commands: readonly GuestCommand[], clock: Clock): void {
-  const offsetMs = clock.monotonicMs() - clock.wallMs();
+function recallOrders(history: History, commands: readonly GuestCommand[], offsetMs: number): void {
   const ordered = new Map<string, Ordered>();
   for (const { cluster, guest, kind, state, byEngine, plannedAtMs } of commands) {
-    if (state === 'REJECTED' || state === 'CANCELLED') continue;
     const key = `${cluster}/${guest}`;
     const known = ordered.get(key) ?? { startsAtMs: [], isStarting: false, otherAtMs: null };
     const atMs = plannedAtMs + offsetMs;
     if (explaining.has(kind)) ordered.set(key, { ...known, otherAtMs: atMs });
     if (kind !== 'guest.start') continue;
     const startsAtMs = byEngine ? [...known.startsAtMs, atMs] : [];
-    const isStarting = known.isStarting || (!failedStates.has(state) && !isTerminal(state));
+    const isStarting = known.isStarting || isUnderWay(state);
     ordered.set(key, { ...known, startsAtMs, isStarting });
   }
   history.deaths.ordered = ordered;
 }
 
 /** An uncertain change of size may be repeated, so nobody waits for its end. */
-function recallScales(history: History, commands: readonly GuestCommand[], clock: Clock): void {
-  const offsetMs = clock.monotonicMs() - clock.wallMs();
+function recallScales(history: History, commands: readonly GuestCommand[], offsetMs: number): void {
   const scaled = new Map<string, Scaled>();
   for (const { cluster, guest, kind, state, plannedAtMs } of commands) {
-    if (kind !== 'guest.scale' || state === 'REJECTED' || state === 'CANCELLED') continue;
+    if (kind !== 'guest.scale') continue;
     const key = `${cluster}/${guest}`;
-    const hasFailed = failedStates.has(state);
     scaled.set(key, {
       atMs: plannedAtMs + offsetMs,
-      isOpen: !hasFailed && !isTerminal(state),
-      failures: hasFailed ? (scaled.get(key)?.failures ?? 0) + 1 : 0,
+      isOpen: isUnderWay(state),
+      failures: failedStates.has(state) ? (scaled.get(key)?.failures ?? 0) + 1 : 0,
     });
   }
   history.scaled = scaled;
 }
 
-/** SQL stamps are wall time, the engine's are monotonic; both are this server's own. */
-function recall(history: History, migrations: readonly Migration[], clock: Clock): void {
-  const offsetMs = clock.monotonicMs() - clock.wallMs();
+function recall(history: History, migrations: readonly Migration[], offsetMs: number): void {
   const inFlight = new Map<string, Move[]>();
   const moves = new Map<string, Move[]>();
   history.lastMovedAtMs.clear();
@@ -193,10 +187,13 @@ export function createDecider(deps: DeciderDeps): Decider {
     round,
     foretold: () => history.calibrations.foretold,
     async remember(clusters) {
-      recall(history, await recentMigrations(database.db, clusters, clock.wallMs()), clock);
-      const onGuests = await recentGuestCommands(database.db, clusters, clock.wallMs());
-      recallScales(history, onGuests, clock);
-      recallOrders(history, onGuests, clock);
+      const nowMs = clock.wallMs();
+      // SQL stamps are wall time, the engine's are monotonic; both are this server's own.
+      const offsetMs = clock.monotonicMs() - nowMs;
+      recall(history, await recentMigrations(database.db, clusters, nowMs), offsetMs);
+      const onGuests = await recentGuestCommands(database.db, clusters, nowMs);
+      recallScales(history, onGuests, offsetMs);
+      recallOrders(history, onGuests, offsetMs);
       await recollect(clusters);
       await lookBack(clusters);
     },

@@ -7,6 +7,7 @@
 import type { CommandState } from '../../broker/contract/command.ts';
 import { isTerminal } from '../../broker/contract/command.ts';
 import type { Denial } from './guard.ts';
+import { isUnderWay } from './lifecycle.ts';
 
 export const cyclesMax = 10;
 /** A changed kernel voids what was shown before it; that may happen to a campaign so often. */
@@ -137,8 +138,7 @@ function duringWake(view: View): CampaignStep {
   if (!command) return beforeWake(view);
   const { state, reason, grantedAtMs } = command;
   if (state === 'SUCCEEDED') return { do: 'enter', phase: 'rejoin' };
-  const mayStillWork = !isTerminal(state) && state !== 'INDETERMINATE';
-  if (mayStillWork) return wait(`the node is being woken: ${state}`);
+  if (isUnderWay(state)) return wait(`the node is being woken: ${state}`);
   // Before the grant nothing was sent, so nothing was shown about the way.
   if (grantedAtMs === null) return { do: 'enter', phase: 'wake' };
   return fail(`it was not woken by ${campaign.waker}: ${reason ?? state}`, true);

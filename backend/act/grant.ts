@@ -24,7 +24,7 @@ import { evaluate } from './guards.ts';
 import { kindOf, move, note, readCommand, sha256, stateOf, subjectOf, targetOf } from './ledger.ts';
 import { effectTimeoutMs, isPowerOff, occupiesPlace } from './lifecycle.ts';
 import { isSettling, lateReason, settlingCode } from './settling.ts';
-import { say, type Step } from './step.ts';
+import { say, type Step, timeScaleOf } from './step.ts';
 import { sentenceOf } from './planned.ts';
 import { noteDenial } from './watch.ts';
 
@@ -64,7 +64,7 @@ function signGrant(step: Step, row: Commands, { nonce, allows }: Permission): st
     nonce,
     simulated: cluster.simulated === 1,
     timeoutMs: effectTimeoutMs(kindOf(row), effortOf(step, row)),
-    timeScale: cluster.simulated === 1 ? cluster.time_scale : 1,
+    timeScale: timeScaleOf(cluster),
     policyHash: row.policy_hash,
     ...(allows.length > 0 ? { allows } : {}),
   } satisfies GrantContent;

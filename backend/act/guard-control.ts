@@ -10,7 +10,7 @@ import type { GuardFacts } from './guard.ts';
 import { type Limits, limitsOf } from './guard-limits.ts';
 import { isMostlyStale } from './guards-cluster.ts';
 import { isPowerOff } from './lifecycle.ts';
-import type { Context, Step } from './step.ts';
+import { type Context, type Step, timeScaleOf } from './step.ts';
 import { watchAnew } from './watch.ts';
 
 const campaignMin = 5;
@@ -88,11 +88,10 @@ export async function quarantineNode(step: Step, id: string): Promise<boolean> {
 }
 
 async function judgeMigrations(step: Step, limits: Limits): Promise<void> {
-  const scale = step.cluster.simulated === 1 ? step.cluster.time_scale : 1;
   const rows = await step.rows.commandsOf(step.cluster.id, {
     kinds: ['guest.migrate'],
     states: ['SUCCEEDED', 'FAILED', 'INDETERMINATE'],
-    grantedAfterMs: step.nowMs - campaignMs / scale,
+    grantedAfterMs: step.nowMs - campaignMs / timeScaleOf(step.cluster),
   });
   const failed = rows.filter(({ state }) => state !== 'SUCCEEDED').length;
   if (rows.length < campaignMin || failed < rows.length * failedRatio) return;

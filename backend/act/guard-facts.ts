@@ -13,7 +13,7 @@ import type { Limits } from './guard-limits.ts';
 import { freshMsOf, nodeFact, parseFacts } from './guard-node.ts';
 import { readFailingWakes, readIdleness, sizesOf } from './guard-surroundings.ts';
 import { activeStates } from './lifecycle.ts';
-import type { Step } from './step.ts';
+import { type Step, timeScaleOf } from './step.ts';
 import { readTableHolders } from './table-holders.ts';
 import { type Proof, proofsOf } from './wake-ways.ts';
 
@@ -74,8 +74,7 @@ function guestBytesOf(step: Step): number | null {
 }
 
 /** Durations of the simulated world are shorter; a day of it is a day divided by its scale. */
-const scaledDayMs = ({ cluster }: Step): number =>
-  dayMs / (cluster.simulated === 1 ? cluster.time_scale : 1);
+const scaledDayMs = ({ cluster }: Step): number => dayMs / timeScaleOf(cluster);
 
 type Subject = Pick<Commands, 'id' | 'target_id' | 'origin' | 'plan_id'>;
 

@@ -8,6 +8,7 @@ import { z } from 'zod';
 import { scaledMs } from '../decide/policy.ts';
 import type { Clusters } from '../store/sql/schema.ts';
 import { remembered } from './remembered.ts';
+import { timeScaleOf } from './step.ts';
 
 /** Read in every step, written seldom. */
 const clustersKept = 256;
@@ -147,7 +148,7 @@ function readLimits(row: Row): Limits {
   const isReal = row.simulated !== 1;
   const changes = changesOf(row.limits);
   const settings = settingsOf(row.settings);
-  const scale = { timeScale: isReal ? 1 : row.time_scale };
+  const scale = { timeScale: timeScaleOf(row) };
   const values = Object.fromEntries(
     limitNames.map((name) => {
       const value = bounded(name, changes[name] ?? bounds[name].usual, isReal);

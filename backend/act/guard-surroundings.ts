@@ -21,7 +21,7 @@ import {
   type SeenNode,
 } from './house.ts';
 import { activeStates, isPowerOff } from './lifecycle.ts';
-import type { Context, PolicyWords, Step } from './step.ts';
+import { type Context, type PolicyWords, type Step, timeScaleOf } from './step.ts';
 
 export const otherOf = (
   row: Pick<CommandBrief, 'id' | 'kind' | 'state' | 'target_id' | 'executor' | 'args'>,
@@ -148,8 +148,6 @@ export async function readIdleness(
   node: string,
   { loadWindowMs }: WindowLimits,
 ): Promise<Load | null> {
-  if (loadWindowMs === 0) return null;
-  const { id, simulated, time_scale } = step.cluster;
-  const windowMs = scaledMs(idleForMs, { timeScale: simulated === 1 ? time_scale : 1 });
-  return step.context.loadOf({ cluster: id, node }, windowMs);
+  const ownMs = scaledMs(idleForMs, { timeScale: timeScaleOf(step.cluster) });
+  return readLoad(step, node, { loadWindowMs: loadWindowMs === 0 ? 0 : ownMs });
 }

@@ -22,6 +22,7 @@ import {
   type CommandKind,
   type CommandState,
   commandStates,
+  isTerminal,
   repeatableKinds,
 } from '../../broker/contract/command.ts';
 import { heartbeatIntervalMs } from '../../broker/contract/limits.ts';
@@ -104,6 +105,9 @@ export const mayFollow = (from: CommandState, to: CommandState): boolean =>
 export const openStates: readonly CommandState[] = commandStates.filter((state) =>
   transitions.some((row) => row.from === state),
 );
+/** Whether its end is still to come: neither over, nor given up as in doubt. */
+export const isUnderWay = (state: CommandState): boolean =>
+  !isTerminal(state) && state !== 'INDETERMINATE';
 export const cancellableStates: readonly CommandState[] = beforeGrant;
 /** From the grant on, an effect may exist: these count in every guard. */
 export const activeStates: readonly CommandState[] = [...mayHaveHappened, 'CANCELLING'];

@@ -11,7 +11,7 @@ import { powerOffsMax } from './facts.ts';
 import type { Denial } from './guard.ts';
 import { type Limits, limitsOf } from './guard-limits.ts';
 import { activeStates, isPowerOff } from './lifecycle.ts';
-import type { Step } from './step.ts';
+import { type Step, timeScaleOf } from './step.ts';
 
 const hourMs = 3_600_000;
 const dayMs = 24 * hourMs;
@@ -22,8 +22,7 @@ type Taker = Pick<Commands, 'id' | 'target_id' | 'origin'> & { kind: CommandKind
 type Bucket = { cluster: string; name: string; slots: number; windowMs: number; rule: string };
 type Slot = { bucket: Bucket; name: string; ver: number | null };
 
-const scaled = ({ cluster }: Step, ms: number): number =>
-  cluster.simulated === 1 ? ms / cluster.time_scale : ms;
+const scaled = ({ cluster }: Step, ms: number): number => ms / timeScaleOf(cluster);
 
 async function powerBuckets(step: Step, limits: Limits): Promise<Bucket[]> {
   const { id: cluster, simulated } = step.cluster;

@@ -17,7 +17,7 @@ import { evaluate } from './guards.ts';
 import { readCommand, sha256, stateOf } from './ledger.ts';
 import { lookAtTokens } from './limiter.ts';
 import { sendPart } from './part.ts';
-import { type Context, inStep, type Step } from './step.ts';
+import { type Context, inStep, type Step, timeScaleOf } from './step.ts';
 import { renewWakeTables } from './sync-content.ts';
 import { bindingHash, bindingOf, proofsOf, type WakerKind } from './wake-ways.ts';
 
@@ -30,7 +30,7 @@ const settleMs = 30_000;
 const askAgainMs = 15_000;
 
 const scaled = ({ cluster }: Step, ms: number): number =>
-  Math.round(scaledMs(ms, { timeScale: cluster.simulated === 1 ? cluster.time_scale : 1 }));
+  Math.round(scaledMs(ms, { timeScale: timeScaleOf(cluster) }));
 
 /** A waker of the simulated world has no kind of its own to be named by. */
 const wakeArgs = ({ cluster }: Step, waker: string): object =>

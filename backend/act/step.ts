@@ -104,6 +104,10 @@ export type Step = {
   outgoing: Outgoing[];
 };
 
+/** How often as fast as ours the time of its world runs: 1 for every real cluster. */
+export const timeScaleOf = (row: Pick<Clusters, 'simulated' | 'time_scale'>): number =>
+  row.simulated === 1 ? row.time_scale : 1;
+
 export const HoldAll = z.object({
   all: z.boolean(),
   reason: z.string().nullable(),

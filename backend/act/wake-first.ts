@@ -6,6 +6,7 @@
  */
 import { type CommandState, isTerminal } from '../../broker/contract/command.ts';
 import type { Commands } from '../store/sql/schema.ts';
+import { isUnderWay } from './lifecycle.ts';
 
 type Named = Pick<Commands, 'id' | 'plan_id'>;
 
@@ -45,14 +46,12 @@ export type NextStep =
   | { do: 'fail'; why: string };
 
 const wait = (why: string): NextStep => ({ do: 'wait', why });
-const isUnderWay = ({ state }: WakeSeen): boolean =>
-  !isTerminal(state) && state !== 'INDETERMINATE';
 
 export function nextStep({ node, missing, isHeard, busy, wakes, wakesMax }: WakeView): NextStep {
   if (missing === null) return { do: 'start' };
   if (isHeard) return wait(`ready: ${missing}`);
   if (busy !== null) return wait(`wake: ${busy} has to end first`);
-  const running = wakes.find(isUnderWay);
+  const running = wakes.find(({ state }) => isUnderWay(state));
   if (running) return wait(`wake: ${running.id} of node ${node} is ${running.state}`);
   if (wakes.some(({ state }) => state === 'SUCCEEDED')) return wait(`ready: ${missing}`);
   const own = wakes.filter(({ isOwn }) => isOwn);

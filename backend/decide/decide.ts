@@ -1,8 +1,8 @@
 /**
  * State, policy, history and now -> Plan. Pure: the same inputs give the same plan, byte for
- * byte. One ladder: start what died, scale what a policy lets grow or shrink, relieve what is hot, wake what that
- * needs, empty what is cheap to empty, and let sleep what ran nothing. Each step sees what the ones
- * before it planned.
+ * byte. One ladder: start what died, scale what a policy lets grow or shrink, relieve what is hot,
+ * wake what that needs, empty what is cheap to empty, and let sleep what ran nothing. Each step
+ * sees what the ones before it planned.
  */
 import { avoided } from './breaker.ts';
 import { mayRun, neededNodes, wakeNeeded, withinWindows } from './calendar.ts';

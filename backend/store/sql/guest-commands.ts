@@ -19,7 +19,7 @@ export type GuestCommand = {
 
 const kinds = ['guest.scale', 'guest.start', 'guest.stop', 'guest.restart'];
 
-/** Those of the last day, oldest first. */
+/** Those of the last day that nobody refused or took back, oldest first. */
 export async function recentGuestCommands(
   db: Kysely<Schema>,
   clusters: readonly string[],
@@ -32,6 +32,7 @@ export async function recentGuestCommands(
     .where('cluster', 'in', clusters)
     .where('planned_at_ms', '>', nowMs - rememberedMs)
     .where('kind', 'in', kinds)
+    .where('state', 'not in', ['REJECTED', 'CANCELLED'])
     .orderBy('planned_at_ms')
     .orderBy('id')
     .execute();

@@ -3,22 +3,15 @@ import { decide } from '../../../backend/decide/decide.ts';
 import { emptyHistory, observe, record } from '../../../backend/decide/history.ts';
 import { recallSpells, spellsOf } from '../../../backend/decide/memory.ts';
 import { Policy } from '../../../backend/decide/policy.ts';
-import type { ClusterRecord, NodeRecord } from '../../../backend/state/fleet.ts';
+import type { NodeRecord } from '../../../backend/state/fleet.ts';
 import { unseenNode } from '../../../backend/state/reduce.ts';
 import { parseActiveTasks, stopAsked } from '../../../daemon/hypervisor/proxmox/tasks.ts';
 import type { GuestSample } from '../../../broker/contract/telemetry.ts';
 import { guestSample, nodeValues } from '../../support/messages.ts';
+import { homeCluster } from '../../support/records.ts';
 
 const minute = 60_000;
-const cluster: ClusterRecord = {
-  id: 'home',
-  simulated: false,
-  timeScale: 1,
-  hold: false,
-  autonomy: {},
-  policyHash: null,
-  policyYaml: null,
-};
+const cluster = homeCluster();
 const policy = Policy.parse({
   restart: { guests: [{ guests: ['web'] }], unexplained: 'start', attempts: 3 },
 });

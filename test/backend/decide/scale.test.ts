@@ -4,23 +4,16 @@ import { decide } from '../../../backend/decide/decide.ts';
 import { emptyHistory, type History, observe } from '../../../backend/decide/history.ts';
 import { Policy } from '../../../backend/decide/policy.ts';
 import { noteRefusal } from '../../../backend/decide/refusals.ts';
-import type { ClusterRecord, NodeRecord } from '../../../backend/state/fleet.ts';
+import type { NodeRecord } from '../../../backend/state/fleet.ts';
 import { unseenNode } from '../../../backend/state/reduce.ts';
 import type { CommandArgs } from '../../../broker/contract/command.ts';
 import type { GuestSample } from '../../../broker/contract/telemetry.ts';
 import { guestSample, nodeValues } from '../../support/messages.ts';
+import { homeCluster } from '../../support/records.ts';
 
 const gib = 2 ** 30;
 const minute = 60_000;
-const cluster: ClusterRecord = {
-  id: 'home',
-  simulated: false,
-  timeScale: 1,
-  hold: false,
-  autonomy: {},
-  policyHash: null,
-  policyYaml: null,
-};
+const cluster = homeCluster();
 const range = { cpu: { min: 1, max: 8, step: 2 }, memory: { min: gib, max: 16 * gib, step: gib } };
 const policy = Policy.parse({ scale: { guests: [{ guests: ['web'], ...range }] } });
 
