@@ -23,10 +23,14 @@ const Head = z.object({
 });
 export type Head = z.infer<typeof Head>;
 
+const pathPattern = /^[A-Za-z0-9][\w.-]*(\/[A-Za-z0-9][\w.-]*){0,2}$/;
+/** A file of another name must not go in: nobody could read the archive again. */
+export const isArchivable = (path: string): boolean => pathPattern.test(path);
+
 const FileLine = z.object({
   kind: z.literal('file'),
   /** Below the data folder; the configuration under its usual name. */
-  path: z.string().regex(/^[A-Za-z0-9][\w.-]*(\/[A-Za-z0-9][\w.-]*)?$/),
+  path: z.string().regex(pathPattern),
   mode: z.int(),
   base64: z.string(),
 });

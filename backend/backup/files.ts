@@ -1,21 +1,27 @@
 /**
  * The files of an installation that no other place can give back: keys, certificates, who we are,
- * and kernreaktor.yaml. A daemon's journal is never among them: one that has forgotten the last
+ * kernreaktor.yaml, and by which token each cluster is reached that this server watches by its API. A daemon's journal is never among them: one that has forgotten the last
  * hour would let a command begin twice, while a missing one only asks a person.
  */
 import { mkdir, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import type { Content } from './archive.ts';
+import { type Content, isArchivable } from './archive.ts';
 
 const folders = ['keys', 'tls'] as const;
+/** A folder per cluster, of a daemon that this server's process runs; of its files only these. */
+const clustersFolder = 'proxmox';
+const clusterFiles = ['endpoint.json', 'credential.json'] as const;
 const single = 'installation-id';
 /** Under this name in every backup, wherever KR_CONFIG keeps it. */
 export const configName = 'kernreaktor.yaml';
 
 export type Places = { dataDir: string; configPath: string };
 
+/** Or something else stands where a file or folder of ours would. */
 const isMissing = (error: unknown): boolean =>
-  error instanceof Error && 'code' in error && error.code === 'ENOENT';
+  error instanceof Error &&
+  'code' in error &&
+  ['ENOENT', 'ENOTDIR', 'EISDIR'].includes(String(error.code));
 
 async function fileLine(path: string, at: string): Promise<Content | null> {
   try {
@@ -27,22 +33,35 @@ async function fileLine(path: string, at: string): Promise<Content | null> {
   }
 }
 
+const namesIn = (folder: string): Promise<string[]> =>
+  readdir(folder).then(
+    (names) => names.toSorted(),
+    (error: unknown) => {
+      if (isMissing(error)) return [];
+      throw error;
+    },
+  );
+
 export async function* installationFiles({ dataDir, configPath }: Places): AsyncGenerator<Content> {
   const paths: [path: string, at: string][] = [
     [single, join(dataDir, single)],
     [configName, configPath],
   ];
   for (const folder of folders) {
-    const names = await readdir(join(dataDir, folder)).catch((error: unknown) => {
-      if (isMissing(error)) return [];
-      throw error;
-    });
-    // What ends in .new is half of a file whose writer was killed.
-    for (const name of names.filter((one) => !one.endsWith('.new')).sort()) {
+    for (const name of await namesIn(join(dataDir, folder))) {
+      // Half of a file whose writer was killed.
+      if (name.endsWith('.new')) continue;
       paths.push([`${folder}/${name}`, join(dataDir, folder, name)]);
     }
   }
-  for (const [path, at] of paths) {
+  for (const cluster of await namesIn(join(dataDir, clustersFolder))) {
+    for (const name of clusterFiles) {
+      const path = `${clustersFolder}/${cluster}/${name}`;
+      paths.push([path, join(dataDir, path)]);
+    }
+  }
+  // What editors and network disks leave in a folder (`.server-1.pem.swp`) is none of ours.
+  for (const [path, at] of paths.filter(([one]) => isArchivable(one))) {
     const line = await fileLine(path, at);
     if (line) yield line;
   }

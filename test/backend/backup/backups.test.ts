@@ -129,9 +129,17 @@ describe('backups', () => {
     await scheduled.stop();
   });
 
-  it('never contain a journal of a daemon', async () => {
+  it('contain how clusters are reached by their API, and never a journal of a daemon', async () => {
     await mkdir(join(dataDir, 'daemon'));
     await writeFile(join(dataDir, 'daemon', 'journal'), 'what was done');
+    const watched = join(dataDir, 'proxmox', 'home');
+    await mkdir(watched, { recursive: true });
+    for (const name of ['credential.json', 'endpoint.json', 'endpoint.json.new', 'journal']) {
+      await writeFile(join(watched, name), name, { mode: 0o600 });
+    }
+    await writeFile(join(dataDir, 'proxmox', 'note'), 'of somebody');
+    await mkdir(join(dataDir, 'keys', 'old'), { recursive: true });
+    await writeFile(join(dataDir, 'keys', '.server-1.pem.swp'), 'of an editor');
     const made = await backups().make();
     const paths: string[] = [];
     await readArchive(
@@ -142,7 +150,11 @@ describe('backups', () => {
         content: (line) => void (line.kind === 'file' && paths.push(line.path)),
       },
     );
-    expect(paths).toEqual(['keys/backup-identity.txt']);
+    expect(paths).toEqual([
+      'keys/backup-identity.txt',
+      'proxmox/home/endpoint.json',
+      'proxmox/home/credential.json',
+    ]);
   });
 });
 
