@@ -22,6 +22,14 @@ case "$(dpkg --print-architecture)" in
 ${packages.map(caseOf).join('\n')}
   *) refuse "the server holds no package for $(dpkg --print-architecture)" ;;
 esac
+credential=/var/lib/kernreaktor/credential.json
+if [ -e "$credential" ]; then
+  refuse "this host was let in before; nothing was changed. To let it in anew, and to forget which
+server it believes, type these and then the line again:
+  systemctl stop kernreaktor-agent kernreaktor-executor
+  mv $credential $credential.old
+  mv /var/lib/kernreaktor-executor/server-keys.json /var/lib/kernreaktor-executor/server-keys.old"
+fi
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 # The certificate is the server's own; what counts is the sum.
@@ -33,11 +41,18 @@ chmod 755 "$folder"
 apt-get install -y "$folder/$file"
 umask 077
 mkdir -p /etc/kernreaktor
-cat > /etc/kernreaktor/daemon.env <<END_OF_SETTINGS
+settings=/etc/kernreaktor/daemon.env
+# Whatever else somebody set there stays, in its order; grep ends with 1 where it leaves nothing.
+: > "$settings.new"
+if [ -e "$settings" ]; then
+  grep -Ev '^[[:space:]]*KR_(MQTT_URL|CLUSTER|ENROL_TOKEN)=' "$settings" > "$settings.new" || [ $? -eq 1 ]
+fi
+cat >> "$settings.new" <<END_OF_SETTINGS
 KR_MQTT_URL=$2
 KR_CLUSTER=$3
 KR_ENROL_TOKEN=$4
 END_OF_SETTINGS
+mv "$settings.new" "$settings"
 systemctl restart kernreaktor-executor kernreaktor-agent
 echo 'kernreaktor: this host reports to its server now'
 `;

@@ -1,6 +1,6 @@
 import { execFileSync, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { chmodSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { installScript } from '../../../backend/http/install-script.ts';
@@ -95,8 +95,9 @@ describe('the line that a host pastes', () => {
   });
 
   /** Runs the script with twins of the tools it calls, as root would. */
-  function runScript(sum: string) {
-    const folder = join(h.dataDir, `host-${sum.slice(0, 6)}`);
+  function runScript(sum: string, prepare: (folder: string) => void = () => undefined) {
+    const folder = mkdtempSync(join(h.dataDir, 'host-'));
+    prepare(folder);
     const bin = join(folder, 'bin');
     mkdirSync(bin, { recursive: true });
     const etc = join(folder, 'etc');
@@ -112,7 +113,9 @@ describe('the line that a host pastes', () => {
     const packages = [
       { name: file, architecture: 'amd64', version, bytes: content.length, sha256: sum },
     ];
-    const script = installScript(packages).replaceAll('/etc/kernreaktor', etc);
+    const script = installScript(packages)
+      .replaceAll('/etc/kernreaktor', etc)
+      .replaceAll(/\/var\/lib\/kernreaktor(?=\/)/g, join(folder, 'lib'));
     writeFileSync(join(folder, 'daemon.sh'), script);
     const run = spawnSync(
       '/bin/sh',
@@ -137,6 +140,32 @@ describe('the line that a host pastes', () => {
     const mode = execFileSync('stat', ['-c', '%a', join(etc, 'daemon.env')], { encoding: 'utf8' });
     expect(mode.trim()).toBe('600');
     expect(readFileSync(join(folder, 'started'), 'utf8')).toMatch(/kernreaktor-executor/);
+  });
+
+  const sumOfContent = createHash('sha256').update(content).digest('hex');
+
+  it('keeps every other setting of a daemon.env that is there already', () => {
+    const own =
+      '# mine\nKR_LOG_LEVEL=debug\nKR_MQTT_URL=mqtts://old:8883\n  KR_CLUSTER=old\nKR_NODE=pve1';
+    const { run, etc } = runScript(sumOfContent, (folder) => {
+      mkdirSync(join(folder, 'etc'));
+      writeFileSync(join(folder, 'etc', 'daemon.env'), own);
+    });
+    expect(run).toMatchObject({ status: 0, stderr: '' });
+    expect(readFileSync(join(etc, 'daemon.env'), 'utf8')).toBe(
+      '# mine\nKR_LOG_LEVEL=debug\nKR_NODE=pve1\nKR_MQTT_URL=mqtts://kr:8883\nKR_CLUSTER=home\nKR_ENROL_TOKEN=secret.pin\n',
+    );
+  });
+
+  it('changes nothing on a host that was let in before, and says how to let it in anew', () => {
+    const { run, folder, etc } = runScript(sumOfContent, (made) => {
+      mkdirSync(join(made, 'lib'));
+      writeFileSync(join(made, 'lib', 'credential.json'), '{}');
+    });
+    expect(run.status).toBe(1);
+    expect(run.stderr).toContain(`mv ${folder}/lib/credential.json `);
+    expect(() => readFileSync(join(folder, 'asked'))).toThrow(/ENOENT/);
+    expect(() => readFileSync(join(etc, 'daemon.env'))).toThrow(/ENOENT/);
   });
 
   it('installs nothing that has another sum', () => {

@@ -37,7 +37,7 @@ function lineFor(ways: Ways, { cluster, token }: Enrolled): string | null {
 
 const byHand = (ways: Ways, { cluster, token }: Enrolled): string =>
   `apt install ./kernreaktor-daemon_*.deb
-cat > /etc/kernreaktor/daemon.env <<'END'
+cat >> /etc/kernreaktor/daemon.env <<'END'
 KR_MQTT_URL=mqtts://${serverOf(ways)}:${ways.tls?.mqttPort ?? 8883}
 KR_CLUSTER=${cluster}
 KR_ENROL_TOKEN=${token}

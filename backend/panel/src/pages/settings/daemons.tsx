@@ -138,7 +138,7 @@ export function Daemons() {
         <ShownOnce
           label="On the host, as root:"
           hint={`valid until ${moment(enrolled.expiresAt)}, for one use; with the daemon’s package installed`}
-          text={`cat > /etc/kernreaktor/daemon.env <<'END'
+          text={`cat >> /etc/kernreaktor/daemon.env <<'END'
 KR_MQTT_URL=mqtts://${server}:8883
 KR_CLUSTER=${enrolled.cluster}
 KR_ENROL_TOKEN=${enrolled.token}
