@@ -12,6 +12,7 @@ import { Command, Option } from 'commander';
 import type { Backend } from './backend/main.ts';
 import type { RestoreOptions } from './backend/backup/restore-command.ts';
 import { addClientCommands } from './backend/cli/commands.ts';
+import type { BundleOptions } from './backend/cli/support-bundle.ts';
 import type { Joining } from './backend/joining.ts';
 import { configPath, defaultHttpPort, readSettings, type Settings } from './backend/config.ts';
 import { type DaemonConfig, readLocalDaemonConfig, type Role, roles } from './daemon/config.ts';
@@ -260,10 +261,12 @@ async function runBroker(): Promise<void> {
 }
 
 /** Prints both files, or writes them where `--out` says. */
-async function showAcl(folder: string | undefined): Promise<void> {
+async function showAcl({ out: folder, json }: { out?: string; json?: boolean }): Promise<void> {
   const { mosquittoFilesOf, writeMosquittoFiles } = await import('./backend/broker-acl.ts');
   const files = await mosquittoFilesOf(readSettings(), partsOf('warn'));
-  if (folder !== undefined) return out((await writeMosquittoFiles(files, folder)).join('\n'));
+  const written = folder === undefined ? null : await writeMosquittoFiles(files, folder);
+  if (json) return out(JSON.stringify(written === null ? files : { written }, null, 2));
+  if (written) return out(written.join('\n'));
   out(`# mosquitto.passwords\n${files.passwords}\n# mosquitto.acl\n${files.acl}`);
 }
 
@@ -291,7 +294,7 @@ async function restoreBackup(file: string, options: RestoreOptions): Promise<voi
   out(await restoreFrom(file, options, { settings: readSettings(), parts: partsOf('warn') }));
 }
 
-async function makeBundle(options: { out: string; yes?: boolean }): Promise<void> {
+async function makeBundle(options: BundleOptions): Promise<void> {
   const { personAt } = await import('./backend/cli/person.ts');
   const { runSupportBundle } = await import('./backend/cli/support-bundle.ts');
   const terminal = { input: process.stdin, output: process.stdout, signal: stopping.signal };
@@ -327,12 +330,14 @@ function addCare(program: Command): void {
     .argument('<file>')
     .option('--identity <file>', 'the key that opens it; else the one in KR_DATA_DIR')
     .option('--replace', 'replace what store and folder hold now')
+    .option('--json', 'as JSON')
     .action(restoreBackup);
   program
     .command('support-bundle')
     .description('what a helper needs to know, without secrets, addresses and names; shown first')
     .option('--out <file>', 'where to', 'kernreaktor-support.txt')
     .option('--yes', 'write it without asking')
+    .option('--json', 'with --yes: show nothing, and say as JSON where it is')
     .action(makeBundle);
   const doctor = program
     .command('doctor')
@@ -383,7 +388,8 @@ function programOf(): Command {
     .command('acl')
     .description("print Mosquitto's password and ACL file for the enrolled daemons")
     .option('--out <folder>', 'write the two files there instead')
-    .action(({ out: folder }: { out?: string }) => showAcl(folder));
+    .option('--json', 'as JSON')
+    .action(showAcl);
   const config = program.command('config').description('kernreaktor.yaml');
   config.command('check').argument('[file]').option('--json', 'as JSON').action(checkConfig);
   config.command('schema').action(async () => {
@@ -396,6 +402,7 @@ function programOf(): Command {
     ...partsOf('warn'),
     input: process.stdin,
     output: process.stdout,
+    errors: process.stderr,
     signal: stopping.signal,
     setExitCode: (code) => void (process.exitCode = code),
   }));

@@ -11,7 +11,7 @@ import { identityFile } from './backups.ts';
 import { restore } from './restore.ts';
 import { BackupError, readIdentities } from './seal.ts';
 
-export type RestoreOptions = { identity?: string; replace?: boolean };
+export type RestoreOptions = { identity?: string; replace?: boolean; json?: boolean };
 
 function identityPath(settings: Settings, given: string | undefined): string {
   if (given !== undefined) return resolve(given);
@@ -25,7 +25,7 @@ function identityPath(settings: Settings, given: string | undefined): string {
 /** Answers what to tell the person. */
 export async function restoreFrom(
   file: string,
-  { identity, replace = false }: RestoreOptions,
+  { identity, replace = false, json = false }: RestoreOptions,
   { settings, parts }: { settings: Settings; parts: BackendParts },
 ): Promise<string> {
   const identities = await readIdentities(identityPath(settings, identity));
@@ -39,9 +39,11 @@ export async function restoreFrom(
         ...parts,
       },
     );
-    const { rows, files, takenAtMs, movedTo } = restored;
+    const { rows, files, version, takenAtMs, movedTo } = restored;
+    const takenAt = new Date(takenAtMs).toISOString();
+    if (json) return JSON.stringify({ rows, files, version, takenAt, movedTo }, null, 2);
     return [
-      `restored ${rows} rows and ${files} files as of ${new Date(takenAtMs).toISOString()}`,
+      `restored ${rows} rows and ${files} files as of ${takenAt}`,
       ...(movedTo === null ? [] : [`the database that was there before is ${movedTo}`]),
       'everything is on HOLD and everybody is signed out: start the server, look at commands and',
       'nodes, then: kernreaktor hold --release',

@@ -49,10 +49,14 @@ export async function listBackups(
   ].join('\n');
 }
 
-export async function showBackupKey(dataDir: string): Promise<string> {
+export async function showBackupKey(
+  dataDir: string,
+  { json: isJson }: { json?: boolean },
+): Promise<string> {
   const path = join(resolve(dataDir), 'keys', 'backup-identity.txt');
   const text = await readFile(path, 'utf8').catch(() => null);
   if (text !== null) {
+    if (isJson) return json({ path, identity: /^AGE-SECRET-KEY-\S+/m.exec(text)?.[0] ?? null });
     return `${text.trim()}\n# keep it where a fire of this machine does not reach`;
   }
   throw new NotFound(

@@ -27,13 +27,15 @@ type Parts = {
   newId: NewId;
   input: NodeJS.ReadStream;
   output: NodeJS.WriteStream;
+  /** What is told beside an answer that a program reads. */
+  errors: NodeJS.WriteStream;
   signal: AbortSignal;
   setExitCode(code: number): void;
 };
 
 type Deps = Parts & { api: ClientApi; person: Person };
 type Json = { json?: boolean };
-type ProveOptions = { cycles: string; waker: string; confirm?: string };
+type ProveOptions = Json & { cycles: string; waker: string; confirm?: string };
 type ActOptions = Json & {
   arg: string[];
   by?: string;
@@ -286,10 +288,14 @@ function addNodes(program: Command, run: Run): void {
     .option('--cycles <count>', 'how often', '3')
     .option('--waker <kind>', wakerKinds.join(', '), 'wol')
     .option('--confirm <node>', 'its id again, instead of typing it when asked')
-    .action((node: string, { cycles, waker, confirm }: ProveOptions) =>
+    .option(...jsonFlag)
+    .action((node: string, { cycles, waker, confirm, json: isJson }: ProveOptions) =>
       run(async (deps) => {
         const order = { node, cycles: cyclesOf(cycles), waker, confirm };
-        if (!(await proveWake(order, deps))) deps.setExitCode(1);
+        const person = isJson ? personAt({ ...deps, output: deps.errors }) : deps.person;
+        const { isDone, ...ended } = await proveWake(order, { ...deps, person });
+        if (!isDone) deps.setExitCode(1);
+        return isJson ? json(ended) : undefined;
       }),
     );
 }

@@ -5,6 +5,7 @@
 import { z } from 'zod';
 import type { ClientApi } from './api.ts';
 import { findSubject, NotFound } from './find.ts';
+import { json } from './output.ts';
 
 export type MaintenanceOrder = {
   sleep?: boolean;
@@ -14,6 +15,7 @@ export type MaintenanceOrder = {
   /** At the end, guests that were moved stay where they are. */
   stay?: boolean;
   reason?: string;
+  json?: boolean;
 };
 
 /** @throws NotFound that names options which contradict each other */
@@ -37,7 +39,8 @@ export async function maintain(
   const { kind, cluster, id } = await findSubject(api, wanted);
   if (kind !== 'node') throw new NotFound(`${wanted} is a guest: name a node`);
   const path = `/api/v1/clusters/${encodeURIComponent(cluster)}/nodes/${encodeURIComponent(id)}/maintenance`;
-  await api.ask(z.unknown(), { method: 'PUT', path, body: bodyOf(options) });
+  const now = await api.ask(z.unknown(), { method: 'PUT', path, body: bodyOf(options) });
+  if (options.json) return json(now);
   const name = `${cluster}/${id}`;
   const how = `kernreaktor why ${name} says how far it is`;
   if (options.end && options.stay)

@@ -29,21 +29,24 @@ function addChannels(notify: Command, run: Run): void {
     .option('--secret-file <file>', 'token, password, secret or webhookUrl, instead of typing it')
     .option('--fallback <channel>', 'told after three failures of this one')
     .option('--off', 'keep it, and send nothing there')
+    .option(...jsonFlag)
     .action((name: string, order: ChannelOrder) =>
       run(async (deps) => (await import('./notify.ts')).putChannel(deps, name, order)),
     );
   notify
     .command('remove')
     .argument('<channel>')
-    .action((name: string) =>
-      run(async (deps) => (await import('./notify.ts')).removeChannel(deps, name)),
+    .option(...jsonFlag)
+    .action((name: string, options: Json) =>
+      run(async (deps) => (await import('./notify.ts')).removeChannel(deps, name, options)),
     );
   notify
     .command('test')
     .description('send a message there now; exit code 2 and the reason when it is not taken')
     .argument('<channel>')
-    .action((name: string) =>
-      run(async (deps) => (await import('./notify.ts')).testChannel(deps, name)),
+    .option(...jsonFlag)
+    .action((name: string, options: Json) =>
+      run(async (deps) => (await import('./notify.ts')).testChannel(deps, name, options)),
     );
 }
 
@@ -69,8 +72,9 @@ export function addNotify(program: Command, run: Run): void {
   notify
     .command('retry')
     .argument('<delivery>', 'its id, or: all')
-    .action((which: string) =>
-      run(async (deps) => (await import('./notify.ts')).retryDead(deps, which)),
+    .option(...jsonFlag)
+    .action((which: string, options: Json) =>
+      run(async (deps) => (await import('./notify.ts')).retryDead(deps, which, options)),
     );
   notify
     .command('settings')

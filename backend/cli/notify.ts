@@ -93,7 +93,7 @@ export type ChannelOrder = {
   secretFile?: string;
   fallback?: string;
   off?: boolean;
-};
+} & Json;
 
 /** null: none was given, so one that was kept before stays. */
 async function secretOf({ person }: Deps, order: ChannelOrder): Promise<string | null> {
@@ -121,20 +121,21 @@ export async function putChannel(deps: Deps, name: string, order: ChannelOrder):
   const own = secret === null || hidden === undefined ? {} : { [hidden]: secret };
   const body = { name, target: { kind, ...fields, ...own }, enabled: off !== true, fallbackId };
   const path = known ? `${base}/channels/${known.id}` : `${base}/channels`;
-  await deps.api.ask(Channel, { method: known ? 'PUT' : 'POST', path, body });
+  const now = await deps.api.ask(Channel, { method: known ? 'PUT' : 'POST', path, body });
+  if (order.json) return json(now);
   return `${name} is ${known ? 'changed' : 'added'}; try it: kernreaktor notify test ${name}`;
 }
 
-export async function removeChannel(deps: Deps, name: string): Promise<string> {
+export async function removeChannel(deps: Deps, name: string, options: Json): Promise<string> {
   const { id } = await channelNamed(deps, name);
   await deps.api.ask(z.unknown(), { method: 'DELETE', path: `${base}/channels/${id}` });
-  return `${name} is removed, its secret with it`;
+  return options.json ? json({ id }) : `${name} is removed, its secret with it`;
 }
 
-export async function testChannel(deps: Deps, name: string): Promise<string> {
+export async function testChannel(deps: Deps, name: string, options: Json): Promise<string> {
   const { id } = await channelNamed(deps, name);
   await deps.api.ask(z.unknown(), { method: 'POST', path: `${base}/channels/${id}/test` });
-  return `${name} has taken a test message`;
+  return options.json ? json({ id }) : `${name} has taken a test message`;
 }
 
 export async function showTold({ api }: Deps, { json: isJson }: Json): Promise<string> {
@@ -165,13 +166,13 @@ export async function showDead(deps: Deps, { json: isJson }: Json): Promise<stri
 }
 
 /** `all`: every dead one. */
-export async function retryDead(deps: Deps, which: string): Promise<string> {
+export async function retryDead(deps: Deps, which: string, options: Json): Promise<string> {
   const ids = which === 'all' ? (await deadOnes(deps)).map(({ id }) => id) : [which];
   for (const id of ids) {
     const path = `${base}/dead/${encodeURIComponent(id)}/retry`;
     await deps.api.ask(z.unknown(), { method: 'POST', path });
   }
-  return `${ids.length} will be tried again now`;
+  return options.json ? json({ ids }) : `${ids.length} will be tried again now`;
 }
 
 /** Prints the settings as YAML, or replaces them by those of a file. */

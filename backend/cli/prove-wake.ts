@@ -121,8 +121,10 @@ async function follow(deps: Deps, path: string, begun: Standing): Promise<Standi
   return standing;
 }
 
-/** Whether the node is proven now. */
-export async function proveWake(options: ProveWakeOptions, deps: Deps): Promise<boolean> {
+/** `isDone`: this campaign has proven the node. `standing` is the server's last word. */
+export type Proven = { isDone: boolean; cluster: string; node: string; standing: Standing };
+
+export async function proveWake(options: ProveWakeOptions, deps: Deps): Promise<Proven> {
   const { api, person } = deps;
   const { cluster, id } = await findNode(api, options.node);
   const path = `/api/v1/clusters/${encodeURIComponent(cluster)}/nodes/${encodeURIComponent(id)}/wake-proofs`;
@@ -140,5 +142,6 @@ export async function proveWake(options: ProveWakeOptions, deps: Deps): Promise<
     const took = boot === null ? '' : `; it took ${Math.round(boot / 1_000)} s to come back`;
     person.say(`${cluster}/${id} may sleep from now on, for 30 days${took}`);
   }
-  return ended.isProven && campaign?.state === 'succeeded';
+  const isDone = ended.isProven && campaign?.state === 'succeeded';
+  return { isDone, cluster, node: id, standing: ended };
 }

@@ -15,6 +15,7 @@ import { version } from '../version.ts';
 import { ApiRefused, type ClientApi, createClientApi } from './api.ts';
 import { givenEnvironment, readServerAddress } from './config.ts';
 import { NotFound } from './find.ts';
+import { json } from './output.ts';
 import type { Person } from './prove-wake.ts';
 import { redact } from './redact.ts';
 
@@ -86,18 +87,22 @@ export async function bundleText(deps: Omit<BundleDeps, 'person'>): Promise<stri
   return redact(parts.join('\n\n'), [hostname(), ...told.names]);
 }
 
+export type BundleOptions = { out: string; yes?: boolean; json?: boolean };
+
 export async function supportBundle(
   deps: BundleDeps,
-  { out, yes }: { out: string; yes?: boolean },
+  { out, yes, json: isJson }: BundleOptions,
 ): Promise<string> {
   const { person } = deps;
+  if (isJson && !yes) throw new NotFound('--json shows nobody what is in it: add --yes');
   const text = await bundleText(deps);
-  person.say(text);
+  if (!isJson) person.say(text);
   const answer =
     yes === true ? 'yes' : await person.ask(`\nThis is all of it. Write it to ${out}? [yes/no] `);
   if (answer === null) throw new NotFound('nobody is there to look at it: add --yes');
   if (answer.trim().toLowerCase() !== 'yes') return 'nothing was written';
   await writeFile(out, `${text}\n`, { mode: 0o600 });
+  if (isJson) return json({ file: out, bytes: Buffer.byteLength(text) + 1 });
   return `${out}: look through it once more before you send it to anybody`;
 }
 
@@ -113,7 +118,7 @@ function openApi(environment: Environment): ClientApi | null {
 /** With or without a server that runs. */
 export async function runSupportBundle(
   parts: ReachParts & { person: Person },
-  options: { out: string; yes?: boolean },
+  options: BundleOptions,
 ): Promise<string> {
   const environment = givenEnvironment();
   const api = openApi(environment);

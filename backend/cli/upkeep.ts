@@ -6,6 +6,7 @@ import { readDataDir } from './config.ts';
 import { keepAwake } from './keep-awake.ts';
 import { maintain, type MaintenanceOrder } from './maintenance.ts';
 import { addNotify } from './notify-command.ts';
+import { addQuotas } from './quota-command.ts';
 import { addUpgrade } from './upgrade-command.ts';
 
 type Run = Parameters<typeof addUpgrade>[1];
@@ -28,7 +29,8 @@ export function addUpkeep(program: Command, run: Run, say: (text: string) => voi
   backup
     .command('key')
     .description('what opens them, to be kept elsewhere; only on the machine of the server')
-    .action(async () => say(await showBackupKey(readDataDir())));
+    .option(...jsonFlag)
+    .action(async (options: Json) => say(await showBackupKey(readDataDir(), options)));
   program
     .command('keep-awake')
     .description('nothing puts a node to sleep for a while')
@@ -50,10 +52,12 @@ export function addUpkeep(program: Command, run: Run, say: (text: string) => voi
     .option('--end', 'it is over: wake it, and bring its guests back')
     .option('--stay', 'with --end: guests that were moved stay where they are')
     .option('--reason <text>')
+    .option(...jsonFlag)
     .action((node: string, options: MaintenanceOrder) =>
       run((deps) => maintain(deps, node, options)),
     );
   addUpgrade(program, run);
+  addQuotas(program, run);
   program
     .command('completion')
     .description('a script for your shell: source <(kernreaktor completion bash)')

@@ -237,6 +237,50 @@ describe('notifications', () => {
   });
 });
 
+describe('quotas', () => {
+  it('are set, shown beside what is taken, and taken away again', async () => {
+    const set = await typed('quota', 'set', '--cluster', 'sim-001', '--cpus', '12');
+    expect(set).toMatchObject({ code: 0, err: '' });
+    expect(set.out).toBe('cluster sim-001: 12 cpus and any memory\n');
+    const more = ['--cluster', 'sim-001', '--memory', '1.5T'];
+    const limit = await answered<object>('quota', 'set', ...more);
+    expect(limit).toEqual({ cpuCount: 12, memoryBytes: 1.5 * 2 ** 40 });
+    expect((await typed('quota')).out).toMatch(/^cluster sim-001 +\d+ +12 +\S+ \w+ +1\.5 TiB$/m);
+    for (const [wrong, word] of [
+      [['--cpus', 'many'], 'a whole number'],
+      [['--memory', '64'], '64G'],
+      [['--cpus', '1', '--account', 'nobody'], 'kernreaktor user list'],
+      [['--cpus', '1', '--cluster', 'a', '--each-account-on-lxd'], 'name one of'],
+      [[], 'say what'],
+    ] as const) {
+      const { code, err } = await typed('quota', 'set', ...wrong);
+      expect({ wrong, code }).toEqual({ wrong, code: 2 });
+      expect(err).toContain(word);
+    }
+    expect((await typed('quota', 'remove', '--cluster', 'sim-001')).code).toBe(0);
+    const { quotas } = await answered<{ quotas: { clusters: object } }>('quota');
+    expect(quotas.clusters).toEqual({});
+  });
+});
+
+/** Those that answer nothing a program could read: they run on, or print a script or a document. */
+const wordless =
+  /^(start|backend|ingest|demo|daemon|broker|docs|simulate.*|completion|config schema)$/;
+
+it('answers as JSON whatever is asked', async () => {
+  const { out } = await typed('completion', 'bash');
+  const commands = [...out.matchAll(/^ {4}"([a-z -]+)"\) words="([^"]*)"/gm)].map(
+    ([, path, words]) => ({
+      path: path ?? '',
+      words: words?.split(' ') ?? [],
+    }),
+  );
+  expect(commands.length).toBeGreaterThan(50);
+  const leaves = commands.filter(({ words }) => words.every((word) => word.startsWith('--')));
+  const without = leaves.filter(({ words }) => !words.includes('--json'));
+  expect(without.map(({ path }) => path).filter((path) => !wordless.test(path))).toEqual([]);
+});
+
 describe('what is typed wrongly', () => {
   it('ends with 2, as documented, and says where to look', async () => {
     for (const args of [['nonsense'], ['token', 'add'], ['resolve', 'x', '--outcome', 'maybe']]) {

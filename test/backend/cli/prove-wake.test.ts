@@ -106,7 +106,9 @@ describe('kernreaktor prove-wake', () => {
       [`POST ${path}`]: [standing({}, campaign())],
     });
     const { said, deps: parts } = deps(['big']);
-    expect(await proveWake(options, { ...parts, api })).toBe(true);
+    const told = await proveWake(options, { ...parts, api });
+    expect(told).toMatchObject({ isDone: true, cluster: 'home', node: 'big' });
+    expect(told.standing.proofs).toEqual([{ waker: 'wol', succeeded: 3, bootMs: 91_400 }]);
     expect(seen.find(({ method }) => method === 'POST')?.body).toEqual({
       cycles: 3,
       waker: 'wol',
@@ -175,7 +177,7 @@ describe('kernreaktor prove-wake', () => {
     const { said, stop, deps: parts } = deps();
     stop.abort();
     const order = { ...options, node: 'home/big', confirm: 'big' };
-    expect(await proveWake(order, { ...parts, api })).toBe(false);
+    expect(await proveWake(order, { ...parts, api })).toMatchObject({ isDone: false });
     expect(seen.map(({ method }) => method)).toEqual(['GET', 'POST', 'DELETE']);
     expect(said).toContain('it is not switched off again; if it sleeps now, it is still woken');
     await api.close();
@@ -189,7 +191,8 @@ describe('kernreaktor prove-wake', () => {
       ],
     });
     const { said, deps: parts } = deps();
-    expect(await proveWake({ ...options, node: 'home/big' }, { ...parts, api })).toBe(false);
+    const again = await proveWake({ ...options, node: 'home/big' }, { ...parts, api });
+    expect(again).toMatchObject({ isDone: false });
     expect(seen.map(({ method }) => method)).toEqual(['GET', 'GET']);
     expect(said).toContain('failed: it was not woken by wol');
     await api.close();
