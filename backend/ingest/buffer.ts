@@ -59,26 +59,11 @@ export function push(buffer: SampleBuffer, entry: Entry): Entry[] {
   return trim(buffer);
 }
 
-/**
- * Moves up to `count` samples into flight, except those that `falls` says must not be stored;
- * these are returned. Only while nothing is in flight.
- */
-export function takeOff(
-  buffer: SampleBuffer,
-  count: number,
-  falls: (entry: Entry) => boolean,
-): Entry[] {
-  const dropped: Entry[] = [];
+/** Moves up to `count` samples into flight. Only while nothing is in flight. */
+export function takeOff(buffer: SampleBuffer, count: number): void {
   while (buffer.flight.length < count && queuedCount(buffer) > 0) {
-    const entry = shift(buffer);
-    if (falls(entry)) {
-      buffer.bytes -= entry.bytes;
-      dropped.push(entry);
-    } else {
-      buffer.flight.push(entry);
-    }
+    buffer.flight.push(shift(buffer));
   }
-  return dropped;
 }
 
 /** The batch is stored. */

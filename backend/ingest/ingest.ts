@@ -22,7 +22,7 @@ import {
   discard,
   expect,
   isReplay,
-  mustDrop,
+  repeatReceipt,
   resume,
   settle,
   type Stored,
@@ -109,8 +109,6 @@ function createParts(deps: IngestDeps) {
     clock,
     log,
     store: deps.store,
-    onDropped,
-    falls: ({ sample }) => mustDrop(entryOf(sample).sequence, sample.incarnation),
     onStored(samples) {
       const nowMs = clock.monotonicMs();
       counters.stored += samples.length;
@@ -153,7 +151,7 @@ function takeTelemetry(
   { clock, role = 'whole' }: IngestDeps,
   [message, incoming]: readonly [Message<'telemetry'>, Incoming],
 ): void {
-  const { counters, nodes, buffer, writer } = parts;
+  const { counters, nodes, buffer, writer, receipts } = parts;
   const { cluster, node, session, seq, body } = message;
   const atMs = clock.monotonicMs();
   const entry = nodes.of(cluster, node);
@@ -171,6 +169,8 @@ function takeTelemetry(
   }
   if (!expect(entry.sequence, body.incarnation, seq)) {
     counters.duplicate += 1;
+    repeatReceipt(entry.sequence, body.incarnation);
+    receipts.touch(entry);
     return;
   }
   const sample = sampleOf(parts, message, clock.wallMs());

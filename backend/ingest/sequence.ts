@@ -41,15 +41,12 @@ export type NodeSequence = {
   incarnations: Map<number, Incarnation>;
   newest: number;
   storedAtMs: number;
-  /** A sample of an earlier incarnation was dropped; see `mustDrop`. */
-  isBroken: boolean;
 };
 
 export const newSequence = (): NodeSequence => ({
   incarnations: new Map(),
   newest: 0,
   storedAtMs: 0,
-  isBroken: false,
 });
 
 function incarnationOf(node: NodeSequence, incarnation: number): Incarnation {
@@ -102,19 +99,12 @@ export function isReplay(node: NodeSequence, incarnation: number, seq: number): 
 /** It is not waiting any more and was not stored: the daemon has to send it again. */
 export function discard(node: NodeSequence, incarnation: number, seq: number): void {
   node.incarnations.get(incarnation)?.pending.delete(seq);
-  // A sample of the newest incarnation that falls is itself where receipts stand still.
-  node.isBroken = incarnation < node.newest;
 }
 
-/**
- * A daemon takes a receipt for a sample as proof of every sample of earlier incarnations that it
- * sent before. After one of those was dropped, the next sample of the newest incarnation must fall
- * too: receipts then stand still before it, and the daemon repeats both. Asked in order of sending.
- */
-export function mustDrop(node: NodeSequence, incarnation: number): boolean {
-  if (!node.isBroken || incarnation < node.newest) return false;
-  node.isBroken = false;
-  return true;
+/** Its daemon sent again what is stored, so it has not had the receipt for it. */
+export function repeatReceipt(node: NodeSequence, incarnation: number): void {
+  const entry = node.incarnations.get(incarnation);
+  if (entry) entry.receiptedSeq = 0;
 }
 
 function abandonFirst(entry: Incarnation): number {

@@ -12,7 +12,13 @@ const patienceMs = 90_000;
 /** Of a node that is silent nothing waits to be stored. */
 const silenceMs = 60_000;
 
-type Progress = { cluster: string; confirmedSeq: number; movedAtMs: number; heardAtMs: number };
+type Progress = {
+  cluster: string;
+  incarnation: number;
+  confirmedSeq: number;
+  movedAtMs: number;
+  heardAtMs: number;
+};
 
 export type Unstored = {
   heard(message: Message<'telemetry'>, nowMs: number): void;
@@ -24,13 +30,21 @@ export function createUnstored(): Unstored {
   const nodes = new Map<NodeKey, Progress>();
   return {
     heard({ cluster, node, body }, nowMs) {
-      const { confirmedSeq } = body;
+      const { incarnation, confirmedSeq } = body;
       // An older daemon does not tell.
       if (confirmedSeq === undefined) return;
       const key = nodeKey(cluster, node);
       const known = nodes.get(key);
-      if (known?.confirmedSeq === confirmedSeq) known.heardAtMs = nowMs;
-      else nodes.set(key, { cluster, confirmedSeq, movedAtMs: nowMs, heardAtMs: nowMs });
+      // What is sent again tells of an earlier moment, and is no progress.
+      const isOlder =
+        known !== undefined &&
+        (incarnation < known.incarnation ||
+          (incarnation === known.incarnation && confirmedSeq <= known.confirmedSeq));
+      if (isOlder) known.heardAtMs = nowMs;
+      else {
+        const progress = { cluster, incarnation, confirmedSeq };
+        nodes.set(key, { ...progress, movedAtMs: nowMs, heardAtMs: nowMs });
+      }
     },
     clusters(nowMs) {
       const stuck = [...nodes.values()].filter(

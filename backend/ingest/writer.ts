@@ -5,14 +5,7 @@
  */
 import type { Cancel, Clock, Log } from '../../broker/contract/ports.ts';
 import type { MetricsStore, StoredSample } from '../store/ports.ts';
-import {
-  type Entry,
-  landed,
-  queuedCount,
-  type SampleBuffer,
-  takeOff,
-  turnedBack,
-} from './buffer.ts';
+import { landed, queuedCount, type SampleBuffer, takeOff, turnedBack } from './buffer.ts';
 
 const flushEveryMs = 1_000;
 /** 2.5 s of 2048 nodes at 5 s; with 20 guests each, 60 ms of work in this thread. */
@@ -25,9 +18,6 @@ export type WriterDeps = {
   store: Pick<MetricsStore, 'write'>;
   clock: Clock;
   log: Log;
-  /** True for a sample that must not be stored, for the sake of order. */
-  falls(entry: Entry): boolean;
-  onDropped(dropped: readonly Entry[]): void;
   onStored(samples: readonly StoredSample[]): void;
   onFailed(): void;
 };
@@ -60,7 +50,7 @@ export function createWriter(deps: WriterDeps): Writer {
 
   /** False when the store did not take it. */
   async function writeBatch(): Promise<boolean> {
-    deps.onDropped(takeOff(buffer, batchSamplesMax, (entry) => deps.falls(entry)));
+    takeOff(buffer, batchSamplesMax);
     const samples = buffer.flight.map(({ sample }) => sample);
     if (samples.length === 0) return true;
     try {

@@ -80,8 +80,8 @@ export const Telemetry = z.object({
   /** Cluster members this node sees in its membership now, itself included; null without one. */
   membersOnline: z.array(NodeId).max(4_096).nullable().default(null),
   /**
-   * Up to here this daemon holds receipts for this incarnation: none of it comes again. So a server
-   * that has just started, and remembers less, waits for nothing that is stored already.
+   * Up to here this daemon holds receipts for this incarnation, or nothing any more: none of it
+   * comes again. So a server that has just started, and remembers less, does not wait for it.
    */
   confirmedSeq: z.int().min(0).optional(),
   /** Of some earlier moment, as the hypervisor kept it: stored, and never the present state. */

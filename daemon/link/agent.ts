@@ -77,8 +77,6 @@ export type NodeState = {
   readonly replay: Replay;
   /** Receipts reach up to here, from whatever server: nothing of it is kept any more. */
   confirmedSeq: number;
-  /** Replayed samples of earlier starts, and the live seq whose receipt proves them stored. */
-  earlier: { confirmedBySeq: number; incarnation: number; seq: number }[];
   /** The description in the last hello, to tell when it changed. */
   described: string;
   /** Who is here, in which state and lock, by the newest sample; null before one could tell. */
@@ -107,6 +105,8 @@ export type Agent = {
   /** Longest delay of a beat since the last presence. */
   lagMs: number;
   cancelPump: Cancel | undefined;
+  /** Samples of earlier starts: whether some were sent again, when last, and how patient we are. */
+  earlier: { isSent: boolean; movedAtMs: number; patienceMs: number };
   cancelUpkeep: Cancel;
   cancelDeviceWatch: Cancel;
   /** The last retained self-description, to tell a repetition from a change. */

@@ -17,7 +17,7 @@ import { startDeviceWatch } from './device-watch.ts';
 import { onMessage, onOutgoing, subscriptionsOf } from './incoming.ts';
 import { createOutbox } from './outbox.ts';
 import { sayBirth, sayGoodbye, sayHello, startUpkeep, will } from './presence.ts';
-import { beginSession, newReplay } from './replay.ts';
+import { beginSession, newReplay, overdueMs } from './replay.ts';
 import { stopPump } from './replaying.ts';
 import { changePace, spill, startSampling } from './sampling.ts';
 
@@ -45,7 +45,6 @@ async function firstState({ settings, deps }: Start, node: string): Promise<Node
     cancelBeat: () => undefined,
     replay: newReplay(),
     confirmedSeq: 0,
-    earlier: [],
     described: '',
     guestsSeen: null,
     sampledAtMs: (await deps.marks?.read(node)) ?? null,
@@ -82,6 +81,7 @@ async function createAgent({ settings, deps }: Start): Promise<Agent> {
     isStopped: false,
     lagMs: 0,
     cancelPump: undefined,
+    earlier: { isSent: false, movedAtMs: 0, patienceMs: overdueMs },
     cancelUpkeep: () => undefined,
     cancelDeviceWatch: () => undefined,
     serverSeen: '',
@@ -94,10 +94,10 @@ function onConnect(agent: Agent): void {
   const nowMs = clock.monotonicMs();
   agent.counters.sessions += 1;
   disk?.rewind();
+  agent.earlier = { isSent: false, movedAtMs: nowMs, patienceMs: overdueMs };
   log.info({ session: agent.session, nodes: agent.nodes.size }, 'connected to the server');
   for (const state of agent.nodes.values()) {
     beginSession(state.replay, state.seq, nowMs);
-    state.earlier = [];
     state.helloAtMs = nowMs;
     state.aliveAtMs = nowMs;
     void sayBirth(agent, state);

@@ -23,6 +23,8 @@ export type DiskOutbox = {
   next(): Promise<Spilled | undefined>;
   /** Everything of this node and incarnation up to `seq` is stored at the server. */
   cover(node: string, incarnation: number, seq: number): Promise<void>;
+  /** Below this, nothing of this node and incarnation is here: it is stored, or was dropped. */
+  heldFrom(node: string, incarnation: number): number;
   sync(): Promise<void>;
   /** Records now on disk, covered ones in a half-covered segment included. */
   count(): number;
@@ -43,12 +45,12 @@ const Record = z.object({
 const headBytes = 8;
 const segmentName = /^(\d{10})\.samples$/;
 
-/** (node, incarnation) -> highest seq. */
+/** (node, incarnation) -> lowest or highest seq. */
 type Marks = Map<string, number>;
 const markOf = ({ node, incarnation }: { node: string; incarnation: number }): string =>
   `${node} ${incarnation}`;
 
-type Segment = { path: string; bytes: number; count: number; highest: Marks };
+type Segment = { path: string; bytes: number; count: number; lowest: Marks; highest: Marks };
 
 function encodeRecord(sample: Spilled): Buffer {
   const { node, incarnation, seq, payload } = sample;
@@ -77,11 +79,26 @@ const raise = (marks: Marks, key: string, seq: number): void => {
   marks.set(key, Math.max(marks.get(key) ?? 0, seq));
 };
 
-function summarise(path: string, bytes: Buffer): Segment & { isDamaged: boolean } {
+const emptySegment = (path: string): Segment => ({
+  path,
+  bytes: 0,
+  count: 0,
+  lowest: new Map(),
+  highest: new Map(),
+});
+
+function note(segment: Segment, sample: Spilled): void {
+  const key = markOf(sample);
+  segment.count += 1;
+  raise(segment.highest, key, sample.seq);
+  segment.lowest.set(key, Math.min(segment.lowest.get(key) ?? Infinity, sample.seq));
+}
+
+function summarise(path: string, bytes: Buffer): { segment: Segment; isDamaged: boolean } {
   const { records, isDamaged } = decodeSegment(bytes);
-  const highest: Marks = new Map();
-  for (const record of records) raise(highest, markOf(record), record.seq);
-  return { path, bytes: bytes.length, count: records.length, highest, isDamaged };
+  const segment = { ...emptySegment(path), bytes: bytes.length };
+  for (const record of records) note(segment, record);
+  return { segment, isDamaged };
 }
 
 class SegmentFiles implements DiskOutbox {
@@ -120,8 +137,7 @@ class SegmentFiles implements DiskOutbox {
           throw error;
         });
         writing.segment.bytes += record.length;
-        writing.segment.count += 1;
-        raise(writing.segment.highest, markOf(sample), sample.seq);
+        note(writing.segment, sample);
         if (writing.segment.bytes >= this.#options.segmentBytes) await this.#rotate();
       }
       await this.#keepBound();
@@ -160,6 +176,14 @@ class SegmentFiles implements DiskOutbox {
       const done = this.#segments.filter(({ highest }) => [...highest].every(isCovered));
       for (const segment of done) await this.#forget(segment);
     });
+  }
+
+  heldFrom(node: string, incarnation: number): number {
+    const key = markOf({ node, incarnation });
+    const lowest = this.#segments.map((segment) => segment.lowest.get(key) ?? Infinity);
+    const first = Math.min(...lowest);
+    const uncovered = (this.#covered.get(key) ?? 0) + 1;
+    return Number.isFinite(first) ? Math.max(first, uncovered) : uncovered;
   }
 
   sync(): Promise<void> {
@@ -203,7 +227,7 @@ class SegmentFiles implements DiskOutbox {
     const name = `${String(this.#nextNumber).padStart(10, '0')}.samples`;
     const path = join(this.#options.folder, name);
     this.#nextNumber += 1;
-    const segment: Segment = { path, bytes: 0, count: 0, highest: new Map() };
+    const segment = emptySegment(path);
     this.#writing = { handle: await open(path, 'ax', 0o600), segment };
     this.#segments.push(segment);
     return this.#writing;
@@ -242,7 +266,7 @@ export async function openDiskOutbox(options: DiskOutboxOptions): Promise<DiskOu
   let damaged = 0;
   for (const name of names) {
     const path = join(folder, name);
-    const { isDamaged, ...segment } = summarise(path, await readFile(path));
+    const { isDamaged, segment } = summarise(path, await readFile(path));
     if (isDamaged) damaged += 1;
     if (segment.count > 0) found.push(segment);
     else await unlink(path);

@@ -12,7 +12,7 @@
 /** A sample this old without a receipt was lost; receipts come every 10 s. */
 export const overdueMs = 30_000;
 /** Each fruitless repetition doubles the patience up to this. */
-const patienceMaxMs = 10 * 60_000;
+export const patienceMaxMs = 10 * 60_000;
 /** While nothing is confirmed, repeating adds at most this to the load. */
 const shareMax = 1 / 4;
 

@@ -1,12 +1,20 @@
 /**
  * Sends stored samples again: at a fixed slow pace behind the live ones, from the ring and from
- * disk. A replayed sample keeps its message id, incarnation and seq; only the session and the
- * time of sending are new, so the server stores it once however often it comes.
+ * disk. A replayed sample keeps its message id, incarnation and seq; only the session, the time of
+ * sending and what this daemon still holds are new, so the server stores it once however often it
+ * comes. Only a receipt that names its own incarnation covers a sample: between a daemon and who
+ * stores there may be a broker that loses one message and delivers the next.
  */
 import { topicOf } from '../../broker/contract/topics.ts';
 import { type Agent, isOnline, type NodeState, publish } from './agent.ts';
-import type { Spilled } from './disk-outbox.ts';
-import { isReplaying, onStored, onSync, overdueMs, repeatIfStuck } from './replay.ts';
+import {
+  isReplaying,
+  onStored,
+  onSync,
+  overdueMs,
+  patienceMaxMs,
+  repeatIfStuck,
+} from './replay.ts';
 import { sayHello } from './presence.ts';
 
 type Stored = { incarnation: number; storedSeq: number };
@@ -35,22 +43,31 @@ export async function applySync(agent: Agent, state: NodeState, stored: Stored):
 export async function applyReceipt(agent: Agent, state: NodeState, stored: Stored): Promise<void> {
   const { clock, disk } = agent.deps;
   const { node, replay } = state;
-  if (stored.incarnation === state.incarnation) {
-    onStored(replay, stored.storedSeq, clock.monotonicMs());
+  const { incarnation, storedSeq } = stored;
+  if (incarnation === state.incarnation) {
+    onStored(replay, storedSeq, clock.monotonicMs());
     if (isReplaying(replay)) startPump(agent);
-    forget(agent, state, stored.storedSeq);
-    // The server reads one connection in order: a live sample it stored proves those sent before.
-    while (state.earlier[0] && state.earlier[0].confirmedBySeq <= stored.storedSeq) {
-      const proven = state.earlier.shift();
-      if (proven) await disk?.cover(node, proven.incarnation, proven.seq);
-    }
+    forget(agent, state, storedSeq);
+  } else if (disk && disk.heldFrom(node, incarnation) <= storedSeq) {
+    agent.earlier = { isSent: true, movedAtMs: clock.monotonicMs(), patienceMs: overdueMs };
   }
-  await disk?.cover(node, stored.incarnation, stored.storedSeq);
+  await disk?.cover(node, incarnation, storedSeq);
+}
+
+/** Samples of earlier starts without a receipt, long after they were sent: all of them again. */
+function repeatEarlier(agent: Agent, nowMs: number): void {
+  const { isSent, movedAtMs, patienceMs } = agent.earlier;
+  if (!isSent || agent.cancelPump || nowMs - movedAtMs < patienceMs) return;
+  const longerMs = Math.min(patienceMaxMs, patienceMs * 2);
+  agent.earlier = { isSent: false, movedAtMs: nowMs, patienceMs: longerMs };
+  agent.deps.disk?.rewind();
+  startPump(agent);
 }
 
 /** Receipts that stand still mean samples were lost on the way, or the server forgot us. */
 export function repeatStuck(agent: Agent, state: NodeState): void {
   const nowMs = agent.deps.clock.monotonicMs();
+  repeatEarlier(agent, nowMs);
   const { node, replay } = state;
   if (nowMs - replay.progressAtMs < replay.patienceMs) return;
   let lastOverdueSeq = 0;
@@ -114,23 +131,28 @@ async function replayFromDisk(agent: Agent): Promise<boolean> {
       await disk.cover(record.node, record.incarnation, record.seq);
       continue;
     }
-    await resend(agent, record);
-    if (record.incarnation !== state.incarnation) rememberEarlier(state, record);
+    if (record.incarnation === state.incarnation) {
+      await resend(agent, record);
+      continue;
+    }
+    // Who stores may know nothing of that start, and must not wait for what never comes.
+    await resend(agent, record, disk.heldFrom(record.node, record.incarnation) - 1);
+    agent.earlier.isSent = true;
+    agent.earlier.movedAtMs = agent.deps.clock.monotonicMs();
   }
   return false;
 }
 
-function rememberEarlier(state: NodeState, { incarnation, seq }: Spilled): void {
-  const confirmedBySeq = state.seq + 1;
-  const last = state.earlier.at(-1);
-  if (last?.confirmedBySeq === confirmedBySeq && last.incarnation === incarnation) last.seq = seq;
-  else state.earlier.push({ confirmedBySeq, incarnation, seq });
-}
-
 type Repeatable = { node: string; payload: string };
+type Payload = Record<string, unknown> & { body: Record<string, unknown> };
 
-async function resend(agent: Agent, { node, payload }: Repeatable): Promise<void> {
-  const again = JSON.parse(payload) as Record<string, unknown>;
+async function resend(
+  agent: Agent,
+  { node, payload }: Repeatable,
+  confirmedSeq?: number,
+): Promise<void> {
+  const again = JSON.parse(payload) as Payload;
+  if (confirmedSeq !== undefined) again.body['confirmedSeq'] = confirmedSeq;
   again['session'] = agent.session;
   again['sentAtMs'] = agent.deps.clock.wallMs();
   const topic = topicOf(agent.settings.cluster, node, 'telemetry');

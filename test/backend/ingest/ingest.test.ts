@@ -144,25 +144,28 @@ describe('a sample sent again', () => {
     expect(h.ingest.watermark('home', 'n1')).toEqual({ incarnation: 4, seq: 1 });
   });
 
-  it('pulls the next live sample down with it when it is dropped unstored', async () => {
+  it('of an earlier start is receipted at once by who never heard of that start', async () => {
     const h = await harness();
     h.ingest.start();
-    h.sample(1, { incarnation: 2 });
-    await h.clock.advance(1_000);
-    h.store.fails = () => true;
-    h.sample(7, { incarnation: 1 });
-    h.sample(2, { incarnation: 2 });
-    for (let seq = 1; seq < 20_000; seq += 1) h.sample(seq, {}, { node: 'n2' });
-    expect(h.ingest.counters().dropped).toBe(1);
-    h.store.fails = () => false;
-    await h.clock.advance(40_000);
-    h.sample(3, { incarnation: 2 });
-    await h.clock.advance(11_000);
-    expect(h.ingest.counters().dropped).toBe(2);
-    expect(h.stored('n1', 1)).toEqual([]);
-    expect(h.stored('n1', 2)).toEqual([1, 3]);
-    expect(h.ingest.watermark('home', 'n1')).toEqual({ incarnation: 2, seq: 1 });
-    expect(h.balance()).toBe(0);
+    h.sample(1, { incarnation: 4, confirmedSeq: 0 });
+    h.sample(41, { incarnation: 3, confirmedSeq: 40 });
+    await h.clock.advance(12_000);
+    expect(h.link.receipts).toMatchObject([
+      { incarnation: 3, storedSeq: 41 },
+      { incarnation: 4, storedSeq: 1 },
+    ]);
+  });
+
+  it('that is sent again although it is stored has its receipt repeated', async () => {
+    const h = await harness();
+    h.ingest.start();
+    h.sample(1, { incarnation: 4 });
+    h.sample(1, { incarnation: 3 });
+    await h.clock.advance(12_000);
+    h.link.receipts.length = 0;
+    h.sample(1, { incarnation: 3 });
+    await h.clock.advance(12_000);
+    expect(h.link.receipts).toMatchObject([{ incarnation: 3, storedSeq: 1 }]);
   });
 });
 

@@ -31,6 +31,13 @@ describe('a backend beside ingest workers', () => {
     expect(ingest.unstored()).toEqual(['home']);
     sample(20, { confirmedSeq: 19 });
     expect(ingest.unstored()).toEqual([]);
+    // What is sent again tells of an earlier moment.
+    for (let seq = 21; seq <= 40; seq += 1) {
+      sample(seq, { confirmedSeq: 19 });
+      sample(seq, { confirmedSeq: seq % 19 });
+      await clock.advance(5_000);
+    }
+    expect(ingest.unstored()).toEqual(['home']);
     // What sends no more, waits for nobody.
     await clock.advance(300_000);
     expect(ingest.unstored()).toEqual([]);

@@ -413,6 +413,52 @@ describe('the disk outbox behind the ring', () => {
       await rm(folder, { recursive: true });
     }
   });
+
+  it('takes no receipt of a later sample for one of an earlier start that went astray', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'kr-outbox-'));
+    const open = () => openDiskOutbox({ folder, bytesMax: 8 * 2 ** 20, segmentBytes: 16 * 1024 });
+    try {
+      const world = await startWorld({ disk: await open() });
+      await live(world, 30_000);
+      world.server.cut();
+      await world.clock.advance(60_000);
+      const { samples } = world.link.counters();
+      const stopped = world.link.stop();
+      await world.clock.advance(2_000);
+      await stopped;
+
+      const disk = await open();
+      // A broker between takes everything; who stores hears only what is sent live, for a minute.
+      let isDeaf = true;
+      world.server.passes = ({ body }) => !isDeaf || body.incarnation === 2;
+      const again = await startWorld({ disk, incarnation: 2, before: world });
+      await until(
+        () => again.link.counters().replayed >= disk.count(),
+        () => live(again, 500),
+      );
+      const held = disk.count();
+      await live(again, 60_000);
+      expect(held).toBeGreaterThan(10);
+      expect(disk.count()).toBe(held);
+      isDeaf = false;
+      await until(
+        () => disk.count() === 0,
+        () => live(again, 5_000),
+      );
+      expect(seqsOf(again, 'pve1 1')).toEqual(upTo(samples));
+      expect(seqsOf(again, 'pve1 2')).toEqual(upTo(again.link.counters().samples));
+      const session = again.server.session();
+      const [first] = again.server
+        .of('telemetry')
+        .filter((message) => message.body.incarnation === 1 && message.session === session);
+      expect(first?.body.confirmedSeq).toBe(samples - held);
+      const end = again.link.stop();
+      await again.clock.advance(2_000);
+      await end;
+    } finally {
+      await rm(folder, { recursive: true });
+    }
+  });
 });
 
 describe('commands', () => {

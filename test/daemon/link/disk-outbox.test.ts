@@ -70,6 +70,22 @@ describe('disk outbox', () => {
     expect(await drain(outbox)).toEqual(samples(21, 21));
   });
 
+  it('tells from where on it holds anything of a start', async () => {
+    const outbox = await open(10_000);
+    expect(outbox.heldFrom('pve1', 1)).toBe(1);
+    await outbox.append([...samples(21, 40), ...samples(1, 2, 'pve1', 2)]);
+    expect(outbox.heldFrom('pve1', 1)).toBe(21);
+    await outbox.cover('pve1', 1, 30);
+    expect([outbox.heldFrom('pve1', 1), outbox.heldFrom('pve1', 2)]).toEqual([31, 1]);
+    await outbox.append(samples(41, 140));
+    expect(outbox.dropped()).toBeGreaterThan(0);
+    const [first] = await drain(outbox);
+    expect(outbox.heldFrom('pve1', 1)).toBe(first?.seq);
+    await outbox.close();
+    const again = await open(10_000);
+    expect(again.heldFrom('pve1', 1)).toBe(first?.seq);
+  });
+
   it('keeps its bound by dropping the oldest segment, and counts what was in it', async () => {
     const outbox = await open(10_000);
     await outbox.append(samples(1, 200));

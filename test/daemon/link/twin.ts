@@ -54,7 +54,7 @@ export type Server = {
   connect(): void;
   send<N extends ServerToNode>(node: string, name: N, body: Bodies[N], session?: string): void;
   sendServer(signed: string): void;
-  /** A receipt per node: everything stored without a gap. */
+  /** A receipt per start of each node: everything stored without a gap. */
   receipts(): void;
   session(): string;
   of<N extends Message['name']>(name: N, node?: string): Message<N>[];
@@ -84,7 +84,7 @@ export function createServer(newId: NewId): Server & {
     if (!decoded.ok) throw new Error(`${out.topic}: ${JSON.stringify(decoded.rejection)}`);
     return decoded.message;
   };
-  /** Rounds in which a node's watermark stood below samples already stored. */
+  /** Rounds in which the watermark of a start stood below samples already stored. */
   const stuck = new Map<string, { seq: number; rounds: number }>();
   const keyOf = (message: Message<'telemetry'>) => `${message.node} ${message.body.incarnation}`;
 
@@ -106,12 +106,12 @@ export function createServer(newId: NewId): Server & {
   }
 
   /** What nobody can send any more does not hold up receipts for ever: 9 rounds are 90 s. */
-  function giveUpHole(node: string, seqs: Set<number>): void {
+  function giveUpHole(key: string, seqs: Set<number>): void {
     const seq = watermark(seqs);
     const above = [...seqs].filter((one) => one > seq);
-    const before = stuck.get(node);
+    const before = stuck.get(key);
     const rounds = before?.seq === seq && above.length > 0 ? before.rounds + 1 : 0;
-    stuck.set(node, { seq, rounds });
+    stuck.set(key, { seq, rounds });
     if (rounds < 9) return;
     for (let lost = seq + 1; lost < Math.min(...above); lost += 1) {
       seqs.add(lost);
@@ -167,10 +167,12 @@ export function createServer(newId: NewId): Server & {
       options?.onMessage(serverTopic, Buffer.from(JSON.stringify(signedOf(signed))));
     },
     receipts() {
-      for (const node of new Set([...server.stored.keys()].map((key) => key.split(' ')[0] ?? ''))) {
-        const { incarnation, seqs } = newest(node);
-        giveUpHole(node, seqs ?? new Set());
-        server.send(node, 'receipt', { incarnation, storedSeq: watermark(seqs) });
+      for (const [key, seqs] of server.stored) {
+        const [node = '', incarnation] = key.split(' ');
+        giveUpHole(key, seqs);
+        const storedSeq = watermark(seqs);
+        if (storedSeq > 0)
+          server.send(node, 'receipt', { incarnation: Number(incarnation), storedSeq });
       }
     },
     session: () => server.of('hello').at(-1)?.session ?? '',
