@@ -15,7 +15,7 @@ const samplingIntervalUs = 5_000;
 /** The first that fits a file name; the contract's other files belong to whoever called them. */
 const homes: readonly (readonly [RegExp, Stage])[] = [
   [/\/broker\/contract\/codec\.ts$/, 'decode'],
-  [/\/backend\/store\/|@duckdb\//, 'store'],
+  [/\/backend\/store\/|@duckdb\/|@influxdata\/|node:(_?http|zlib)/, 'store'],
   [/\/backend\/state\//, 'fold'],
   [/\/backend\/ingest\//, 'ingest'],
   [

@@ -18,7 +18,9 @@ export type Order =
   | { do: 'pace'; messagesPerSecond: number; seconds: number; bytes: number }
   | { do: 'flood'; clients: number; seconds: number; bytes: number }
   | { do: 'sample'; guests: number; intervalMs: number; samples: number; fromMs: number };
-export type Done = { ms: number; cpuSeconds: number; attempts: number; sent: number };
+/** Of samples also when the first was due, unix ms, and how late the latest left. */
+type Sent = { sent: number; startMs?: number; lateMaxMs?: number };
+export type Done = Sent & { ms: number; cpuSeconds: number; attempts: number };
 
 export const nameOf = (index: number): string => `n${String(index).padStart(4, '0')}`;
 export const topicOf = (index: number): string => `kr/v1/bench/${nameOf(index)}/telemetry`;
@@ -152,25 +154,28 @@ function sampleFrame(index: number, seq: number, { atMs, values }: Taken): Buffe
 
 const variants = 64;
 
-/** Everyone's samples, spread over the interval. */
+/** Everyone's samples, spread over the interval, each stamped with the instant at which it was due. */
 async function sample({ guests, intervalMs, samples, fromMs }: Extract<Order, { do: 'sample' }>) {
   const prepared = Array.from({ length: variants }, () => noise(guests));
   const startMs = performance.now();
   const total = clients.length * samples;
   let sent = 0;
+  let lateMaxMs = 0;
   while (sent < total) {
     const passed = (performance.now() - startMs) / intervalMs;
     const due = Math.min(total, passed * clients.length);
     for (; sent < due; sent += 1) {
       const { index, socket } = clients[sent % clients.length] as Client;
       const values = prepared[sent % variants] as string;
-      const atMs = fromMs + Math.round(performance.now() - startMs);
+      const dueAfterMs = (sent / clients.length) * intervalMs;
+      lateMaxMs = Math.max(lateMaxMs, performance.now() - startMs - dueAfterMs);
       const seq = Math.floor(sent / clients.length) + 1;
+      const atMs = fromMs + Math.round(dueAfterMs);
       socket.write(sampleFrame(index, seq, { atMs, values }));
     }
     await new Promise((resolve) => setTimeout(resolve, 5));
   }
-  return sent;
+  return { sent, startMs: performance.timeOrigin + startMs, lateMaxMs: Math.round(lateMaxMs) };
 }
 
 /** As fast as each socket takes it. */
@@ -205,21 +210,21 @@ const drained = (socket: Socket): Promise<void> =>
 const after = (ms: number): Promise<void> =>
   new Promise((resolve) => setTimeout(resolve, Math.max(0, ms)));
 
-async function obey(order: Order): Promise<number> {
+async function obey(order: Order): Promise<Sent> {
   switch (order.do) {
     case 'connect':
       await connectAll(order);
-      return 0;
+      return { sent: 0 };
     case 'cut':
       await cut();
-      return 0;
+      return { sent: 0 };
     case 'pace':
-      return pace(order);
+      return { sent: await pace(order) };
     case 'sample':
       return sample(order);
     case 'flood':
     default:
-      return flood(order);
+      return { sent: await flood(order) };
   }
 }
 
@@ -232,7 +237,7 @@ if (import.meta.main) {
     const sent = await obey(order);
     const { user, system } = process.cpuUsage(before);
     const ms = Math.round(performance.now() - startMs);
-    const done: Done = { ms, cpuSeconds: (user + system) / 1e6, attempts, sent };
+    const done: Done = { ms, cpuSeconds: (user + system) / 1e6, attempts, ...sent };
     process.send?.(done);
   };
   process.on('message', (order: Order) => void carryOut(order));
