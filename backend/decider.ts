@@ -7,14 +7,17 @@ import type { Clock, NewId } from '../broker/contract/ports.ts';
 import type { Commands } from './act/commands.ts';
 import { dispatch } from './act/dispatch.ts';
 import { isUnderWay } from './act/lifecycle.ts';
+import { remembered } from './act/remembered.ts';
 import { appendAudit } from './audit/chain.ts';
 import type { Foretold } from './decide/calibration.ts';
 import type { Ordered } from './decide/deaths.ts';
 import { emptyHistory, type History, type Move } from './decide/history.ts';
 import type { Scaled } from './decide/sizing.ts';
 import type { Plan } from './decide/plan.ts';
-import { Policy, withCeilings } from './decide/policy.ts';
-import { createMeasurer } from './measure.ts';
+import type { PowerOff } from './decide/rest.ts';
+import { Policy } from './decide/policy.ts';
+import { policyInForce } from './policy-in-force.ts';
+import { createEffects, createMeasurer, type Effect } from './measure.ts';
 import { createRecollection } from './recollection.ts';
 import { createRound, type Decision, defaultPolicy } from './round.ts';
 import type { ClusterRecord, Fleet } from './state/fleet.ts';
@@ -23,6 +26,7 @@ import { insertDecision } from './store/sql/decisions.ts';
 import { endEvacuation, restEvacuated } from './store/sql/evacuations.ts';
 import { type GuestCommand, recentGuestCommands } from './store/sql/guest-commands.ts';
 import { type Migration, recentMigrations } from './store/sql/moves.ts';
+import { recentPowerOffs } from './store/sql/power-offs.ts';
 
 export type DeciderDeps = {
   database: Database;
@@ -41,12 +45,14 @@ export type Decider = {
   round(cluster: ClusterRecord, nowMs: number): Promise<void>;
   /** How loads came beside what was foretold, by cluster. */
   foretold(): ReadonlyMap<string, Foretold>;
+  /** What decisions promised beside what came, by cluster and fact. */
+  effects(): ReadonlyMap<string, ReadonlyMap<string, Effect>>;
 };
 
-function append(lists: Map<string, Move[]>, cluster: string, move: Move): void {
+function append<T>(lists: Map<string, T[]>, cluster: string, one: T): void {
   const list = lists.get(cluster);
-  if (list) list.push(move);
-  else lists.set(cluster, [move]);
+  if (list) list.push(one);
+  else lists.set(cluster, [one]);
 }
 
 const failedStates: ReadonlySet<string> = new Set(['FAILED', 'EXPIRED', 'INDETERMINATE']);
@@ -100,13 +106,32 @@ function recall(history: History, migrations: readonly Migration[], offsetMs: nu
   history.wallOffsetMs = -offsetMs;
 }
 
+function recallPowerOffs(
+  history: History,
+  rows: Awaited<ReturnType<typeof recentPowerOffs>>,
+  offsetMs: number,
+): void {
+  const powerOffs = new Map<string, PowerOff[]>();
+  for (const { cluster, node, plannedAtMs } of rows) {
+    append(powerOffs, cluster, { node, atMs: plannedAtMs + offsetMs });
+  }
+  history.powerOffs = powerOffs;
+}
+
+/** Changed seldom, read in every round. */
+const policiesKept = 256;
+
 function createPolicyReader(): (cluster: ClusterRecord) => Policy {
-  const known = new Map<string, Policy>();
-  return ({ policyHash, policyYaml, simulated }) => {
-    if (policyHash === null || policyYaml === null) return defaultPolicy;
-    const policy = known.get(policyHash) ?? Policy.parse(parse(policyYaml));
-    known.set(policyHash, policy);
-    return simulated ? policy : withCeilings(policy);
+  const parsed = remembered(policiesKept, (yaml) => Policy.parse(parse(yaml)));
+  const inForce = remembered(policiesKept, (_text, cluster: ClusterRecord) =>
+    policyInForce(
+      cluster.policyYaml === null ? defaultPolicy : parsed(cluster.policyYaml),
+      cluster,
+    ),
+  );
+  return (cluster) => {
+    const { policyHash, simulated, limits, settings } = cluster;
+    return inForce(`${policyHash} ${simulated} ${limits} ${settings}`, cluster);
   };
 }
 
@@ -138,7 +163,8 @@ const noteMaintenance = (
 export function createDecider(deps: DeciderDeps): Decider {
   const { database, fleet, commands, clock } = deps;
   const history = emptyHistory();
-  const lookBack = createMeasurer({ db: database.db, fleet, clock });
+  const effects = createEffects();
+  const lookBack = createMeasurer({ db: database.db, fleet, clock, onMeasured: effects.note });
   const recollect = createRecollection({ database, fleet, history, clock });
   const round = createRound({
     ...deps,
@@ -186,6 +212,7 @@ export function createDecider(deps: DeciderDeps): Decider {
   return {
     round,
     foretold: () => history.calibrations.foretold,
+    effects: effects.of,
     async remember(clusters) {
       const nowMs = clock.wallMs();
       // SQL stamps are wall time, the engine's are monotonic; both are this server's own.
@@ -194,6 +221,7 @@ export function createDecider(deps: DeciderDeps): Decider {
       const onGuests = await recentGuestCommands(database.db, clusters, nowMs);
       recallScales(history, onGuests, offsetMs);
       recallOrders(history, onGuests, offsetMs);
+      recallPowerOffs(history, await recentPowerOffs(database.db, clusters, nowMs), offsetMs);
       await recollect(clusters);
       await lookBack(clusters);
     },

@@ -30,10 +30,20 @@ function valueOf(fleet: Fleet, intent: Intent, name: string, nowMs: number): Fac
     const isHeard = record !== undefined && nodeState(record, nowMs) === 'awake';
     return isHeard ? (record.values?.cpuRatio ?? null) : null;
   };
+  const memoryOf = (node: string): number | null => {
+    const record = fleet.nodes.get(nodeKey(intent.cluster, node));
+    const { memoryUsedBytes: used = null, memoryTotalBytes: total = null } = record?.values ?? {};
+    const isHeard = record !== undefined && nodeState(record, nowMs) === 'awake';
+    return isHeard && used !== null && total ? used / total : null;
+  };
   const guest = fleet.guests.get(`${intent.cluster}/${intent.target.id}`);
   if (name === 'sourceCpuRatio') return cpuOf(intent.executor);
   if (name === 'targetCpuRatio' && intent.action.kind === 'guest.migrate') {
     return cpuOf(intent.action.args.targetNode);
+  }
+  if (name === 'sourceMemoryRatio') return memoryOf(intent.executor);
+  if (name === 'targetMemoryRatio' && intent.action.kind === 'guest.migrate') {
+    return memoryOf(intent.action.args.targetNode);
   }
   if (name === 'guestCpuRatio') return guest?.cpuRatio ?? null;
   if (name === 'state') return guest?.state ?? null;
@@ -59,9 +69,40 @@ export const measure = (
       })),
     }));
 
-type Deps = { db: Kysely<Schema>; fleet: Fleet; clock: Clock };
+type Deps = {
+  db: Kysely<Schema>;
+  fleet: Fleet;
+  clock: Clock;
+  /** Once per decision whose effect was measured. */
+  onMeasured?: (cluster: string, measured: readonly Measured[]) => void;
+};
 
-export function createMeasurer({ db, fleet, clock }: Deps) {
+/** Of one predicted fact: sums of what was predicted and measured, how often, how often close. */
+export type Effect = { predicted: number; measured: number; count: number; close: number };
+const closeRatio = 0.1;
+
+/** Counts measured facts by cluster and name since the start; what nobody measured counts not. */
+export function createEffects() {
+  const byName = new Map<string, Map<string, Effect>>();
+  return {
+    of: (): ReadonlyMap<string, ReadonlyMap<string, Effect>> => byName,
+    note: (cluster: string, measured: readonly Measured[]): void => {
+      for (const { name, predicted, value } of measured.flatMap(({ facts }) => facts)) {
+        if (typeof predicted !== 'number' || typeof value !== 'number') continue;
+        const ofCluster = byName.get(cluster) ?? new Map<string, Effect>();
+        byName.set(cluster, ofCluster);
+        const known = ofCluster.get(name) ?? { predicted: 0, measured: 0, count: 0, close: 0 };
+        known.predicted += predicted;
+        known.measured += value;
+        known.count += 1;
+        known.close += Number(Math.abs(value - predicted) <= closeRatio);
+        ofCluster.set(name, known);
+      }
+    },
+  };
+}
+
+export function createMeasurer({ db, fleet, clock, onMeasured }: Deps) {
   let lookedAtMs = -Infinity;
 
   async function keep({ id, cluster, plan }: { id: string; cluster: string; plan: string }) {
@@ -75,13 +116,15 @@ export function createMeasurer({ db, fleet, clock }: Deps) {
     const done = commands.filter(({ state }) => state === 'SUCCEEDED');
     const { intents = [] } = JSON.parse(plan) as Partial<Plan>;
     const succeeded = new Set(done.map(({ target_id }) => target_id));
-    const measured = JSON.stringify(measure(fleet, intents, succeeded, clock.monotonicMs()));
-    await db
+    const found = measure(fleet, intents, succeeded, clock.monotonicMs());
+    const { numUpdatedRows } = await db
       .updateTable('decisions')
-      .set((eb) => ({ measured, ver: eb('ver', '+', 1) }))
+      .set((eb) => ({ measured: JSON.stringify(found), ver: eb('ver', '+', 1) }))
       .where('id', '=', id)
       .where('measured', 'is', null)
-      .execute();
+      .executeTakeFirst();
+    // Another backend may have been first; what is stored once counts once.
+    if (numUpdatedRows > 0) onMeasured?.(cluster, found);
   }
 
   /** Once a minute; what has to settle for so long is measured then. */

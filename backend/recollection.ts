@@ -4,9 +4,19 @@
  * minute, what was learned every ten minutes, a few clusters a round. A wait counts on only after
  * a short absence: over a longer one nobody saw whether it ended.
  */
+import { z } from 'zod';
 import type { Clock } from '../broker/contract/ports.ts';
 import type { History } from './decide/history.ts';
-import { learnedText, recallLearned, recallSpells, type Spell, spellsOf } from './decide/memory.ts';
+import {
+  isNodeSpell,
+  isSpell,
+  learnedText,
+  outlasts,
+  recallLearned,
+  recallSpells,
+  type Spell,
+  spellsOf,
+} from './decide/memory.ts';
 import type { Fleet } from './state/fleet.ts';
 import {
   type AlarmRow,
@@ -24,11 +34,23 @@ const absenceMaxMs = 180_000;
 /** Texts written per round: 300 guests take about 40 kB. */
 const learnedPerRoundMax = 4;
 
+const Kept = z.union([z.number(), z.tuple([z.number(), z.number()])]);
+
+/** When a wait was last written, and the highest use since it began; NaN where that cannot be read. */
+function numbersOf(data: string): [keptAtMs: number, most: number] {
+  try {
+    const kept = Kept.parse(JSON.parse(data));
+    return typeof kept === 'number' ? [kept, 0] : kept;
+  } catch {
+    return [NaN, 0];
+  }
+}
+
 type Deps = { database: Database; fleet: Fleet; history: History; clock: Clock };
-type Kept = { waits: string; waitsAtMs: number; learnedAtMs: number };
+type Written = { waits: string; waitsAtMs: number; learnedAtMs: number };
 
 export function createRecollection({ database, fleet, history, clock }: Deps) {
-  const kept = new Map<string, Kept>();
+  const kept = new Map<string, Written>();
 
   async function recall(cluster: string): Promise<void> {
     const rows = await readAlarms(database.db, cluster);
@@ -39,27 +61,27 @@ export function createRecollection({ database, fleet, history, clock }: Deps) {
     }
     const spells = rows.flatMap(({ rule, subject_id: subject, since_ms, data }): Spell[] => {
       const sinceMs = since_ms - wallMs + nowMs;
-      // Dead is a guest until it runs, however long nobody looked.
-      if (rule === 'dead' || rule === gaveUpAlarm) return [{ subject, kind: rule, sinceMs }];
-      const isRecent = wallMs - Number(data) <= absenceMaxMs;
-      if ((rule !== 'hot' && rule !== 'empty') || !isRecent) return [];
-      return [{ subject, kind: rule, sinceMs }];
+      const [keptAtMs, most] = numbersOf(data);
+      const isRecent = wallMs - keptAtMs <= absenceMaxMs;
+      if (!isSpell(rule) || (!isRecent && !outlasts(rule))) return [];
+      return [{ subject, kind: rule, sinceMs, most }];
     });
     recallSpells(history, cluster, spells);
     kept.set(cluster, { waits: '', waitsAtMs: nowMs, learnedAtMs: nowMs });
   }
 
-  async function keepWaits(cluster: string, known: Kept): Promise<void> {
+  async function keepWaits(cluster: string, known: Written): Promise<void> {
     const [nowMs, wallMs] = [clock.monotonicMs(), clock.wallMs()];
     const nodes = fleet.nodesByCluster.get(cluster)?.keys() ?? [];
-    const rows = spellsOf(history, cluster, nodes).map(({ subject, kind, sinceMs }): AlarmRow => ({
+    const spells = spellsOf(history, cluster, nodes);
+    const rows = spells.map(({ subject, kind, sinceMs, most }): AlarmRow => ({
       cluster,
-      subject_kind: kind === 'hot' || kind === 'empty' ? 'node' : 'guest',
+      subject_kind: isNodeSpell(kind) ? 'node' : 'guest',
       subject_id: subject,
       rule: kind,
       state: kind === gaveUpAlarm ? 'firing' : 'pending',
       since_ms: Math.round(sinceMs - nowMs + wallMs),
-      data: String(Math.round(wallMs)),
+      data: JSON.stringify(most === undefined ? Math.round(wallMs) : [Math.round(wallMs), most]),
     }));
     const waits = rows.map(({ subject_id: node, rule }) => `${node} ${rule}`).join();
     const isDue = waits !== '' && nowMs - known.waitsAtMs >= waitsEveryMs;
@@ -69,7 +91,7 @@ export function createRecollection({ database, fleet, history, clock }: Deps) {
     known.waitsAtMs = nowMs;
   }
 
-  async function keepLearned(cluster: string, known: Kept): Promise<void> {
+  async function keepLearned(cluster: string, known: Written): Promise<void> {
     const row: AlarmRow = {
       cluster,
       subject_kind: 'cluster',

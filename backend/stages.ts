@@ -78,6 +78,7 @@ function observe(
     audit: () => audit.found(),
     certificateEndsAtMs: tlsEndsAtMs,
     foretold: () => decider()?.foretold() ?? [],
+    effects: () => decider()?.effects() ?? [],
     detail: settings.KR_METRICS_DETAIL,
   });
   const { KR_INFLUX_URL: url, KR_INFLUX_TOKEN: token = '' } = settings;

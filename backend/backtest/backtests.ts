@@ -4,7 +4,8 @@
  * and facts are read, no command is ever made.
  */
 import type { Clock, Log, NewId } from '../../broker/contract/ports.ts';
-import { type Policy, withCeilings } from '../decide/policy.ts';
+import type { Policy } from '../decide/policy.ts';
+import { policyInForce } from '../policy-in-force.ts';
 import type { Refused } from '../refusal.ts';
 import type { ClusterRecord, Fleet } from '../state/fleet.ts';
 import type { MetricsStore } from '../store/ports.ts';
@@ -136,7 +137,7 @@ async function run(
     if (backtest.state !== 'running') return;
     const player = deps.player({
       cluster: { id, simulated: cluster.simulated, timeScale: cluster.timeScale },
-      policy: cluster.simulated ? policy : withCeilings(policy),
+      policy: policyInForce(policy, cluster),
       facts,
       fromMs,
       toMs,

@@ -6,6 +6,7 @@
 import { decide } from '../decide/decide.ts';
 import { emptyHistory, type Move, observe, record } from '../decide/history.ts';
 import type { Policy } from '../decide/policy.ts';
+import type { PowerOff } from '../decide/rest.ts';
 import type { ClusterRecord } from '../state/fleet.ts';
 import { Course } from './course.ts';
 import { book, emptyRun, type Outcome, type Resolution, type Source, Tally } from './outcome.ts';
@@ -55,6 +56,7 @@ export class Replay {
   private readonly seen = new Map<number, Seen>();
   private readonly known: Set<string>;
   private readonly moves: Move[] = [];
+  private readonly powerOffs: PowerOff[] = [];
   private metered = 0;
   private isMetered = true;
   private factsRead = 0;
@@ -262,6 +264,8 @@ export class Replay {
     const { policy } = this.setup;
     const nodes = world.tell(nowMs, stepMs);
     while (this.moves[0] && nowMs - this.moves[0].atMs > dayMs) this.moves.shift();
+    while (this.powerOffs[0] && nowMs - this.powerOffs[0].atMs > dayMs) this.powerOffs.shift();
+    history.powerOffs.set(cluster.id, this.powerOffs);
     history.moves.set(cluster.id, this.moves);
     history.movesInFlight.set(cluster.id, this.movesInFlight());
     observe(history, { cluster, nodes }, policy, nowMs);
@@ -271,6 +275,9 @@ export class Replay {
     for (const intent of plan.intents) {
       if (!world.apply(intent, nowMs)) continue;
       this.tally.act(intent, nowMs);
+      if (intent.action.kind === 'node.shutdown') {
+        this.powerOffs.push({ node: intent.target.id, atMs: nowMs });
+      }
       if (intent.action.kind !== 'guest.migrate') continue;
       this.moves.push({
         guest: intent.target.id,
@@ -291,7 +298,8 @@ export class Replay {
         .join(', ');
     const [measured, assumed] = [named('measured'), named('assumed')];
     return [
-      'everything the policy wants is done: autonomy, guards and failures are left out',
+      'everything the policy wants within the limits of the guards is done: autonomy, what else ' +
+        'guards ask (proof, locks, storage) and failures are left out',
       `a sleeping node draws ${wattsAsleep} W`,
       ...(measured === '' ? [] : [`watts by load are fitted to what was told of ${measured}`]),
       ...(assumed === '' ? [] : [`watts are guessed for ${assumed}: tell wattsIdle, wattsLoaded`]),

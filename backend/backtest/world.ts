@@ -26,6 +26,8 @@ export type WorldNode = {
   record: NodeRecord;
   power: Power;
   untilMs: number;
+  /** When it came up within this time; null while nobody knows. */
+  upSinceMs: number | null;
   /** Load that no guest explains, capacity units; its peak above the mean; its memory. */
   ownUnits: number;
   ownPeak: number;
@@ -84,6 +86,7 @@ export class World {
       record,
       power: 'off',
       untilMs: 0,
+      upSinceMs: null,
       ownUnits: 0,
       ownPeak: 0,
       ownMemory: 0,
@@ -155,8 +158,11 @@ export class World {
   settle(nowMs: number): void {
     for (const node of this.nodes) {
       if (node.untilMs > nowMs) continue;
-      if (node.power === 'booting') node.power = 'on';
-      else if (node.power === 'stopping') node.power = 'off';
+      if (node.power === 'booting') {
+        node.power = 'on';
+        node.upSinceMs = node.untilMs;
+      }
+      if (node.power === 'stopping') node.power = 'off';
     }
     for (const guest of this.guests) {
       if (guest.copy === null || guest.copy.arrivesAtMs > nowMs) continue;
@@ -233,7 +239,7 @@ export class World {
       guests[place]!.push(sample);
       memory[place]! += sample.memoryUsedBytes ?? sample.memoryTotalBytes ?? 0;
     }
-    return this.nodes.map(({ record, power, askedUnits }, place) => {
+    return this.nodes.map(({ record, power, askedUnits, upSinceMs }, place) => {
       const isOn = power === 'on';
       const capacity = this.capacity(place);
       record.online = isOn;
@@ -246,6 +252,7 @@ export class World {
       const values = record.values!;
       values.cpuRatio = isOn && capacity > 0 ? Math.min(1, askedUnits / capacity) : null;
       values.memoryUsedBytes = isOn ? memory[place]! : null;
+      values.uptimeMs = isOn && upSinceMs !== null ? nowMs - upSinceMs : null;
       return record;
     });
   }

@@ -10,6 +10,7 @@ import { fits, type Model, nodeRole, plan, type Situation, slack } from './model
 import type { Intent, NonAction } from './plan.ts';
 import { scaledMs } from './policy.ts';
 import { refusalOf } from './refusals.ts';
+import { sleptOut } from './rest.ts';
 
 const rule = 'save.drain';
 /** Seconds of disturbance that weigh as much as a fully expected node. */
@@ -57,6 +58,7 @@ function candidates(model: Model, look: Look): number[] {
         // It never sleeps, so that emptying it saves nothing.
         !model.nodes[place]!.protected &&
         !look.needed[place] &&
+        sleptOut(look.situation, model.nodes[place]!.node) === null &&
         model.touched[place] === 0 &&
         ratioOf(model, place) <= above,
     );

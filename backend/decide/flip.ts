@@ -39,6 +39,10 @@ function later(situation: Situation, ms: number): Situation {
   const nodes = situation.nodes.map((node) => ({
     ...node,
     sampleAtMs: node.sampleAtMs === null ? null : node.sampleAtMs + ms,
+    values: node.values && {
+      ...node.values,
+      uptimeMs: node.values.uptimeMs === null ? null : node.values.uptimeMs + ms,
+    },
   }));
   return { ...situation, nodes, nowMs: situation.nowMs + ms };
 }

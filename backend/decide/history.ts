@@ -12,7 +12,9 @@ import { learn } from './learn.ts';
 import type { ClusterState } from './model.ts';
 import type { Peaks } from './peaks.ts';
 import type { Plan } from './plan.ts';
+import { type Minutes, observeMinutes } from './minutes.ts';
 import { observePressure } from './pressure.ts';
+import type { PowerOff } from './rest.ts';
 import { type Policy, scaledMs } from './policy.ts';
 import { observeSizes, type Scaled, type SizeWaits } from './sizing.ts';
 import { gaveUpRule } from './restart.ts';
@@ -66,6 +68,10 @@ export type History = {
   scaled: Map<string, Scaled>;
   /** Guests that died, and what was done about it. */
   deaths: Deaths;
+  /** How busy each node was, minute by minute. */
+  minutes: Map<NodeKey, Minutes>;
+  /** Nodes that went to sleep within a day, by cluster, oldest first. */
+  powerOffs: Map<string, readonly PowerOff[]>;
 };
 
 export const emptyHistory = (): History => ({
@@ -87,6 +93,8 @@ export const emptyHistory = (): History => ({
   sizeWaits: new Map(),
   scaled: new Map(),
   deaths: emptyDeaths(),
+  minutes: new Map(),
+  powerOffs: new Map(),
 });
 
 /** Guests that were not heard of for this long start anew. */
@@ -142,6 +150,7 @@ export function observe(
     setSince(history.emptySinceMs, key, isEmpty, nowMs);
     present += node.guests?.length ?? 0;
   }
+  observeMinutes(history.minutes, state.nodes, nowMs);
   observeDeaths(history.deaths, state, policy, nowMs);
   observeSizes(history.sizeWaits, state, policy, nowMs);
   observePressure(history, state.nodes, policy, nowMs);

@@ -11,22 +11,30 @@ import { firstForecast, type Forecast, type ForecastPolicy, outlookOf, see } fro
 import type { History } from './history.ts';
 import type { ClusterState } from './model.ts';
 import { emptyPeaks, seeLoad } from './peaks.ts';
-import { type Policy, scaledMs } from './policy.ts';
+import { type Policy, scaledMs, zoneOf } from './policy.ts';
+import { zoneOffsetMs } from './windows.ts';
 
 const hourMs = 3_600_000;
 const hoursOfDay = 24;
 
 /**
- * The time of a cluster's own day, from what its nodes say the time is: the middle one, so that
- * one wrong clock shifts nothing. Null while nobody is heard.
+ * The time of a cluster's own day by the clocks of a zone, from what its nodes say the time is: the
+ * middle one, so that one wrong clock shifts nothing. Null while nobody is heard. On the night when
+ * clocks change, an hour is learned twice or not at all.
  */
-export function clusterWallMs({ cluster, nodes }: ClusterState, nowMs: number): number | null {
+export function clusterWallMs(
+  { cluster, nodes }: ClusterState,
+  nowMs: number,
+  zone: string,
+): number | null {
   const offsets: number[] = [];
   for (const { sampleAtMs, sampledAtWallMs } of nodes) {
     if (sampleAtMs !== null && sampledAtWallMs !== null) offsets.push(sampledAtWallMs - sampleAtMs);
   }
   const middle = offsets.sort((a, b) => a - b)[Math.floor(offsets.length / 2)];
-  return middle === undefined ? null : (nowMs + middle) * cluster.timeScale;
+  if (middle === undefined) return null;
+  const atMs = nowMs + middle;
+  return atMs * cluster.timeScale + zoneOffsetMs(zone, atMs);
 }
 
 export const hourOf = (wallMs: number | null): number | null =>
@@ -90,9 +98,17 @@ function hold(history: History, lesson: Lesson, node: NodeRecord, used: number):
 /** Changes `history` in place. */
 export function learn(history: History, state: ClusterState, policy: Policy, nowMs: number): void {
   const { cluster, nodes } = state;
-  const wallMs = clusterWallMs(state, nowMs);
+  const zone = zoneOf(policy);
+  const wallMs = clusterWallMs(state, nowMs, zone);
   const known = history.forecasts.get(cluster.id) ?? new Map<string, Forecast>();
   history.forecasts.set(cluster.id, known);
+  const peaks = history.peaks.get(cluster.id) ?? emptyPeaks(zone);
+  history.peaks.set(cluster.id, peaks);
+  if (peaks.zone !== zone) {
+    // Hours of another clock say nothing of these.
+    Object.assign(peaks, emptyPeaks(zone));
+    for (const forecast of known.values()) forecast.shape = null;
+  }
   const lesson: Lesson = {
     known,
     hour: hourOf(wallMs),
@@ -110,7 +126,5 @@ export function learn(history: History, state: ClusterState, policy: Policy, now
     hold(history, lesson, node, used);
   }
   if (wallMs === null || !isComplete) return;
-  const peaks = history.peaks.get(cluster.id) ?? emptyPeaks();
-  history.peaks.set(cluster.id, peaks);
   seeLoad(peaks, total, wallMs);
 }

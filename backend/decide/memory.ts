@@ -4,10 +4,11 @@
  * that cannot be read is no memory: the engine learns again.
  */
 import { z } from 'zod';
-import { type NodeKey, nodeKey } from '../../broker/contract/ids.ts';
+import { nodeKey } from '../../broker/contract/ids.ts';
 import { type Forecast, firstForecast } from './forecast.ts';
 import type { History } from './history.ts';
 import { emptyPeaks } from './peaks.ts';
+import { type Resource, type SizeWait, waitKey } from './sizing.ts';
 
 const version = 1;
 const digits = 5;
@@ -17,7 +18,13 @@ const Slot = z.tuple([z.number(), z.number(), z.number()]).nullable();
 const Learned = z.object({
   version: z.literal(version),
   calibration: z.tuple([z.number(), z.number(), z.number()]).nullable(),
-  peaks: z.object({ day: z.array(Slot).length(48), week: z.array(Slot).length(336) }).nullable(),
+  peaks: z
+    .object({
+      zone: z.string().default('UTC'),
+      day: z.array(Slot).length(48),
+      week: z.array(Slot).length(336),
+    })
+    .nullable(),
   guests: z.array(
     z.tuple([
       z.string(),
@@ -64,7 +71,7 @@ export function learnedText(history: History, cluster: string): string {
     calibration: calibration
       ? [short(calibration.reach), calibration.steps, calibration.covered]
       : null,
-    peaks: peaks ? { day: slots(peaks.day), week: slots(peaks.week) } : null,
+    peaks: peaks ? { zone: peaks.zone, day: slots(peaks.day), week: slots(peaks.week) } : null,
     guests: guestsOf(history, cluster),
   };
   return JSON.stringify(learned);
@@ -127,34 +134,59 @@ export function recallLearned(
   if (!learned.peaks) return true;
   const slots = (of: readonly z.infer<typeof Slot>[]) =>
     of.map((one) => one && { mean: one[0], variance: one[1], seen: one[2] });
-  const { day, week } = learned.peaks;
-  history.peaks.set(cluster, { ...emptyPeaks(), day: slots(day), week: slots(week) });
+  const { day, week, zone } = learned.peaks;
+  history.peaks.set(cluster, { ...emptyPeaks(zone), day: slots(day), week: slots(week) });
   return true;
 }
 
+const pressures = ['memoryRatio', 'memoryPressureRatio', 'ioPressureRatio'] as const;
+const sizeKinds = ['cpu-grow', 'cpu-shrink', 'memory-grow', 'memory-shrink'] as const;
+const nodeKinds = ['hot', 'urgent', 'empty', ...pressures] as const;
+const guestKinds = ['dead', 'gave-up', ...sizeKinds] as const;
+
 /**
- * What is being counted, by the engine's clock: since when a node is hot or empty, a guest is dead,
- * or was given up.
+ * What is being counted, by the engine's clock: since when a node is hot, pressed or empty, a guest
+ * needs another size, is dead, or was given up.
  */
 export type Spell = {
   subject: string;
-  kind: 'hot' | 'empty' | 'dead' | 'gave-up';
+  kind: (typeof nodeKinds)[number] | (typeof guestKinds)[number];
   sinceMs: number;
+  /** The highest use since it began, where a size is waited for. */
+  most?: number;
 };
 
-const spellsBy = (history: History) =>
-  [
-    ['hot', history.hotSinceMs],
-    ['empty', history.emptySinceMs],
-  ] as const satisfies readonly (readonly [Spell['kind'], Map<NodeKey, number>])[];
+export const isNodeSpell = (kind: string): boolean => nodeKinds.some((one) => one === kind);
+export const isSpell = (kind: string): kind is Spell['kind'] =>
+  isNodeSpell(kind) || guestKinds.some((one) => one === kind);
+/** Dead is a guest until it runs, however long nobody looked. */
+export const outlasts = (kind: Spell['kind']): boolean => kind === 'dead' || kind === 'gave-up';
+
+type NodeSpells = {
+  known: Map<string, number>;
+  keyOf: (cluster: string, node: string) => string;
+};
+
+const nodeSpellsBy = (history: History, kind: (typeof nodeKinds)[number]): NodeSpells => {
+  if (kind === 'hot') return { known: history.hotSinceMs, keyOf: nodeKey };
+  if (kind === 'urgent') return { known: history.urgentSinceMs, keyOf: nodeKey };
+  if (kind === 'empty') return { known: history.emptySinceMs, keyOf: nodeKey };
+  const keyOf = (cluster: string, node: string) => `${nodeKey(cluster, node)} ${kind}`;
+  return { known: history.pressedSinceMs, keyOf };
+};
 
 export function spellsOf(history: History, cluster: string, nodes: Iterable<string>): Spell[] {
   const spells: Spell[] = [];
   for (const node of nodes) {
-    for (const [kind, known] of spellsBy(history)) {
-      const sinceMs = known.get(nodeKey(cluster, node));
+    for (const kind of nodeKinds) {
+      const { known, keyOf } = nodeSpellsBy(history, kind);
+      const sinceMs = known.get(keyOf(cluster, node));
       if (sinceMs !== undefined) spells.push({ subject: node, kind, sinceMs });
     }
+  }
+  for (const [key, { resource, way, sinceMs, most }] of history.sizeWaits.get(cluster) ?? []) {
+    const subject = key.slice(0, -waitKey('', resource).length);
+    spells.push({ subject, kind: `${resource}-${way}`, sinceMs, most });
   }
   const { died, gaveUp } = history.deaths;
   for (const [subject, sinceMs] of died.get(cluster) ?? []) {
@@ -167,10 +199,18 @@ export function spellsOf(history: History, cluster: string, nodes: Iterable<stri
 /** Goes on counting; the next sample that contradicts a spell ends it. Changes `history`. */
 export function recallSpells(history: History, cluster: string, spells: readonly Spell[]): void {
   const died = new Map(history.deaths.died.get(cluster));
-  for (const { subject, kind, sinceMs } of spells) {
-    if (kind === 'hot') history.hotSinceMs.set(nodeKey(cluster, subject), sinceMs);
-    else if (kind === 'empty') history.emptySinceMs.set(nodeKey(cluster, subject), sinceMs);
-    else died.set(subject, sinceMs);
+  const sizes = new Map(history.sizeWaits.get(cluster));
+  for (const { subject, kind, sinceMs, most = 0 } of spells) {
+    const ofNode = nodeKinds.find((one) => one === kind);
+    const ofSize = sizeKinds.find((one) => one === kind);
+    if (ofNode !== undefined) {
+      const { known, keyOf } = nodeSpellsBy(history, ofNode);
+      known.set(keyOf(cluster, subject), sinceMs);
+    } else if (ofSize !== undefined) {
+      const [resource, way] = ofSize.split('-') as [Resource, SizeWait['way']];
+      sizes.set(waitKey(subject, resource), { resource, way, sinceMs, most });
+    } else died.set(subject, sinceMs);
   }
   history.deaths.died.set(cluster, died);
+  history.sizeWaits.set(cluster, sizes);
 }

@@ -7,15 +7,17 @@
 import type { GuestSample } from '../../broker/contract/telemetry.ts';
 import type { ClusterRecord, NodeRecord } from '../state/fleet.ts';
 import { nodeState } from '../state/node-state.ts';
-import { type Groups, groupsOf, isIgnored, pinsOf } from './constraints.ts';
+import { type Groups, groupsOf, pinsOf } from './constraints.ts';
 import { varianceFactor } from './calibration.ts';
 import { expected, firstVariance, outlookOf } from './forecast.ts';
+import { barrierOf } from './barrier.ts';
 import { type GuestRule, guestRules } from './guest-rules.ts';
 import type { History } from './history.ts';
-import { type Policy, scaledMs } from './policy.ts';
+import { type Policy, scaledMs, zoneOf } from './policy.ts';
 import { clusterWallMs, hourOf } from './learn.ts';
+import { lookBack } from './past.ts';
 import { type Recent, recentOf } from './recent.ts';
-import { refusalOf, targetsMax } from './refusals.ts';
+import { refusalOf } from './refusals.ts';
 
 /** What `decide` is asked about: one cluster as last heard of. */
 export type ClusterState = { cluster: ClusterRecord; nodes: readonly NodeRecord[] };
@@ -35,6 +37,11 @@ export type Model = {
   memoryKept: Float64Array;
   /** Watts per unit when busy; nodes with more are used after those with less. */
   wattsPerUnit: Float64Array;
+  /** Units in use at the busiest of its past, 0 where none is looked at, and what that may become. */
+  busiest: Float64Array;
+  busiestMost: Float64Array;
+  /** 1 while a node is awake for too short a time to be judged by its past. */
+  young: Uint8Array;
   /** Units in use, units expected, and the variance of what is expected. */
   asked: Float64Array;
   mean: Float64Array;
@@ -75,41 +82,6 @@ export type Model = {
   returnAfterMs: number;
 };
 
-const seconds = (ms: number): string => `${Math.round(ms / 1000)} s`;
-
-/** Why this guest may not be moved now, or null. */
-function barrierOf(
-  guest: GuestSample,
-  situation: Situation,
-  { rule, recent, isOrdered }: { rule: GuestRule | null; recent: Recent; isOrdered: boolean },
-): string | null {
-  const { cluster, policy, history, nowMs } = situation;
-  if (guest.state !== 'running') return `is ${guest.state}`;
-  if (guest.lock !== null) return `is locked (${guest.lock})`;
-  if (guest.haState !== null) return 'is HA-managed';
-  if (guest.tags.length > 0 && isIgnored(guest)) return 'is tagged to stay';
-  if (guest.cpuRatio === null || guest.cpuCount === null || guest.memoryTotalBytes === null) {
-    return 'has no known load';
-  }
-  if (rule?.bound) return rule.bound;
-  const refused = refusalOf(situation, 'guest', guest.id);
-  if (refused && refused.targets.length >= targetsMax) {
-    return `was refused by the guards ${seconds(nowMs - refused.atMs)} ago`;
-  }
-  // What a person wants moved waits for no cooldown.
-  if (isOrdered || history.lastMovedAtMs.size === 0) return null;
-  if (recent.movesLeft(guest.id) <= 0) {
-    return `has moved ${policy.limits.guestMovesPerDay} times within 24 h`;
-  }
-  const movedAtMs = history.lastMovedAtMs.get(`${cluster.id}/${guest.id}`);
-  if (movedAtMs === undefined) return null;
-  const backoff = 2 ** recent.failuresOf(guest.id);
-  const cooldownMs = scaledMs(policy.limits.guestCooldownMs, cluster) * backoff;
-  return nowMs - movedAtMs < cooldownMs
-    ? `moved ${seconds(nowMs - movedAtMs)} ago, cooldown ${seconds(cooldownMs)}`
-    : null;
-}
-
 /** Single-thread factor of a node; a node that was never measured counts as the reference. */
 export const factorOf = (node: NodeRecord): number => node.facts?.singleThreadFactor ?? 1;
 
@@ -120,7 +92,7 @@ function emptyModel(
   { nodes, cluster, history, policy, nowMs }: Situation,
   guestCount: number,
 ): Model {
-  const wallMs = clusterWallMs({ cluster, nodes }, nowMs);
+  const wallMs = clusterWallMs({ cluster, nodes }, nowMs, zoneOf(policy));
   const perNode = () => new Float64Array(nodes.length);
   const perGuest = () => new Float64Array(guestCount);
   return {
@@ -131,6 +103,9 @@ function emptyModel(
     memoryFree: perNode(),
     memoryKept: perNode(),
     wattsPerUnit: perNode(),
+    busiest: perNode(),
+    busiestMost: perNode().fill(Infinity),
+    young: new Uint8Array(nodes.length),
     asked: perNode(),
     mean: perNode(),
     variance: perNode(),
@@ -159,7 +134,8 @@ function emptyModel(
   };
 }
 
-function addNode(model: Model, place: number, { nowMs, policy }: Situation): void {
+function addNode(model: Model, place: number, situation: Situation): void {
+  const { nowMs, policy } = situation;
   const node = model.nodes[place]!;
   const state = nodeState(node, nowMs);
   const { cpuRatio, cpuCount, memoryTotalBytes, memoryUsedBytes } = node.values ?? {};
@@ -188,6 +164,7 @@ function addNode(model: Model, place: number, { nowMs, policy }: Situation): voi
   model.role[place] = nodeRole.awake;
   model.memoryFree[place] = memory - memoryUsedBytes;
   model.asked[place] = cpuRatio * capacity;
+  lookBack(model, place, situation);
 }
 
 type Homes = ReadonlyMap<string, number>;
@@ -269,6 +246,7 @@ export function plan(model: Model, guest: number, to: number): void {
     [to, 1],
   ] as const) {
     model.asked[place]! += sign * model.now[guest]!;
+    model.busiest[place]! += sign * model.now[guest]!;
     model.mean[place]! += sign * model.counted[guest]!;
     model.variance[place]! += sign * model.spread[guest]!;
     model.memoryFree[place]! -= sign * model.memory[guest]!;
@@ -290,7 +268,8 @@ export function slack(model: Model, place: number, { sigmas, fillRatio }: Margin
 export function fits(model: Model, guest: number, place: number, margin: Margin): boolean {
   const limit = margin.fillRatio * model.capacity[place]!;
   const units = model.now[guest]!;
-  if (model.asked[place]! + units > limit) return false;
+  if (model.asked[place]! + units > limit || model.young[place] === 1) return false;
+  if (model.busiest[place]! + units > model.busiestMost[place]!) return false;
   if (units > model.core[place]! * (model.guests[guest]!.cpuCount ?? 1)) return false;
   if (model.memoryFree[place]! - model.memory[guest]! <= model.memoryKept[place]!) return false;
   if (model.refused.get(guest)?.includes(model.nodes[place]!.node)) return false;

@@ -21,6 +21,8 @@ const reach = 1.2816;
 type Slot = { mean: number; variance: number; seen: number };
 
 export type Peaks = {
+  /** Whose clock the slots follow. */
+  zone: string;
   day: (Slot | null)[];
   week: (Slot | null)[];
   /** The slot under way, as a count since the epoch, and the highest load in it. */
@@ -28,7 +30,8 @@ export type Peaks = {
   most: number;
 };
 
-export const emptyPeaks = (): Peaks => ({
+export const emptyPeaks = (zone: string): Peaks => ({
+  zone,
   day: Array.from({ length: slotsOfDay }, () => null),
   week: Array.from({ length: slotsOfWeek }, () => null),
   slot: -1,

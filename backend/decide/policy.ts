@@ -4,7 +4,7 @@
  */
 import { z } from 'zod';
 import { Restart, Scale } from './guest-policy.ts';
-import { CalendarEntry, Window } from './windows.ts';
+import { CalendarEntry, Window, Zone } from './windows.ts';
 
 const ratio = z.number().min(0).max(1);
 const durationMs = z
@@ -63,8 +63,10 @@ export const Policy = z.strictObject({
       awakeMin: z.int().min(1).max(4_096).default(1),
       /** How long a node is expected to sleep while nothing is learned of the cluster's days. */
       expectedStayMs: durationMs.default(7_200_000),
-      /** How many more voters of a quorum may fail while nodes sleep; 1 for real machines if absent. */
+      /** How many more voters of a quorum may fail while nodes sleep; as the guards ask if absent. */
       spareVoters: z.int().min(0).max(16).optional(),
+      /** A node sleeps only while 95 % of its last 40 minutes stayed below; so the guards, too. */
+      idleCpuRatio: ratio.optional(),
     })
     .prefault({}),
   forecast: z
@@ -74,6 +76,8 @@ export const Policy = z.strictObject({
       weight: z.number().min(0.001).max(1).default(0.06),
       /** So long before a learned peak, and the boot, nodes for it are woken; 0 never. */
       leadMs: durationMs.default(600_000),
+      /** Whose hours are learned; that of the first window or calendar entry if absent, else UTC. */
+      zone: Zone.optional(),
     })
     .prefault({}),
   moves: z
@@ -83,6 +87,10 @@ export const Policy = z.strictObject({
       fixedSeconds: z.number().min(0).max(3_600).default(4),
       /** Memory of a target that stays free, as its guards will ask. */
       memoryReserveRatio: ratio.default(0.1),
+      /** Cpu of a target that stays free of its busiest past; not bound if absent. */
+      cpuReserveRatio: ratio.optional(),
+      /** By this much of its past a target is judged, p95 of its minutes; at most an hour. */
+      loadWindowMs: durationMs.optional(),
       /** Of what a hot node must shed, the share that a move must take, up to a quarter core. */
       worthRatio: ratio.default(0.1),
       /** How much worse a guest is that does not end the heat alone. */
@@ -103,6 +111,14 @@ export const Policy = z.strictObject({
       /** Moves that begin within an hour: one node takes part in, and in the whole cluster. */
       migrationsPerNodePerHour: z.int().min(1).max(1_000_000).default(20),
       migrationsPerHour: z.int().min(1).max(1_000_000).default(120),
+      /** How long a node is up before it sleeps again; like the next three as the guards ask. */
+      uptimeMinMs: durationMs.optional(),
+      /** How often a node sleeps within 24 h. */
+      sleepsPerDay: z.int().min(0).max(1_000_000).optional(),
+      /** Between two nodes of a cluster that go to sleep. */
+      sleepEveryMs: durationMs.optional(),
+      /** Share of the nodes of a cluster that go to sleep within an hour, at least one. */
+      sleepRatioPerHour: ratio.optional(),
     })
     .prefault({}),
   scale: Scale,
@@ -113,15 +129,15 @@ export const Policy = z.strictObject({
 });
 export type Policy = z.infer<typeof Policy>;
 
+/** Whose clock the days of a cluster are learned by. */
+export const zoneOf = ({ forecast, windows, calendar }: Policy): string =>
+  forecast.zone ?? windows[0]?.zone ?? calendar[0]?.zone ?? 'UTC';
+
 /** A policy as people write it: what it leaves out comes from what it extends. */
 export const PolicyInput = Policy.extend({
   extends: z.string().max(63).optional().describe('A shipped policy, or another one of this file'),
 });
 export type PolicyInput = z.input<typeof PolicyInput>;
-
-/** Of a cluster of real machines while its policy says nothing: what its guards ask for. */
-const commandsAtOnceUsual = 2;
-const spareVotersUsual = 1;
 
 /** What a cluster of real machines never exceeds, whatever its policy says. */
 const ceilings = {
@@ -134,13 +150,73 @@ const ceilings = {
 } as const;
 const ceilingNames = Object.keys(ceilings) as (keyof typeof ceilings)[];
 
+const least = (policy: number | undefined, guard: number): number =>
+  Math.min(policy ?? Infinity, guard);
+const most = (policy: number | undefined, guard: number): number => Math.max(policy ?? 0, guard);
+
+/** What the guards of a cluster will ask for, in the cluster's own time. */
+export type GuardLimits = {
+  commandsAtOnce: number;
+  migrationsPerNode: number;
+  guestMovesPerDay: number;
+  guestCooldownMs: number;
+  spareVoters: number;
+  minUptimeMs: number;
+  powerCyclesPerDay: number;
+  powerOffEveryMs: number;
+  powerOffRatioPerHour: number;
+  idleCpuRatio: number;
+  loadWindowMs: number;
+  memoryReserveRatio: number;
+  cpuReserveRatio: number;
+};
+
+/**
+ * The policy as it counts under the guards of a cluster: of what both limit the stricter, so that
+ * nothing is proposed that would be denied. A window of 0 judges nothing by its past.
+ */
+export function withinGuards(
+  { limits, save, moves, ...rest }: Policy,
+  guards: GuardLimits,
+): Policy {
+  const looksBack = guards.loadWindowMs > 0;
+  return {
+    ...rest,
+    limits: {
+      ...limits,
+      commandsAtOnce: least(limits.commandsAtOnce, guards.commandsAtOnce),
+      migrationsPerNode: least(limits.migrationsPerNode, guards.migrationsPerNode),
+      guestMovesPerDay: least(limits.guestMovesPerDay, guards.guestMovesPerDay),
+      guestCooldownMs: most(limits.guestCooldownMs, guards.guestCooldownMs),
+      uptimeMinMs: most(limits.uptimeMinMs, guards.minUptimeMs),
+      sleepsPerDay: least(limits.sleepsPerDay, guards.powerCyclesPerDay),
+      sleepEveryMs: most(limits.sleepEveryMs, guards.powerOffEveryMs),
+      sleepRatioPerHour: least(limits.sleepRatioPerHour, guards.powerOffRatioPerHour),
+    },
+    save: {
+      ...save,
+      spareVoters: most(save.spareVoters, guards.spareVoters),
+      ...(looksBack && { idleCpuRatio: least(save.idleCpuRatio, guards.idleCpuRatio) }),
+    },
+    moves: {
+      ...moves,
+      memoryReserveRatio: most(moves.memoryReserveRatio, guards.memoryReserveRatio),
+      ...(looksBack && {
+        cpuReserveRatio: most(moves.cpuReserveRatio, guards.cpuReserveRatio),
+        loadWindowMs: most(moves.loadWindowMs, guards.loadWindowMs),
+      }),
+    },
+  };
+}
+
 /** The policy as it counts for real machines. */
 export function withCeilings(policy: Policy): Policy {
-  const { commandsAtOnce = commandsAtOnceUsual } = policy.limits;
-  const limits = { ...policy.limits, commandsAtOnce };
-  for (const name of ceilingNames) limits[name] = Math.min(limits[name], ceilings[name]);
-  const { spareVoters = spareVotersUsual } = policy.save;
-  return { ...policy, limits, save: { ...policy.save, spareVoters } };
+  const limits = { ...policy.limits };
+  for (const name of ceilingNames) {
+    const value = limits[name];
+    if (value !== undefined) limits[name] = Math.min(value, ceilings[name]);
+  }
+  return { ...policy, limits };
 }
 
 /** Limits of a policy that no cluster of real machines may have, by field. */

@@ -7,11 +7,12 @@ import { nodeKey } from '../../broker/contract/ids.ts';
 import { benefitOf, expectedPeak, hoursText, pays, roomUnits } from './benefit.ts';
 import { type Model, nodeRole, type Situation } from './model.ts';
 import type { Intent, NonAction } from './plan.ts';
-import { type Policy, scaledMs } from './policy.ts';
+import { type Policy, scaledMs, zoneOf } from './policy.ts';
 import { refusalOf, wakeWaitMs } from './refusals.ts';
 import { type Look, secondsText } from './relieve.ts';
 import { localTime } from './windows.ts';
 import { mayLoseVotes } from './votes.ts';
+import { unrestOf } from './rest.ts';
 
 const awakeNodes = (model: Model): number[] =>
   model.nodes.map((_, place) => place).filter((place) => model.role[place] === nodeRole.awake);
@@ -29,7 +30,7 @@ function lackAhead(model: Model, situation: Situation): Need | null {
     rule: 'wake.ahead',
     units,
     because:
-      `${peak.units.toFixed(1)} cores of load are expected around ${at} UTC, as on ` +
+      `${peak.units.toFixed(1)} cores of load are expected around ${at} ${zoneOf(situation.policy)}, as on ` +
       `${peak.days} days before, and ${units.toFixed(1)} of them have no room`,
   };
 }
@@ -66,7 +67,7 @@ function wakeFor(model: Model, need: Need, situation: Situation): Intent[] {
   // Nodes that wake already will take their part.
   let missing = model.role.reduce(
     (left, role, place) =>
-      role === nodeRole.waking && need.rule === 'wake.shortage'
+      (role === nodeRole.waking || model.young[place] === 1) && need.rule === 'wake.shortage'
         ? left - fillRatio * model.capacity[place]!
         : left,
     unmetUnits,
@@ -142,6 +143,10 @@ function wakefulness(
       `is empty, but the guards refused its sleep ${ago} ago`,
       'what the guards said changes',
     ];
+  }
+  const unrest = unrestOf(model, place, look.situation);
+  if (unrest !== null && unrest.waitMs > waitMs - emptyMs) {
+    return [`is empty, but ${unrest.reason}`, `${secondsText(unrest.waitMs)} more`];
   }
   if (emptyMs >= waitMs) return null;
   const rest = secondsText(waitMs - emptyMs);

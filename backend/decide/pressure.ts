@@ -23,7 +23,18 @@ type Resource = {
   of(node: NodeRecord): number | null;
   /** What a guest takes of it, in a unit of its own. */
   takes(guest: GuestSample): number;
+  /** What must go of it, in that unit; where nobody can say, all that the guests take. */
+  need(node: NodeRecord, over: number): number;
+  /** From so much on a move is worth making, however much more must go. */
+  worthMost: number;
 };
+
+const allOf =
+  (takes: Resource['takes']): Resource['need'] =>
+  ({ guests }) =>
+    (guests ?? []).reduce((sum, guest) => sum + takes(guest), 0);
+
+const gibibyte = 2 ** 30;
 
 const memoryUsed = ({ memoryUsedBytes, memoryTotalBytes }: GuestSample): number =>
   memoryUsedBytes ?? memoryTotalBytes ?? 0;
@@ -39,18 +50,24 @@ const resources: readonly Resource[] = [
         ? values.memoryUsedBytes / values.memoryTotalBytes
         : null,
     takes: memoryUsed,
+    need: ({ values }, over) => over * (values?.memoryTotalBytes ?? 0),
+    worthMost: gibibyte,
   },
   {
     key: 'memoryPressureRatio',
     what: 'tasks waiting for memory',
     of: ({ values }) => values?.memoryPressureSomeAvg60Ratio ?? null,
     takes: memoryUsed,
+    need: allOf(memoryUsed),
+    worthMost: gibibyte,
   },
   {
     key: 'ioPressureRatio',
     what: 'tasks waiting for disks',
     of: ({ values }) => values?.ioPressureSomeAvg60Ratio ?? null,
     takes: diskRate,
+    need: allOf(diskRate),
+    worthMost: 10e6,
   },
 ];
 
@@ -107,6 +124,21 @@ type Pressed = { place: number; resource: Resource; value: number; sinceMs: numb
 
 type Choice = Pressed & { guest: number; to: number };
 
+/** Shares of memory in use after the move; of waiting tasks nobody can say how many will be left. */
+function predictedOf(model: Model, { place, resource, guest, to }: Choice): Intent['predicted'] {
+  if (resource.key !== 'memoryRatio') return [];
+  const after = (at: number, sign: number): number | null => {
+    const { memoryUsedBytes: used = null, memoryTotalBytes: total = null } =
+      model.nodes[at]!.values ?? {};
+    if (used === null || !total) return null;
+    return round((used + sign * memoryUsed(model.guests[guest]!)) / total);
+  };
+  return [
+    { name: 'sourceMemoryRatio', value: after(place, -1), unit: 'ratio' },
+    { name: 'targetMemoryRatio', value: after(to, 1), unit: 'ratio' },
+  ];
+}
+
 function intentOf(model: Model, choice: Choice, s: Situation): Intent {
   const { place, resource, value, sinceMs, guest, to } = choice;
   const [from, where] = [model.nodes[place]!.node, model.nodes[to]!.node];
@@ -131,7 +163,7 @@ function intentOf(model: Model, choice: Choice, s: Situation): Intent {
       { name: 'guestMemoryBytes', value: model.memory[guest]!, unit: 'bytes' },
     ],
     alternatives: [],
-    predicted: [],
+    predicted: predictedOf(model, choice),
     margin: { name: resource.key, value: round(value - there), unit: 'ratio' },
   };
 }
@@ -142,6 +174,26 @@ const stuck = (model: Model, { place, resource, value }: Pressed): NonAction => 
   reason: `${percent(value)} ${resource.what}, and none of its guests fits where there is less`,
   flip: 'another awake node with room',
 });
+
+/** What a guest must take of it at least for its move to be worth it. */
+function leastOf({ resource, value }: Pressed, node: NodeRecord, policy: Policy): number {
+  const over = Math.max(0, value - policy.relieve[resource.key].clear);
+  return Math.min(resource.worthMost, policy.moves.worthRatio * resource.need(node, over));
+}
+
+/** The best of what is left, where none of it is worth a guest's disturbance. */
+function tooLittle(model: Model, one: Pressed, guest: number, least: number): NonAction {
+  const { place, resource, value } = one;
+  const share = resource.takes(model.guests[guest]!) / least;
+  return {
+    subject: { kind: 'node', id: model.nodes[place]!.node },
+    rule: `relieve.${resource.key}`,
+    reason:
+      `${percent(value)} ${resource.what}, but ${model.guests[guest]!.name}, which takes most of ` +
+      `it, takes ${percent(share)} of what makes a move worth it`,
+    flip: `a guest free to move that takes ${(1 / share).toFixed(1)} times as much`,
+  };
+}
 
 /** One guest from each node that is pressed for long enough and not relieved by this plan yet. */
 export function relievePressure(model: Model, look: Look): Relief {
@@ -166,7 +218,15 @@ export function relievePressure(model: Model, look: Look): Relief {
     const movable = model.guestsOf[place]!.filter((guest) => model.barrier[guest] === null)
       .filter((guest) => worth(guest) > 0)
       .sort((a, b) => worth(b) - worth(a) || a - b);
+    const takes = (guest: number): number => found.resource.takes(model.guests[guest]!);
+    const least = leastOf(found, node, policy);
+    const most = movable.toSorted((a, b) => takes(b) - takes(a) || a - b)[0];
+    if (most !== undefined && takes(most) < least) {
+      relief.nonActions.push(tooLittle(model, found, most, least));
+      continue;
+    }
     const pair = movable
+      .filter((guest) => takes(guest) >= least)
       .map((guest) => ({ guest, to: targetOf(model, guest, found.resource, look) }))
       .find(({ to }) => to !== null);
     if (!pair || pair.to === null) {

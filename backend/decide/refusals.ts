@@ -59,6 +59,7 @@ export function noteRefusal(
   const targets = before.includes(to) ? before : [...before, to];
   const isPassing = code !== undefined && passingCodes.has(code);
   history.refusals.set(key, { atMs: nowMs, targets, isPassing });
+  if (action.kind === 'node.wake' && isPassing) forgetWake(history, nodeKey(cluster, target.id));
   if (action.kind === 'guest.scale') forgetWaits(history.sizeWaits, cluster, target.id);
 }
 
@@ -85,6 +86,14 @@ export function noteWakes(history: History, plan: Plan, nowMs: number): void {
     const count = (history.wakeTries.get(key)?.count ?? 0) + 1;
     history.wakeTries.set(key, { atMs: nowMs, count });
   }
+}
+
+/** A wake that only had to wait for its turn was no try: the next round may ask again. */
+function forgetWake(history: History, key: NodeKey): void {
+  const tries = history.wakeTries.get(key);
+  if (tries === undefined) return;
+  if (tries.count === 1) history.wakeTries.delete(key);
+  else history.wakeTries.set(key, { ...tries, count: tries.count - 1 });
 }
 
 /** Until when a sleeping node is not woken again, in ms from now; 0 when it may be. */

@@ -43,6 +43,9 @@ const opensSometime = (window: { cron: string; zone: string }): boolean => {
   }
 };
 
+/** A time zone as the IANA names them. */
+export const Zone = z.string().max(64).refine(isZone, 'use an IANA zone such as Europe/Berlin');
+
 export const Window = z
   .strictObject({
     cron: z
@@ -51,7 +54,7 @@ export const Window = z
       .regex(/^\d{1,2} /, 'begin with one minute of the hour, such as 0')
       .describe('minute hour day month weekday; the minute is one number'),
     durationMs: z.int().min(minute).max(week),
-    zone: z.string().max(64).refine(isZone, 'use an IANA zone such as Europe/Berlin'),
+    zone: Zone,
     allow: Kinds.optional().describe(
       'These kinds run only while a window that allows them is open',
     ),
@@ -76,7 +79,7 @@ export const CalendarEntry = z
       .regex(/^\d{1,2} /, 'begin with one minute of the hour, such as 0')
       .describe('When it begins: minute hour day month weekday; the minute is one number'),
     durationMs: z.int().min(minute).max(week),
-    zone: z.string().max(64).refine(isZone, 'use an IANA zone such as Europe/Berlin'),
+    zone: Zone,
     nodes: z
       .array(NodeId)
       .min(1)
@@ -89,6 +92,22 @@ export const CalendarEntry = z
     message: 'use five fields (minute hour day month weekday) that come true one day',
   });
 export type CalendarEntry = z.infer<typeof CalendarEntry>;
+
+const quarterMs = 15 * minute;
+const offsets = new Map<string, { quarter: number; offsetMs: number }>();
+
+/** How far the clocks of a zone are ahead of UTC; they change at quarters of an hour alone. */
+export function zoneOffsetMs(zone: string, atMs: number): number {
+  if (zone === 'UTC') return 0;
+  const quarter = Math.floor(atMs / quarterMs);
+  const known = offsets.get(zone);
+  if (known?.quarter === quarter) return known.offsetMs;
+  const startMs = quarter * quarterMs;
+  const local = new Date(startMs).toLocaleString('sv-SE', { timeZone: zone });
+  const offsetMs = Date.parse(`${local.replace(' ', 'T')}Z`) - startMs;
+  offsets.set(zone, { quarter, offsetMs });
+  return offsetMs;
+}
 
 type Timed = { cron: string; zone: string; durationMs: number };
 type Span = { opensAtMs: number; closesAtMs: number };

@@ -42,6 +42,13 @@ export const figures = {
       'how many steps, and how many of them stayed below what was planned for',
     labels: ['cluster', 'figure'],
   },
+  effect: {
+    name: 'kr_decide_effect_total',
+    help:
+      'What decisions predicted and what was measured some minutes after them, summed by fact, ' +
+      'how many were measured, and how many of them came within 0.1',
+    labels: ['cluster', 'fact', 'figure'],
+  },
   nodeState: {
     name: 'kr_node_state',
     help: 'State of each node as a number, in the order of the states of DESIGN 7',

@@ -27,6 +27,8 @@ export type ObservationSources = {
   audit: () => Iterable<{ chain: string; ok: boolean; entries: number }>;
   /** How loads came beside what was foretold, by cluster; absent where nothing is decided. */
   foretold?: () => Iterable<readonly [cluster: string, figures: Values]>;
+  /** What decisions promised beside what came, by cluster and fact; absent likewise. */
+  effects?: () => Iterable<readonly [cluster: string, byFact: ReadonlyMap<string, Values>]>;
   /** Wall ms; null without TLS. */
   certificateEndsAtMs: () => number | null;
   detail: Detail;
@@ -100,6 +102,16 @@ function addSources(registry: Registry, sources: ObservationSources): void {
   addCounter(registry, figures.forecast, () =>
     [...(sources.foretold?.() ?? [])].flatMap(([cluster, values]) =>
       labelled('figure', values).map(([labels, value]): Reading => [{ ...labels, cluster }, value]),
+    ),
+  );
+  addCounter(registry, figures.effect, () =>
+    [...(sources.effects?.() ?? [])].flatMap(([cluster, byFact]) =>
+      [...byFact].flatMap(([fact, values]) =>
+        labelled('figure', values).map(([own, value]): Reading => [
+          { ...own, cluster, fact },
+          value,
+        ]),
+      ),
     ),
   );
   addGauge(registry, figures.certificate, () => {

@@ -87,6 +87,9 @@ export type ClusterRecord = {
   autonomy: Record<string, 'observe' | 'recommend' | 'approve' | 'auto'>;
   policyHash: string | null;
   policyYaml: string | null;
+  /** What its administrator changed of its guards' limits and settings, as JSON. */
+  limits?: string;
+  settings?: string;
   /** Only observed until then (SAFETY T1, B1), and why. */
   frozenUntilMs?: number | null;
   frozenReason?: string | null;

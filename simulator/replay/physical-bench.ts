@@ -3,7 +3,12 @@
  * one cluster with the limits of the track; D runs it as shipped, guards and limiter at their
  * defaults, in clusters of their usual size, and once more without each guard that is asked about.
  */
-import { Policy, withCeilings } from '../../backend/decide/policy.ts';
+import {
+  type GuardLimits,
+  Policy,
+  withCeilings,
+  withinGuards,
+} from '../../backend/decide/policy.ts';
 import { readBitbrains } from './bitbrains.ts';
 import type { Bench } from './bench.ts';
 import type { GuardGroup, Options, PolicyName } from './options.ts';
@@ -26,7 +31,7 @@ import { bigHosts } from './specs.ts';
 export type GateMaker = (options: {
   track: 'C' | 'D';
   without: readonly GuardGroup[];
-}) => Gate & { refusals: ReadonlyMap<string, number> };
+}) => Gate & { refusals: ReadonlyMap<string, number>; limits: GuardLimits | null };
 
 /** Guests of the public PlanetLab days get a quarter of their nominal memory. */
 const ramShare = 0.25;
@@ -61,9 +66,14 @@ async function monthOf(folder: string, days: readonly string[]): Promise<Day> {
 }
 
 /** The policy under the concurrency of the track. */
-function limitedTo(track: 'C' | 'D', engine: Policy, without: readonly GuardGroup[]): Policy {
+function limitedTo(
+  track: 'C' | 'D',
+  engine: Policy,
+  { without, guards }: { without: readonly GuardGroup[]; guards: GuardLimits | null },
+): Policy {
   // Track D is what real machines get.
-  const given = track === 'D' ? withCeilings(engine) : engine;
+  const real = track === 'D' ? withCeilings(engine) : engine;
+  const given = track === 'D' && guards ? withinGuards(real, guards) : real;
   const limits = { ...given.limits };
   if (track === 'C' || without.includes('commands-at-once')) {
     limits.migrationsPerCluster = physicalRules.movesAtOnce;
@@ -91,7 +101,7 @@ function enginesOf(options: Options, hosts: number, { engine, gateOf }: Means): 
     const gate = gateOf({ track, without });
     const name = without.length === 0 ? 'kernreaktor' : `kernreaktor without ${without.join()}`;
     const hasQuorum = track === 'D' && !without.includes('quorum') && !without.includes('all');
-    const policy = limitedTo(track, engine, without);
+    const policy = limitedTo(track, engine, { without, guards: gate.limits });
     return { policy: physicalEngine({ policy, gate, clusterSize, hasQuorum }, name), gate };
   });
 }

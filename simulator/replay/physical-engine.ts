@@ -72,6 +72,8 @@ function clustersOf(world: PhysicalWorld, { clusterSize, hasQuorum }: EngineOpti
   return clusters;
 }
 
+/** Hosts that were on at the start have been for long. */
+const longMs = 30 * 86_400_000;
 const activeKindOf = { 0: null, 1: null, 2: 'node.wake', 3: 'node.shutdown' } as const;
 
 /** What the daemons of a cluster's hosts would have said by now. */
@@ -103,6 +105,7 @@ function tell(world: PhysicalWorld, { first, nodes }: ReplayCluster, names: read
     node.membersOnline = node.facts?.quorum ? online : null;
     node.values = {
       ...node.values!,
+      uptimeMs: isAwake ? Math.min(longMs, (world.seconds - world.onSince[host]!) * 1000) : null,
       cpuRatio: asked / mips,
       memoryUsedBytes: world.ramUsed(host) * megabyte,
     };
@@ -144,6 +147,16 @@ function perform(world: PhysicalWorld, { action, target }: Intent): string | nul
   if (action.kind === 'node.wake') return world.wake(placeOf(target.id));
   if (action.kind === 'node.shutdown') return world.sleep(placeOf(target.id));
   return `a trace knows no ${action.kind}`;
+}
+
+function rememberSleep(
+  { record: { id }, history }: ReplayCluster,
+  { target, action }: Intent,
+  atMs: number,
+) {
+  if (action.kind !== 'node.shutdown') return;
+  const recent = (history.powerOffs.get(id) ?? []).filter((one) => atMs - one.atMs < dayMs);
+  history.powerOffs.set(id, [...recent, { node: target.id, atMs }]);
 }
 
 type Prediction = { guest: number; to: number; ratio: number };
@@ -208,6 +221,7 @@ export function physicalEngine(options: EngineOptions, name = 'kernreaktor'): Ph
           const code = await gate.refusalOf(intent, cluster, world);
           const refusal = code ?? perform(world, intent);
           if (refusal !== null) noteRefusal(history, intent, { nowMs, code: code ?? undefined });
+          if (refusal === null) rememberSleep(cluster, intent, nowMs);
           if (refusal !== null || intent.target.kind !== 'guest') continue;
           history.lastMovedAtMs.set(`${known.id}/${intent.target.id}`, nowMs);
           rememberMove(cluster, intent, nowMs);

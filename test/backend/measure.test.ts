@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, it } from 'vitest';
-import { measure } from '../../backend/measure.ts';
+import { createEffects, measure } from '../../backend/measure.ts';
 import type { Intent } from '../../backend/decide/plan.ts';
 import { emptyFleet, type Fleet, type NodeRecord } from '../../backend/state/fleet.ts';
 import { unseenNode } from '../../backend/state/reduce.ts';
@@ -53,4 +53,26 @@ it('says beside each prediction what was measured, and null where nobody was hea
 
 it('measures nothing of what did not succeed', () => {
   expect(measure(fleet, [moved], new Set(), 1_010_000)).toEqual([]);
+});
+
+it('counts what was predicted beside what came, and how often it came close, by fact', () => {
+  const effects = createEffects();
+  fleet.nodes.set(nodeKey('home', 'n2'), nodeAt('n2', 0.5, 1_000_000));
+  effects.note('home', measure(fleet, [moved], new Set(['web']), 1_010_000));
+  fleet.nodes.set(nodeKey('home', 'n2'), nodeAt('n2', 0.4, 0));
+  effects.note('home', measure(fleet, [moved], new Set(['web']), 1_010_000));
+  const found = effects.of().get('home');
+  expect(found?.get('sourceCpuRatio')).toEqual({
+    predicted: 1.2,
+    measured: 1.22,
+    count: 2,
+    close: 2,
+  });
+  // Off by 0.15 once, and unheard the second time.
+  expect(found?.get('targetCpuRatio')).toEqual({
+    predicted: 0.35,
+    measured: 0.5,
+    count: 1,
+    close: 0,
+  });
 });

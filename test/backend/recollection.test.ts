@@ -119,6 +119,36 @@ describe('a wait', () => {
     expect((await restarted(clock)).hotSinceMs.size).toBe(0);
   });
 
+  it('for another size, for memory, and a hotter one count on as well, with what they saw', async () => {
+    const clock = virtualClock();
+    const scaling = Policy.parse({
+      relieve: { urgent: { above: 0.9, forMs: 60_000 } },
+      scale: { guests: [{ guests: ['web'], cpu: { min: 1, max: 8 } }] },
+    });
+    const history = emptyHistory();
+    const keep = createRecollection({ database, fleet: fleetWith('n1'), history, clock });
+    await keep(['home']);
+    const short = (cpuRatio: number): NodeRecord => {
+      const node = nodeAt(clock.monotonicMs(), cpuRatio);
+      const memory = { memoryUsedBytes: 31, memoryTotalBytes: 32 };
+      return { ...node, values: { ...node.values!, ...memory } };
+    };
+    observe(history, { cluster, nodes: [short(0.95)] }, scaling, clock.monotonicMs());
+    await keep(['home']);
+    await clock.advance(minute);
+    const after = await restarted(clock);
+    expect(after.urgentSinceMs.get('home/n1')).toBe(0);
+    expect(after.pressedSinceMs.get('home/n1 memoryRatio')).toBe(0);
+    expect(after.sizeWaits.get('home')?.get('web/cpu')).toEqual({
+      resource: 'cpu',
+      way: 'grow',
+      sinceMs: 0,
+      most: 3.8,
+    });
+    observe(after, { cluster, nodes: [short(0.99)] }, scaling, clock.monotonicMs());
+    expect(after.sizeWaits.get('home')?.get('web/cpu')).toMatchObject({ sinceMs: 0, most: 3.96 });
+  });
+
   it('is taken out of the store when it ends', async () => {
     const clock = virtualClock();
     const { history, keep } = await begun(clock);

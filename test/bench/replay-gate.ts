@@ -12,8 +12,8 @@ import type { Step } from '../../backend/act/step.ts';
 import type { Intent } from '../../backend/decide/plan.ts';
 import type { Limiter } from '../../backend/store/sql/schema.ts';
 import { hostPower } from '../../simulator/replay/physical-power.ts';
-import type { PhysicalWorld } from '../../simulator/replay/physical-world.ts';
-import { type Gate, placeOf, type ReplayCluster } from '../../simulator/replay/physical-engine.ts';
+import type { Copy, PhysicalWorld } from '../../simulator/replay/physical-world.ts';
+import { placeOf, type ReplayCluster } from '../../simulator/replay/physical-engine.ts';
 import * as honest from '../backend/act/guard-samples.ts';
 
 export type GateOptions = {
@@ -21,6 +21,15 @@ export type GateOptions = {
   /** Ids of guards that are left out. */
   without: ReadonlySet<string>;
   hasLimiter: boolean;
+};
+
+/** What the guards may know of a world, by place of its hosts; memory in megabytes. */
+export type GateWorld = Pick<PhysicalWorld, 'seconds' | 'utilisation' | 'ramUsed'> & {
+  hosts: { count: number };
+  power: ArrayLike<number>;
+  onSince: ArrayLike<number>;
+  guestsOf: readonly { length: number }[];
+  copies: readonly Pick<Copy, 'guest' | 'from' | 'to'>[];
 };
 
 const second = 1_000;
@@ -31,23 +40,25 @@ const minutesMin = 5;
 const megabyte = 2 ** 20;
 const longMs = 30 * daySeconds * second;
 
-/** The busiest minutes of each host's last hour. */
-class Hour {
-  private readonly minutes: { cpuRatio: number; memoryUsedBytes: number }[][] = [];
+/** SAFETY W4. */
+const idleForMs = 40 * minuteSeconds * second;
+
+type Minute = { minute: number; cpuRatio: number; memoryUsedBytes: number };
+
+/** The busiest of each of a host's last minutes; one that it slept through is not among them. */
+class Past {
+  private readonly minutes: Minute[][] = [];
   private minute = -1;
 
-  look(world: PhysicalWorld, windowMs: number): void {
+  look(world: GateWorld, windowMs: number): void {
     const minute = Math.floor(world.seconds / minuteSeconds);
     const isNew = minute !== this.minute;
     this.minute = minute;
     for (let host = 0; host < world.hosts.count; host += 1) {
       const known = (this.minutes[host] ??= []);
-      if (world.power[host] !== hostPower.on) {
-        // An hour that it slept through says nothing of it.
-        known.length = 0;
-        continue;
-      }
+      if (world.power[host] !== hostPower.on) continue;
       const now = {
+        minute,
         cpuRatio: world.utilisation(host),
         memoryUsedBytes: world.ramUsed(host) * megabyte,
       };
@@ -57,12 +68,15 @@ class Hour {
         last.cpuRatio = Math.max(last.cpuRatio, now.cpuRatio);
         last.memoryUsedBytes = Math.max(last.memoryUsedBytes, now.memoryUsedBytes);
       }
-      if (known.length > windowMs / (minuteSeconds * second)) known.shift();
+      const keptMs = Math.max(windowMs, idleForMs);
+      if (known.length > keptMs / (minuteSeconds * second)) known.shift();
     }
   }
 
-  p95(host: number): Load {
-    const known = this.minutes[host] ?? [];
+  /** As production asks its metrics store. */
+  p95(host: number, windowMs: number): Load {
+    const after = this.minute - windowMs / (minuteSeconds * second);
+    const known = (this.minutes[host] ?? []).filter(({ minute }) => minute >= after);
     const of = (name: 'cpuRatio' | 'memoryUsedBytes'): number | null => {
       if (known.length < minutesMin) return null;
       const sorted = known.map((one) => one[name]).toSorted((a, b) => a - b);
@@ -95,21 +109,22 @@ const row = { simulated: 0, time_scale: 1, limits: '{}', settings: '{}' } as con
 
 /** What a gate remembers of what it let pass. */
 class Memory {
-  readonly hour = new Hour();
+  readonly past = new Past();
   readonly moves = new Map<number, { from: string; to: string; at: number }[]>();
   readonly sleeps = new Map<number, number[]>();
   readonly changedAt: Float64Array;
-  private readonly seen: Uint8Array;
+  private readonly seen: number[];
 
-  constructor(world: PhysicalWorld) {
-    this.seen = world.power.slice();
+  constructor(world: GateWorld) {
+    this.seen = Array.from(world.power);
     this.changedAt = new Float64Array(world.hosts.count).fill(-Infinity);
   }
 
-  look(world: PhysicalWorld, windowMs: number): void {
-    this.hour.look(world, windowMs);
-    world.power.forEach((power, host) => {
-      if (power !== this.seen[host]) this.changedAt[host] = world.seconds;
+  look(world: GateWorld, windowMs: number): void {
+    this.past.look(world, windowMs);
+    this.seen.forEach((before, host) => {
+      const power = world.power[host]!;
+      if (power !== before) this.changedAt[host] = world.seconds;
       this.seen[host] = power;
     });
   }
@@ -136,7 +151,7 @@ class Memory {
   }
 }
 
-type Scene = { intent: Intent; cluster: ReplayCluster; world: PhysicalWorld };
+type Scene = { intent: Intent; cluster: ReplayCluster; world: GateWorld };
 
 function underWayIn({ cluster, world }: Omit<Scene, 'intent'>): OtherCommand[] {
   const isHere = (host: number) =>
@@ -227,7 +242,7 @@ function factsOf(scene: Scene, memory: Memory, limits: Limits): GuardFacts {
       destination: {
         id: targetNode,
         node: nodeOf(scene, targetNode),
-        load: memory.hour.p95(placeOf(targetNode)),
+        load: memory.past.p95(placeOf(targetNode), limits.loadWindowMs),
       },
     });
   }
@@ -258,7 +273,7 @@ function powerFactsOf(scene: Scene, memory: Memory, place: number): Partial<Guar
       lastChangeAgoMs: quietMs >= daySeconds * second ? null : quietMs,
       cyclesToday: sleeps.length,
       wakeTable: { isWoken: true, holders: awake.map(({ id }) => id) },
-      load: memory.hour.p95(place),
+      load: memory.past.p95(place, idleForMs),
       guestBytes: cluster.nodes.reduce(
         (sum, { guests }) =>
           (guests ?? []).reduce((all, { memoryTotalBytes }) => all + (memoryTotalBytes ?? 0), sum),
@@ -278,7 +293,14 @@ function denialOf(kind: CommandKind, facts: GuardFacts, without: ReadonlySet<str
   return null;
 }
 
-export function guardedGate(options: GateOptions): Gate & { refusals: Map<string, number> } {
+export type GuardedGate = {
+  refusals: Map<string, number>;
+  limits: Limits;
+  look(world: GateWorld): void;
+  refusalOf(intent: Intent, cluster: ReplayCluster, world: GateWorld): Promise<string | null>;
+};
+
+export function guardedGate(options: GateOptions): GuardedGate {
   const limits: Limits = { ...limitsOf(row), ...options.limits };
   const refusals = new Map<string, number>();
   // One limiter for all clusters, since some of its limits are for all of them.
@@ -316,6 +338,7 @@ export function guardedGate(options: GateOptions): Gate & { refusals: Map<string
 
   return {
     refusals,
+    limits,
     look(world) {
       memory ??= new Memory(world);
       memory.look(world, limits.loadWindowMs);

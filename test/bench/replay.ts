@@ -22,14 +22,17 @@ const reliefs: Record<GuardGroup, Relief> = {
   'power-off-spacing': { limits: spaced, guards: ['power-off-in-flight'] },
   'commands-at-once': { limits: many },
   reserve: { guards: ['memory-reserve'] },
-  room: { guards: ['destination-memory', 'destination-cpu'] },
-  idle: { guards: ['idle'] },
-  cycles: { guards: ['power-cycles'] },
+  room: {
+    limits: { cpuReserveRatio: 0, memoryReserveRatio: 0 },
+    guards: ['destination-memory', 'destination-cpu'],
+  },
+  idle: { limits: { idleCpuRatio: 1 }, guards: ['idle'] },
+  cycles: { limits: { minUptimeMs: 0, powerCyclesPerDay: never }, guards: ['power-cycles'] },
   all: {},
 };
 
 const gateOf: GateMaker = ({ track, without }) => {
-  if (without.includes('all')) return { ...openGate, refusals: new Map() };
+  if (without.includes('all')) return { ...openGate, refusals: new Map(), limits: null };
   const left = without.map((group) => reliefs[group]);
   return guardedGate({
     // Track C has limits of its own in place of the limiter.

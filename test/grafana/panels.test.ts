@@ -106,6 +106,7 @@ const mayBeEmpty = new Set([
   // The first forecasts are judged after ten minutes.
   'Predicted against measured',
   'Forecasts that held',
+  'Targets after their moves',
   'Refusals by rule',
   'Saved by sleep, at least',
 ]);

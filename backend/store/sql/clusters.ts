@@ -171,7 +171,7 @@ export async function administration(
     .selectFrom('clusters')
     .leftJoin('policies', 'policies.id', 'clusters.policy_id')
     .select(['clusters.id', 'simulated', 'time_scale', 'hold', 'autonomy', 'hash', 'yaml'])
-    .select(['frozen_until_ms', 'frozen_reason'])
+    .select(['frozen_until_ms', 'frozen_reason', 'limits', 'settings'])
     .orderBy('clusters.id')
     .execute();
   const nodes = await db
@@ -200,6 +200,8 @@ export async function administration(
       autonomy: JSON.parse(row.autonomy) as ClusterRecord['autonomy'],
       policyHash: row.hash,
       policyYaml: row.yaml,
+      limits: row.limits,
+      settings: row.settings,
       frozenUntilMs: row.frozen_until_ms,
       frozenReason: row.frozen_reason,
     })),

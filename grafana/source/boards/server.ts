@@ -3,28 +3,41 @@ import type { BoardSpec } from '../panels.ts';
 import { figureField, type Query, range, type Written } from '../query.ts';
 import { lines, node, ratio } from './common.ts';
 
-/** One of two figures of the judged forecasts, over the number of steps that were judged. */
-const perStep = (figure: string, legend: string): Written => {
-  const name = 'kr_decide_forecast_total';
+/** A figure that sums, and the one that counts what was summed; of an effect, which fact. */
+type Judged = { name: string; count: string; fact?: string };
+const forecasts: Judged = { name: 'kr_decide_forecast_total', count: 'steps' };
+const effects: Judged = {
+  name: 'kr_decide_effect_total',
+  count: 'count',
+  fact: 'targetCpuRatio',
+};
+
+/** One figure of what was judged, over how much was judged. */
+const judged = (figure: string, legend: string, of: Judged): Written => {
+  const { name, count, fact } = of;
+  const more = fact === undefined ? '' : `,fact="${fact}"`;
   const hourly = (what: string): string =>
-    `sum by (cluster) (increase(${name}{figure="${what}",cluster=~"$cluster"}[1h]))`;
+    `sum by (cluster) (increase(${name}{figure="${what}",cluster=~"$cluster"${more}}[1h]))`;
+  const factLine = fact === undefined ? '' : `\n  |> filter(fn: (r) => r.fact == "${fact}")`;
   return {
     // Nothing over nothing is no point.
-    promql: `${hourly(figure)} / (${hourly('steps')} > 0)`,
+    promql: `${hourly(figure)} / (${hourly(count)} > 0)`,
     flux: `from(bucket: v.defaultBucket)
   ${range}
   |> filter(fn: (r) => r._measurement == "kr" and r._field == "${figureField(name)}")
-  |> filter(fn: (r) => r.cluster =~ /^\${cluster:regex}$/)
-  |> filter(fn: (r) => r.figure == "${figure}" or r.figure == "steps")
+  |> filter(fn: (r) => r.cluster =~ /^\${cluster:regex}$/)${factLine}
+  |> filter(fn: (r) => r.figure == "${figure}" or r.figure == "${count}")
   |> difference(nonNegative: true)
   |> aggregateWindow(every: 1h, fn: sum, createEmpty: false)
   |> pivot(rowKey: ["_time", "cluster"], columnKey: ["figure"], valueColumn: "_value")
-  |> filter(fn: (r) => r.steps > 0.0)
-  |> map(fn: (r) => ({_time: r._time, cluster: r.cluster, _value: r.${figure} / r.steps}))
+  |> filter(fn: (r) => r.${count} > 0.0)
+  |> map(fn: (r) => ({_time: r._time, cluster: r.cluster, _value: r.${figure} / r.${count}}))
   |> group(columns: ["cluster"])`,
     legend,
   };
 };
+const perStep = (figure: string, legend: string): Written => judged(figure, legend, forecasts);
+const perMove = (figure: string, legend: string): Written => judged(figure, legend, effects);
 
 export const decisions: BoardSpec = {
   name: 'decisions',
@@ -43,6 +56,16 @@ export const decisions: BoardSpec = {
         description:
           'Load of a node in units (cores of the reference machine), as forecast for the next step ' +
           'and as it then came: the mean over all steps of an hour whose guests stayed the same.',
+      },
+    ),
+    lines(
+      'Targets after their moves',
+      [perMove('predicted', '{{cluster}} predicted'), perMove('measured', '{{cluster}} measured')],
+      {
+        ...ratio,
+        description:
+          'Cpu of the nodes that guests moved to: as the decision predicted it, and as it was some ' +
+          'minutes after its commands had ended. Means of an hour.',
       },
     ),
     lines('Forecasts that held', [perStep('covered', '{{cluster}}')], {

@@ -3,9 +3,10 @@ import { varianceFactor } from '../../../backend/decide/calibration.ts';
 import { decide } from '../../../backend/decide/decide.ts';
 import { firstForecast, outlookOf, see } from '../../../backend/decide/forecast.ts';
 import { emptyHistory, type History, observe, record } from '../../../backend/decide/history.ts';
+import { clusterWallMs, hourOf } from '../../../backend/decide/learn.ts';
 import { emptyPeaks, peakAhead, seeLoad, slotMs } from '../../../backend/decide/peaks.ts';
 import type { Plan } from '../../../backend/decide/plan.ts';
-import { Policy } from '../../../backend/decide/policy.ts';
+import { Policy, zoneOf } from '../../../backend/decide/policy.ts';
 import type { NodeRecord } from '../../../backend/state/fleet.ts';
 import { unseenNode } from '../../../backend/state/reduce.ts';
 import { NodeFacts } from '../../../broker/contract/facts.ts';
@@ -119,7 +120,7 @@ describe('the promise of a node', () => {
 
 describe('the days of a cluster', () => {
   const daysOf = (days: number, load: (atMs: number) => number) => {
-    const peaks = emptyPeaks();
+    const peaks = emptyPeaks('UTC');
     for (let atMs = 0; atMs < days * day; atMs += 10 * minute) seeLoad(peaks, load(atMs), atMs);
     return peaks;
   };
@@ -144,6 +145,48 @@ describe('the days of a cluster', () => {
     const at = (weekday: number) => peakAhead(peaks, (14 + weekday) * day + 7 * hour, 0)?.units;
     expect(at(6)).toBeCloseTo(4, 6);
     expect(at(2)).toBeCloseTo(30, 6);
+  });
+
+  it('follow the clock of the zone that the policy names, through summer time as well', () => {
+    const policyOf = (zone: string) => Policy.parse({ forecast: { zone } });
+    const wall = (iso: string, zone: string) => {
+      const atMs = Date.parse(iso);
+      const node = { ...unseenNode('home', 'n1'), sampleAtMs: atMs, sampledAtWallMs: atMs };
+      return hourOf(clusterWallMs({ cluster: homeCluster(), nodes: [node] }, atMs, zone));
+    };
+    expect(wall('2026-01-05T07:30:00Z', 'UTC')).toBe(7);
+    expect(wall('2026-01-05T07:30:00Z', 'Europe/Berlin')).toBe(8);
+    expect(wall('2026-07-05T07:30:00Z', 'Europe/Berlin')).toBe(9);
+    expect(wall('2026-01-05T07:30:00Z', 'Asia/Kolkata')).toBe(13);
+    expect(zoneOf(policyOf('Asia/Kolkata'))).toBe('Asia/Kolkata');
+    const calendar = [{ what: 'work', cron: '0 7 * * *', durationMs: hour, zone: 'Europe/Berlin' }];
+    expect(zoneOf(Policy.parse({ calendar }))).toBe('Europe/Berlin');
+    expect(zoneOf(Policy.parse({}))).toBe('UTC');
+  });
+
+  it('are learned anew where the zone has changed', () => {
+    const history = emptyHistory();
+    const node = (atMs: number) => ({
+      ...unseenNode('home', 'n1'),
+      online: true,
+      sampleAtMs: atMs,
+      sampledAtWallMs: atMs,
+      values: nodeValues({ cpuCount: 8, cpuRatio: 0.5 }),
+      guests: [],
+    });
+    const see = (atMs: number, zone: string) =>
+      observe(
+        history,
+        { cluster: homeCluster(), nodes: [node(atMs)] },
+        Policy.parse({ forecast: { zone } }),
+        atMs,
+      );
+    for (let atMs = hour; atMs < 3 * day; atMs += 10 * minute) see(atMs, 'UTC');
+    const known = () => history.peaks.get('home')?.day.filter((slot) => slot !== null).length;
+    expect(known()).toBe(48);
+    see(3 * day, 'Europe/Berlin');
+    expect(known()).toBe(0);
+    expect(history.peaks.get('home')?.zone).toBe('Europe/Berlin');
   });
 
   it('forget nothing over a gap: a slot that nobody saw keeps what it knew', () => {
@@ -178,7 +221,7 @@ describe('a learned morning', () => {
   };
   const learnedHistory = (): History => {
     const history = emptyHistory();
-    const peaks = emptyPeaks();
+    const peaks = emptyPeaks('UTC');
     for (let atMs = 0; atMs < 3 * day; atMs += 10 * minute) {
       const inDay = atMs % day;
       seeLoad(peaks, inDay >= 7 * hour && inDay < 9 * hour ? 11 : 2, atMs);

@@ -99,6 +99,28 @@ describe('a node that is short of memory', () => {
     );
   });
 
+  it('keeps guests whose move would bring next to nothing, and says what is missing', () => {
+    const crumbs = [guestOf('a', 0.1), guestOf('b', 0.2)];
+    const plan = planAfter([nodeOf('n1', 31, crumbs), nodeOf('n2', 4)], 300);
+    expect(movesOf(plan)).toEqual([]);
+    expect(plan.report.nonActions).toMatchObject([
+      {
+        reason:
+          '97 % memory in use, but b, which takes most of it, takes 53 % of what makes a move ' +
+          'worth it',
+        flip: 'a guest free to move that takes 1.9 times as much',
+      },
+    ]);
+  });
+
+  it('says what both nodes are expected to use after the move', () => {
+    const [move] = planAfter([full, nodeOf('n2', 12), nodeOf('n3', 4)], 300).intents;
+    expect(move?.predicted).toEqual([
+      { name: 'sourceMemoryRatio', value: 0.719, unit: 'ratio' },
+      { name: 'targetMemoryRatio', value: 0.375, unit: 'ratio' },
+    ]);
+  });
+
   it('is left alone within the dead band, and while its memory is unknown', () => {
     expect(movesOf(planAfter([nodeOf('n1', 29, full.guests as []), nodeOf('n2', 4)], 600))).toEqual(
       [],

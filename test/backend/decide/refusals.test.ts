@@ -2,13 +2,14 @@ import { describe, expect, it } from 'vitest';
 import { decide } from '../../../backend/decide/decide.ts';
 import { emptyHistory, record } from '../../../backend/decide/history.ts';
 import type { Intent, Plan } from '../../../backend/decide/plan.ts';
-import { Policy, withCeilings } from '../../../backend/decide/policy.ts';
+import { Policy } from '../../../backend/decide/policy.ts';
 import {
   noteRefusal,
   passingForMs,
   refusedForMs,
   wakeWaitMs,
 } from '../../../backend/decide/refusals.ts';
+import { policyInForce } from '../../../backend/policy-in-force.ts';
 import type { NodeRecord } from '../../../backend/state/fleet.ts';
 import { unseenNode } from '../../../backend/state/reduce.ts';
 import { NodeFacts } from '../../../broker/contract/facts.ts';
@@ -139,8 +140,23 @@ describe('what passes by waiting', () => {
     expect(kinds(planOf(house, nowMs, one))).toEqual(['node.shutdown']);
     const two = Policy.parse({ ...saving, limits: { commandsAtOnce: 2 } });
     expect(kinds(planOf(house, nowMs, two)).toSorted()).toEqual(['guest.migrate', 'node.shutdown']);
-    const real = withCeilings(Policy.parse({}));
+    const real = policyInForce(Policy.parse({}), { simulated: false });
     expect([real.limits.commandsAtOnce, real.save.spareVoters]).toEqual([2, 1]);
+  });
+});
+
+describe('a wake that only had to wait for its turn', () => {
+  it('counts as no try, so that the next round may ask again', () => {
+    const asleep = (name: string) =>
+      nodeOf(name, { online: false, desired: 'asleep', sampleAtMs: null, guests: null });
+    const house = hotHouse([asleep('n2')]);
+    const plan = planOf(house);
+    expect(plan.intents.map(({ action }) => action.kind)).toEqual(['node.wake']);
+    record(house.history, plan, nowMs);
+    const at = { cluster, history: house.history, nowMs };
+    expect(wakeWaitMs(at, 'n2')).toBeGreaterThan(0);
+    noteRefusal(house.history, plan.intents[0]!, { nowMs, code: 'KR_LIMITER' });
+    expect(wakeWaitMs(at, 'n2')).toBe(0);
   });
 });
 

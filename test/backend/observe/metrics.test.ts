@@ -56,6 +56,7 @@ it('reads the figures of the other parts at each scrape, and drops what they no 
     audit: () => [{ chain: 'home', ok: false, entries: 12 }],
     certificateEndsAtMs: () => 1_800_000_000_000,
     foretold: () => [['home', { predicted: 12.5, measured: 11 }]],
+    effects: () => [['home', new Map([['targetCpuRatio', { predicted: 0.8, measured: 0.7 }]])]],
   });
   const first = await observation.render();
   expect(first.contentType).toContain('text/plain');
@@ -73,6 +74,7 @@ it('reads the figures of the other parts at each scrape, and drops what they no 
       'kr_audit_chain_ok{chain="home"} 0',
       'kr_decide_forecast_total{figure="predicted",cluster="home"} 12.5',
       'kr_decide_forecast_total{figure="measured",cluster="home"} 11',
+      'kr_decide_effect_total{figure="measured",cluster="home",fact="targetCpuRatio"} 0.7',
       'kr_certificate_not_after_seconds 1800000000',
     ]),
   );
