@@ -37,9 +37,13 @@ export function limitsOf(args: CommandArgs<'guest.scale'>): Record<string, strin
   };
 }
 
-/** `https://images.example/debian/12` names a simplestreams server, 64 hex digits an image. */
+/**
+ * `https://images.example/debian/12` names a simplestreams server and an alias on it, 64 hex digits
+ * an image. Aliases hold slashes, too: where the server's address has a path, `#` parts the two.
+ */
 function sourceOf(image: string): object {
-  const remote = /^(https:\/\/[^/]+)\/(.+)$/.exec(image);
+  const remote =
+    /^(https:\/\/[^#]*[^#/])\/*#(.+)$/.exec(image) ?? /^(https:\/\/[^/#]+)\/([^#]+)$/.exec(image);
   if (remote) {
     return {
       type: 'image',

@@ -62,6 +62,11 @@ describe('what LXD is asked', () => {
       'https://images.example/debian/12',
       { server: 'https://images.example', alias: 'debian/12', protocol: 'simplestreams' },
     ],
+    [
+      'https://cloud-images.example/releases/#24.04',
+      { server: 'https://cloud-images.example/releases', alias: '24.04' },
+    ],
+    ['https://images.example#debian/12', { server: 'https://images.example', alias: 'debian/12' }],
     ['ab'.repeat(32), { fingerprint: 'ab'.repeat(32) }],
   ])('finds the image %s', (image, source) => {
     const asked = plan('guest.create', { ...createArgs, image, start: false }, null);

@@ -45,7 +45,7 @@ export const WhatItIs = ({ host, wish, set }: Setting & { host: Host }) => (
     </fieldset>
     <Field
       label="Image"
-      hint={`An alias or fingerprint that ${host.id} has, or https:// with a server and an alias.`}
+      hint={`An alias or fingerprint that ${host.id} has, or https://server/alias, https://server/path#alias.`}
     >
       <input
         name="image"
