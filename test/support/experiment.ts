@@ -1,6 +1,6 @@
 /**
  * The frame of an experiment of RELIABILITY section 5: `node test/experiments/rN.ts [--short]
- * [--seed S] [--n N]`. The last line printed is one JSON object with seed, machine, figures and
+ * [--seed S] [--n N] [--commit C]`. The last line printed is one JSON object with seed, machine, figures and
  * the violations found; exit code 1 when there is one. What a run did not do it must not count.
  */
 import { readFileSync } from 'node:fs';
@@ -12,7 +12,13 @@ import { fetchServers } from './debian.ts';
 export type Figures = Readonly<Record<string, unknown>> & { readonly violations: string[] };
 
 /** How much of it is done; `n` is what the experiment counts, and its figures say what that is. */
-export type Scope = { n: number; seed: number; say: (line: string) => void };
+export type Scope = {
+  n: number;
+  seed: number;
+  /** The earlier version that is tried, where one is. */
+  commit?: string;
+  say: (line: string) => void;
+};
 
 export const quietScope = (n: number, seed = 1): Scope => ({ n, seed, say: () => undefined });
 
@@ -96,6 +102,7 @@ async function main({ name, short, long, run }: Experiment): Promise<void> {
       short: { type: 'boolean', default: false },
       seed: { type: 'string', default: '1' },
       n: { type: 'string' },
+      commit: { type: 'string' },
     },
   });
   const [n, seed] = [Number(values.n ?? (values.short ? short : long)), Number(values.seed)];
@@ -108,7 +115,8 @@ async function main({ name, short, long, run }: Experiment): Promise<void> {
   const say = (line: string): void => void process.stderr.write(`${line}\n`);
   // Production code may wait on timers that keep no process alive.
   const alive = setInterval(() => undefined, 1_000);
-  const figures = await run({ n, seed, say });
+  const { commit } = values;
+  const figures = await run({ n, seed, say, ...(commit !== undefined && { commit }) });
   clearInterval(alive);
   const seconds = Math.round((performance.now() - startMs) / 1000);
   const violations = figures.violations.slice(0, violationsToldMax);

@@ -14,7 +14,7 @@ import type { Report } from '../../simulator/report.ts';
 import type { EffectRecord } from '../../simulator/world/model.ts';
 import { freePort, until } from './servers.ts';
 
-const program = join(import.meta.dirname, '..', '..', 'bin', 'kernreaktor');
+const ownProgram = join(import.meta.dirname, '..', '..', 'bin', 'kernreaktor');
 /** Longer than the product's own bound for an orderly end, which exits by itself with code 1. */
 const stopMaxMs = 20_000;
 /** A start reads a few hundred files; seen to take over a minute beside 30 other processes. */
@@ -43,8 +43,12 @@ export type Run = {
   stop(): Promise<number | null>;
 };
 
-/** `kernreaktor <args>` in a process of its own. */
-export function runProgram(args: readonly string[], settings: Settings): Run {
+/** `kernreaktor <args>` in a process of its own; `program` is that of another version. */
+export function runProgram(
+  args: readonly string[],
+  settings: Settings,
+  program: string = ownProgram,
+): Run {
   const child: ChildProcess = spawn(program, args, {
     env: environment(settings),
     stdio: ['ignore', 'pipe', 'pipe'],
@@ -132,8 +136,8 @@ export type Stack = {
   /** Ends with SIGTERM; its exit code. */
   stop(): Promise<number | null>;
   kill9(): Promise<void>;
-  /** Starts it again on the same folder, after `stop` or `kill9`. */
-  start(): Promise<void>;
+  /** Starts it again on the same folder, after `stop` or `kill9`; `program` is another version's. */
+  start(program?: string): Promise<void>;
   /** Ends what runs and removes the folder. */
   remove(): Promise<void>;
 };
@@ -155,11 +159,11 @@ async function ready(run: Run, file: string): Promise<void> {
 
 /**
  * `hasFixedPorts`: the same ports after a restart, so that daemons find their server again. `role`
- * is the command that is started.
+ * is the command that is started, `program` that of another version.
  */
 export async function startStack(
   given: Settings = {},
-  { hasFixedPorts = false, role = 'start' } = {},
+  { hasFixedPorts = false, role = 'start', program = ownProgram } = {},
 ): Promise<Stack> {
   const folder = await mkdtemp(join(tmpdir(), 'kr-stack-'));
   const port = async (): Promise<string> => String(hasFixedPorts ? await freePort() : 0);
@@ -172,7 +176,7 @@ export async function startStack(
   };
   const runtimeFile = join(settings.KR_DATA_DIR, 'runtime.json');
   const api = createApi(join(settings.KR_DATA_DIR, 'http.sock'));
-  let run = runProgram([role], settings);
+  let run = runProgram([role], settings, program);
   const stack: Stack = {
     folder,
     settings,
@@ -185,8 +189,8 @@ export async function startStack(
       run.signal('SIGKILL');
       await run.exited;
     },
-    async start() {
-      run = runProgram([role], settings);
+    async start(another = program) {
+      run = runProgram([role], settings, another);
       await ready(run, runtimeFile);
     },
     async remove() {
@@ -217,12 +221,14 @@ export function simulate(
   { folder, settings }: Stack,
   options: readonly string[],
   more: Settings = {},
+  program: string = ownProgram,
 ): Simulation {
   const effectLog = join(folder, 'effects.jsonl');
-  const run = runProgram(['simulate', '--json', '--effect-log', effectLog, ...options], {
-    KR_DATA_DIR: settings['KR_DATA_DIR'] ?? '',
-    ...more,
-  });
+  const run = runProgram(
+    ['simulate', '--json', '--effect-log', effectLog, ...options],
+    { KR_DATA_DIR: settings['KR_DATA_DIR'] ?? '', ...more },
+    program,
+  );
   return {
     run,
     effects() {

@@ -1,5 +1,5 @@
 /**
- * Twenty-two mistakes that people make, planted one by one in an otherwise healthy installation
+ * Mistakes that people make, planted one by one in an otherwise healthy installation
  * with a real MariaDB and a real Mosquitto: the doctor names each, with the very line that mends it.
  */
 import { generateKeyPairSync } from 'node:crypto';
