@@ -348,6 +348,7 @@ function addCare(program: Command): void {
   doctor
     .command('pve')
     .description('the API of Proxmox VE, by the KR_PVE_ settings of the daemon')
+    .option('--record <file>', 'write down what it answers, without names, for who mends this')
     .option('--json', 'as one JSON object')
     .action(examinePve);
 }

@@ -103,7 +103,15 @@ export async function runDaemon(role: Role): Promise<void> {
 }
 
 /** Prints what the API of Proxmox VE lacks for this daemon; ends with 1 when it lacks something. */
-export async function examinePve({ json }: { json?: boolean }): Promise<void> {
+export type PveOptions = { json?: boolean; record?: string };
+
+export async function examinePve({ json, record: file }: PveOptions): Promise<void> {
+  if (file !== undefined) {
+    const { recordTo } = await import('../hypervisor/proxmox-api/record-file.ts');
+    const told = await recordTo(file, version);
+    process.stdout.write(`${json ? JSON.stringify(told) : told.text}\n`);
+    return;
+  }
   const { examination, examinationText } = await import('../hypervisor/proxmox-api/doctor.ts');
   const found = await examination();
   process.stdout.write(`${json ? JSON.stringify(found) : examinationText(found)}\n`);
@@ -129,10 +137,15 @@ function roleOf(argv: string[]): Role {
   return role;
 }
 
-/** `[--role <role>]`, or `doctor pve [--json]`. */
+function pveOptionsOf(args: string[]): PveOptions {
+  const options = { json: { type: 'boolean' }, record: { type: 'string' } } as const;
+  return { ...parseArgs({ args, options }).values };
+}
+
+/** `[--role <role>]`, or `doctor pve [--json] [--record <file>]`. */
 const run = ([command, what, ...more]: string[]): Promise<void> =>
   command === 'doctor' && what === 'pve'
-    ? examinePve({ json: more.includes('--json') })
+    ? examinePve(pveOptionsOf(more))
     : runDaemon(roleOf(process.argv.slice(2)));
 
 if (import.meta.main) {
