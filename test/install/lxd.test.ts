@@ -106,8 +106,22 @@ describe.skipIf(noLxd !== '')(`a container of a real LXD${noLxd}`, () => {
       withinMs: 320_000,
       what: 'the server to have looked around',
     });
+    // As the wizard of the panel asks before it sends.
+    const asked = { cluster: 'house', kind: 'guest.create', node: 'box', guest: 'box.web', args };
+    const said = await stack.api.post('commands/dry-run', asked);
+    expect(said).toMatchObject({ status: 200, body: { isAllowed: true, denial: null } });
+    const limit = { cpuCount: 1, memoryBytes: null };
+    await stack.api.send('PUT', '/api/v1/quotas', { body: { clusters: { house: limit } } });
+    const large = { ...asked, args: { ...args, cpuCount: 2 } };
+    const refused = await stack.api.post('commands', large);
+    expect(refused).toMatchObject({ status: 409, body: { code: 'KR_QUOTA' } });
     await succeeds('guest.create', args);
     await seen('running');
+    const more = { ...asked, kind: 'guest.scale', args: { cpuCount: 2 } };
+    const over = await stack.api.post<{ detail: string }>('commands', more);
+    expect(over).toMatchObject({ status: 409, body: { code: 'KR_QUOTA' } });
+    transcript.push(`guest.scale over the quota: ${over.body.detail}`);
+    await stack.api.send('PUT', '/api/v1/quotas', { body: {} });
     expect(await lxd.lxc('list', '-f', 'csv', '-c', 'ns')).toBe('web,RUNNING\n');
 
     await until(async () => (await guest())?.memoryUsedBytes !== null, {
