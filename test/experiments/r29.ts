@@ -39,15 +39,37 @@ async function ask({ stack }: Loaded, from: number, to: number): Promise<number>
   return answers.filter(({ status }) => status === 202).length;
 }
 
+const neverBegan: ReadonlySet<string> = new Set(['CANCELLED', 'EXPIRED', 'REJECTED']);
+
 const begun = ({ simulation }: Loaded): number =>
   simulation.effects().filter(({ commandId, effect }) => effect === 'start' && commandId !== null)
     .length;
 
 async function statesOf({ store }: Loaded): Promise<Record<string, number>> {
-  const rows = await patiently(() => store.db.selectFrom('commands').select('state').execute());
+  const rows = await patiently(() =>
+    store.db.selectFrom('commands').select(['state', 'kind', 'origin', 'state_reason']).execute(),
+  );
   const counts: Record<string, number> = {};
-  for (const { state } of rows) counts[state] = (counts[state] ?? 0) + 1;
+  for (const { state, kind, origin, state_reason: why } of rows) {
+    // Numbers and names tell nothing here.
+    const reason = (why ?? '').replaceAll(/[0-9a-f-]{36}|\d+/g, '#');
+    const word = state === 'FAILED' ? `FAILED ${origin} ${kind}: ${reason}` : state;
+    counts[word] = (counts[word] ?? 0) + 1;
+  }
   return counts;
+}
+
+/** What began in the world and is told as never begun would be asked for again by a person. */
+async function toldAsNotBegun({ store, simulation }: Loaded): Promise<string[]> {
+  const rows = await patiently(() =>
+    store.db.selectFrom('commands').select(['id', 'state', 'state_reason']).execute(),
+  );
+  const really = new Set(simulation.effects().map(({ commandId }) => commandId));
+  return rows.flatMap(({ id, state, state_reason: why }) =>
+    really.has(id) && (neverBegan.has(state) || why?.startsWith('KR_NOT_STARTED'))
+      ? [`${id} began, and is told as ${state}: ${why ?? ''}`]
+      : [],
+  );
 }
 
 /** Epochs may only grow, also for daemons that saw those of the lost hour. */
@@ -96,6 +118,7 @@ async function run({ n, seed, say }: Scope): Promise<Figures> {
     const [least = 0] = (await epochsOf(loaded)).toSorted((a, b) => a - b);
     if (least <= Math.max(...epochsBefore)) violations.push(`epoch ${least} was used before`);
     const reconciled = await statesOf(loaded);
+    violations.push(...(await toldAsNotBegun(loaded)));
     await typed(loaded, 'hold', '--release');
     const askedAfter = await ask(loaded, 0, 8);
     if (askedAfter === 0) violations.push('nothing can be asked for after HOLD was released');
