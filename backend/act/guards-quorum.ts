@@ -128,10 +128,16 @@ const quorum = voteRow('quorum', 'Q1', ({ remainingVotes, quorumVotes }) =>
       },
 );
 
-/** One that nobody can read may be active, and one that lost its lock still feeds its watchdog. */
-const isLrmAtRest = ({ facts }: NodeFact): boolean =>
-  ![undefined, null, 'active', 'lost_agent_lock'].includes(facts?.ha?.lrmState) &&
-  facts?.ha?.watchdogOpen !== true;
+/**
+ * One that nobody can read may be active, and one that lost its lock still feeds its watchdog. Only
+ * a machine that sleeps as it was told has none: one that merely fell silent may be up.
+ */
+const isLrmAtRest = (node: NodeFact): boolean => {
+  if (node.desired === 'asleep' && !node.online) return true;
+  const { lrmState, watchdogOpen } = node.facts?.ha ?? {};
+  const isActive = [undefined, null, 'active', 'lost_agent_lock'].includes(lrmState);
+  return isFresh(node) && !isActive && watchdogOpen !== true;
+};
 
 const spare = voteRow('quorum-spare', 'Q2', ({ worstVotes, quorumVotes }, facts) => {
   const { limits, power, targetNode } = facts;
@@ -146,12 +152,12 @@ const spare = voteRow('quorum-spare', 'Q2', ({ worstVotes, quorumVotes }, facts)
     };
   }
   const members = [...(targetNode ? [targetNode] : []), ...(power?.neighbours ?? [])];
-  const active = members.find((node) => isFresh(node) && !isLrmAtRest(node));
+  const active = members.find((node) => !isLrmAtRest(node));
   return active
     ? {
         code: 'KR_QUORUM_SPARE',
         reason: `${lost}, and the HA manager of ${active.id} would or might reset it then`,
-        wayOut: 'wake another node, or remove the HA resources',
+        wayOut: `wake another node, remove the HA resources, or bring ${active.id} back where it is not heard`,
       }
     : null;
 });

@@ -42,6 +42,7 @@ export const isVoting = (view: QdeviceView | null): boolean =>
   view !== null &&
   view.alive &&
   view.voting &&
+  view.votes > 0 &&
   view.seenAgeMs !== null &&
   view.seenAgeMs <= qdeviceFreshMs;
 

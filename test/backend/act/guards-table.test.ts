@@ -44,8 +44,15 @@ function clusterOf(
 
 const qdevice = { votes: 1, alive: true, voting: true, seenAgeMs: 5_000 };
 const withDevice = { expectedVotes: 3, qdevice };
+const withoutVotes = { expectedVotes: 3, qdevice: { ...qdevice, votes: 0 } };
 const others = (change: Partial<NodeFact>) =>
   power({ neighbours: [node('n2', change), node('n3', change), node('n4'), node('n5')] });
+/** Three of five voters stay, and an administrator asks for no spare one. */
+const withLast = (change: Partial<NodeFact>) =>
+  off({
+    limits: { ...realLimits, spareVoters: 0 },
+    power: power({ neighbours: [...['n2', 'n3', 'n4'].map((id) => node(id)), node('n5', change)] }),
+  });
 const alone = nodeFacts({ quorum: null, ha: null });
 const gib = 2 ** 30;
 
@@ -356,7 +363,22 @@ const denied: Case[] = [
       { ha: { ...noHa, watchdogOpen: true } },
     ),
   ],
+  [
+    'quorum-spare',
+    'Q2',
+    'KR_QUORUM_SPARE',
+    /bring n5 back/,
+    withLast({ online: false, facts: null }),
+  ],
+  ['quorum-spare', 'Q2', 'KR_QUORUM_SPARE', /bring n5 back/, withLast({ sampleAgeMs: 30_001 })],
   ['qdevice', 'Q3', 'KR_QDEVICE', /spareVoters/, clusterOf(['n1', 'n2'], {}, withDevice)],
+  [
+    'two-nodes',
+    'Q4',
+    'KR_TWO_NODES',
+    /pvecm qdevice setup/,
+    clusterOf(['n1', 'n2'], {}, withoutVotes),
+  ],
   [
     'membership-stable',
     'Q5',
@@ -867,6 +889,11 @@ const passed: [what: string, id: string, given: GuardFacts][] = [
     clusterOf(['n1', 'n2'], { limits: { ...realLimits, spareVoters: 0 } }, withDevice),
   ],
   ['two nodes with a QDevice', 'two-nodes', clusterOf(['n1', 'n2'], {}, withDevice)],
+  [
+    'spare 0 while a fifth sleeps as it was told',
+    'quorum-spare',
+    withLast({ desired: 'asleep', online: false, facts: null }),
+  ],
   [
     'a cycle of the campaign that proves it',
     'wake-proof',
