@@ -9,7 +9,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Agent, type Dispatcher, request } from 'undici';
+import { Agent, type Dispatcher, interceptors, request } from 'undici';
 import type { Report } from '../../simulator/report.ts';
 import type { EffectRecord } from '../../simulator/world/model.ts';
 import { freePort, until } from './servers.ts';
@@ -80,7 +80,16 @@ function createApi(socketPath: string) {
     // More wait here: what the socket's queue cannot take is refused, and a test is no flood.
     connections: 64,
     headersTimeout: 30_000,
-  });
+    // A test that was busy for seconds finds out late that an idle socket was closed.
+  }).compose(
+    interceptors.retry({
+      maxRetries: 3,
+      minTimeout: 10,
+      methods: ['GET'],
+      errorCodes: ['EPIPE'],
+      statusCodes: [],
+    }),
+  );
   const send = async <T = Json>(
     method: Dispatcher.HttpMethod,
     path: string,
