@@ -13,8 +13,12 @@ export type Product = {
   /** Files beside the sources that the program reads, or folders of them. */
   assets: readonly string[];
   units: readonly string[];
+  /** Its name on PATH. */
+  command: string;
   /** Flags of Node under which the command on PATH runs; the units name their own. */
   nodeFlags: readonly string[];
+  /** What the unit runs with, which the command then finds by itself. */
+  service?: { dataDir: string; settings: string };
   /** Copied to the package's folder of documents. */
   documents: readonly string[];
   summary: string;
@@ -28,6 +32,7 @@ export const products = {
     entry: 'daemon/process/main.ts',
     assets: [],
     units: ['kernreaktor-agent', 'kernreaktor-executor', 'kernreaktor-daemon'],
+    command: 'kernreaktor-daemon',
     nodeFlags: ['--max-semi-space-size=1', '--v8-pool-size=1', '--no-opt', '--no-maglev'],
     documents: ['docs/install.md', 'docs/script-hypervisor.md', 'docs/wakers.md'],
     summary: "Kernreaktor daemon: watches this host and acts on it at a server's signed word",
@@ -43,7 +48,12 @@ export const products = {
     entry: 'kernreaktor.ts',
     assets: ['backend/panel/dist', 'backend/http/common-passwords.txt', 'simulator/proxmox'],
     units: ['kernreaktor-server'],
+    command: 'kernreaktor',
     nodeFlags: ['--max-semi-space-size=4', '--heap-growing-percent=50'],
+    service: {
+      dataDir: '/var/lib/kernreaktor-server',
+      settings: '/etc/kernreaktor-server/server.env',
+    },
     documents: ['docs/install.md', 'docs/configuration.md', 'docs/proxmox.md'],
     summary: 'Kernreaktor server: broker, backend and API for clusters of hosts',
     description: [

@@ -40,12 +40,18 @@ function copyPackage({ installed }: Contents, { folder }: Package, home: string)
   });
 }
 
-const commandOf = ({ name, nodeFlags, entry }: Product): string => `#!/bin/sh
+/** As the unit runs it, so that a person at this machine need not say where it is. */
+const asService = ({ dataDir, settings }: NonNullable<Product['service']>): string => `
+export KR_DATA_DIR="\${KR_DATA_DIR:-${dataDir}}"
+file=
+if [ -r ${settings} ]; then file=--env-file=${settings}; fi`;
+
+const commandOf = ({ name, nodeFlags, entry, service }: Product): string => `#!/bin/sh
 # The command of ${name} on PATH, under the Node that came with it.
 set -eu
 home=/usr/lib/${name}
-export MALLOC_ARENA_MAX="\${MALLOC_ARENA_MAX:-2}"
-exec "$home/node" ${nodeFlags.join(' ')} "$home/${entry.replace(/\.ts$/, '.js')}" "$@"
+export MALLOC_ARENA_MAX="\${MALLOC_ARENA_MAX:-2}"${service ? asService(service) : ''}
+exec "$home/node" ${nodeFlags.join(' ')}${service ? ' $file' : ''} "$home/${entry.replace(/\.ts$/, '.js')}" "$@"
 `;
 
 /** Everything below `into`, which stands for the root folder of the host. */
@@ -80,7 +86,7 @@ export function layOut(contents: Contents, into: string): void {
     const file = `${unit}.service`;
     put(join(into, 'usr/lib/systemd/system', file), readFileSync(join(own, file)));
   }
-  put(join(into, 'usr/bin', product.name), commandOf(product));
+  put(join(into, 'usr/bin', product.command), commandOf(product));
 }
 
 const isProgram = (path: string): boolean =>

@@ -28,7 +28,7 @@ ${all.map(({ path, words }) => `    "${path}") words="${words.join(' ')}" ;;`).j
   esac
   COMPREPLY=($(compgen -W "$words" -- "\${COMP_WORDS[COMP_CWORD]}"))
 }
-complete -F _kernreaktor kernreaktor kernreaktor-server`;
+complete -F _kernreaktor kernreaktor`;
 
 const forFish = (all: readonly Words[]): string =>
   all

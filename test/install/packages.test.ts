@@ -191,7 +191,7 @@ ${bounded} ${start}`;
       await copy.inside(['rm', '-r', '/root/debs']);
     }
     expect(await copy.inside(['getent', 'passwd', 'kernreaktor'])).toContain('/nonexistent');
-    expect(await copy.inside(['kernreaktor-server', '--version'])).toMatch(/^\d+\.\d+\.\d+/);
+    expect(await copy.inside(['kernreaktor', '--version'])).toMatch(/^\d+\.\d+\.\d+/);
 
     stack = await startStack();
     const target = { cluster: 'packages', node: 'n1' };
