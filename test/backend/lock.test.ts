@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chownSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
@@ -14,6 +14,16 @@ it('lets one process hold a folder, names it to the second, and lets go', () => 
   release();
   lockFolder(folder)();
 });
+
+it.skipIf(process.geteuid?.() !== 0)(
+  'is not taken by root where it belongs to somebody else',
+  () => {
+    chownSync(folder, 8_480, 8_480);
+    expect(() => lockFolder(folder)).toThrow(/belongs to the user with id 8480.*runuser/);
+    chownSync(folder, 0, 0);
+    lockFolder(folder)();
+  },
+);
 
 it.each([
   ['a process that is gone', JSON.stringify({ pid: 2 ** 22 + 1, startedAtTicks: '1' })],
