@@ -8,6 +8,7 @@ import type { Commands } from './act/commands.ts';
 import { dispatch } from './act/dispatch.ts';
 import { isUnderWay } from './act/lifecycle.ts';
 import { remembered } from './act/remembered.ts';
+import { proofMaxAgeMs, proofsMin } from './act/wake-ways.ts';
 import { appendAudit } from './audit/chain.ts';
 import type { Foretold } from './decide/calibration.ts';
 import type { Ordered } from './decide/deaths.ts';
@@ -16,7 +17,7 @@ import type { Scaled } from './decide/sizing.ts';
 import type { Plan } from './decide/plan.ts';
 import type { PowerOff } from './decide/rest.ts';
 import { Policy } from './decide/policy.ts';
-import { policyInForce } from './policy-in-force.ts';
+import { needsProof, policyInForce } from './policy-in-force.ts';
 import { createEffects, createMeasurer, type Effect } from './measure.ts';
 import { createRecollection } from './recollection.ts';
 import { createRound, type Decision, defaultPolicy } from './round.ts';
@@ -27,6 +28,7 @@ import { endEvacuation, restEvacuated } from './store/sql/evacuations.ts';
 import { type GuestCommand, recentGuestCommands } from './store/sql/guest-commands.ts';
 import { type Migration, recentMigrations } from './store/sql/moves.ts';
 import { recentPowerOffs } from './store/sql/power-offs.ts';
+import { provenNodes } from './store/sql/proven.ts';
 
 export type DeciderDeps = {
   database: Database;
@@ -222,6 +224,14 @@ export function createDecider(deps: DeciderDeps): Decider {
       recallScales(history, onGuests, offsetMs);
       recallOrders(history, onGuests, offsetMs);
       recallPowerOffs(history, await recentPowerOffs(database.db, clusters, nowMs), offsetMs);
+      history.proven = await provenNodes(database.db, {
+        clusters: clusters.filter((id) => {
+          const cluster = fleet.clusters.get(id);
+          return cluster !== undefined && needsProof(cluster);
+        }),
+        sinceMs: nowMs - proofMaxAgeMs,
+        proofsMin,
+      });
       await recollect(clusters);
       await lookBack(clusters);
     },

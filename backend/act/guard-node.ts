@@ -32,7 +32,8 @@ export const parseDriver = ({ driver }: Pick<Nodes, 'driver'>): Driver | null =>
 export const parseFacts = ({ facts }: Pick<Nodes, 'facts'>): NodeFacts | null =>
   facts === null ? null : factsOf(facts);
 
-const isParkable = ({ state, tags, lock, haState }: GuestSample): boolean =>
+/** Tagged kr_park, and nothing else holds it: it may sleep with its node. */
+export const isParkable = ({ state, tags, lock, haState }: GuestSample): boolean =>
   state === 'running' && tags.includes('kr_park') && lock === null && haState === null;
 
 /** Both stamps of a sample: the daemon's clock then, and ours. */

@@ -68,7 +68,7 @@ async function standingOf(step: Step, row: Nodes): Promise<WakeStanding> {
     proofs: proofs.filter(({ waker, succeeded }) => succeeded > 0 || kinds.has(waker)),
     ways,
     campaign: (await step.rows.newestCampaign(key)) ?? null,
-    watch: await watchStanding(step, 'node.shutdown'),
+    watch: await watchStanding(step),
   };
 }
 
@@ -227,6 +227,6 @@ export const trustEngine = (
   actor: string,
 ): Promise<({ ok: true } & Stood) | Refused> =>
   onNode(context, at, async (step, row) => {
-    await endWatch(step, 'node.shutdown', actor);
+    await endWatch(step, actor);
     return { standing: await standingOf(step, row) };
   });

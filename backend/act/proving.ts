@@ -223,6 +223,7 @@ async function end(
   { state, why, isWakeFailure }: Extract<CampaignStep, { do: 'end' }>,
 ): Promise<void> {
   if (isWakeFailure) await keepProof(step, row, null);
+  await step.rows.fillProven({ cluster: row.cluster, id: row.node });
   await save(step, row, { state, why, finished_at_ms: step.nowMs, command_id: null });
   await appendEntry(step.rows, {
     chain: row.cluster,

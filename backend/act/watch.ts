@@ -36,35 +36,54 @@ export type WatchStanding = {
   reason: string | null;
 };
 
-export async function watchStanding(step: Step, kind: CommandKind): Promise<WatchStanding> {
+/** A node sleeps by itself only where its guests leave by themselves, and where it is woken so. */
+const sleepKinds = ['node.shutdown', 'guest.migrate', 'node.wake'] as const;
+
+const automaticOf = (step: Step): CommandKind[] => {
+  const autonomy = JSON.parse(step.cluster.autonomy) as Autonomy;
+  return sleepKinds.filter((kind) => wishedLevel(autonomy, kind) === 'auto');
+};
+
+/** How sleep by itself stands: of all that it takes, what is automatic last. */
+export async function watchStanding(step: Step): Promise<WatchStanding> {
   const { cluster } = step;
   const { shadowMs } = limitsOf(cluster);
-  const run = await step.rows.shadowRun(cluster.id, kind);
-  return {
-    wished: wishedLevel(JSON.parse(cluster.autonomy) as Autonomy, kind),
-    level: await levelFor(step, kind),
-    automaticAtMs: shadowMs === 0 ? null : (run?.since_ms ?? cluster.created_at_ms) + shadowMs,
-    reason: run?.reason ?? null,
+  const standing = async (kind: CommandKind): Promise<WatchStanding> => {
+    const run = await step.rows.shadowRun(cluster.id, kind);
+    return {
+      wished: wishedLevel(JSON.parse(cluster.autonomy) as Autonomy, 'node.shutdown'),
+      level: await levelFor(step, kind),
+      automaticAtMs: shadowMs === 0 ? null : (run?.since_ms ?? cluster.created_at_ms) + shadowMs,
+      reason: run?.reason ?? null,
+    };
   };
+  let last = await standing('node.shutdown');
+  for (const kind of automaticOf(step)) {
+    const other = await standing(kind);
+    if ((other.automaticAtMs ?? 0) > (last.automaticAtMs ?? 0)) last = other;
+  }
+  return last;
 }
 
 /** An administrator answers for it: the watch counts as over, until the next contradiction. */
-export async function endWatch(step: Step, kind: CommandKind, actor: string): Promise<void> {
+export async function endWatch(step: Step, actor: string): Promise<void> {
   const { cluster, nowMs } = step;
   const { shadowMs } = limitsOf(cluster);
   if (shadowMs === 0) return;
   const reason = `ended before its time by ${actor}`;
   const since_ms = nowMs - shadowMs;
-  await step.rows.putShadowRun({ cluster: cluster.id, kind, since_ms, reason });
-  await appendEntry(step.rows, {
-    chain: cluster.id,
-    actor,
-    action: 'autonomy.watch-ended',
-    subject: `kind:${kind}`,
-    phase: 'done',
-    detail: { reason },
-    atMs: nowMs,
-  });
+  for (const kind of new Set<CommandKind>(['node.shutdown', ...automaticOf(step)])) {
+    await step.rows.putShadowRun({ cluster: cluster.id, kind, since_ms, reason });
+    await appendEntry(step.rows, {
+      chain: cluster.id,
+      actor,
+      action: 'autonomy.watch-ended',
+      subject: `kind:${kind}`,
+      phase: 'done',
+      detail: { reason },
+      atMs: nowMs,
+    });
+  }
 }
 
 /** From now on it has to be watched anew; a world without shadow days has no watch. */

@@ -3,7 +3,7 @@
  * hold it by, and how lately it moved. Pure.
  */
 import type { GuestSample } from '../../broker/contract/telemetry.ts';
-import { isIgnored } from './constraints.ts';
+import { boundReason } from './constraints.ts';
 import type { GuestRule } from './guest-rules.ts';
 import type { Situation } from './model.ts';
 import { scaledMs } from './policy.ts';
@@ -19,14 +19,8 @@ export function barrierOf(
   { rule, recent, isOrdered }: { rule: GuestRule | null; recent: Recent; isOrdered: boolean },
 ): string | null {
   const { cluster, policy, history, nowMs } = situation;
-  if (guest.state !== 'running') return `is ${guest.state}`;
-  if (guest.lock !== null) return `is locked (${guest.lock})`;
-  if (guest.haState !== null) return 'is HA-managed';
-  if (guest.tags.length > 0 && isIgnored(guest)) return 'is tagged to stay';
-  if (guest.cpuRatio === null || guest.cpuCount === null || guest.memoryTotalBytes === null) {
-    return 'has no known load';
-  }
-  if (rule?.bound) return rule.bound;
+  const bound = boundReason(guest, rule);
+  if (bound !== null) return bound;
   const refused = refusalOf(situation, 'guest', guest.id);
   if (refused && refused.targets.length >= targetsMax) {
     return `was refused by the guards ${seconds(nowMs - refused.atMs)} ago`;

@@ -9,7 +9,7 @@ import { mayStand } from './constraints.ts';
 import { fits, type Model, nodeRole, plan, type Situation, slack } from './model.ts';
 import type { Intent, NonAction } from './plan.ts';
 import { scaledMs } from './policy.ts';
-import { refusalOf } from './refusals.ts';
+import { refusalOf, wakesForSure } from './refusals.ts';
 import { sleptOut } from './rest.ts';
 
 const rule = 'save.drain';
@@ -57,6 +57,7 @@ function candidates(model: Model, look: Look): number[] {
         model.ordered[place] === 0 &&
         // It never sleeps, so that emptying it saves nothing.
         !model.nodes[place]!.protected &&
+        wakesForSure(look.situation, model.nodes[place]!.node) &&
         !look.needed[place] &&
         sleptOut(look.situation, model.nodes[place]!.node) === null &&
         model.touched[place] === 0 &&

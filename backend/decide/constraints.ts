@@ -10,7 +10,8 @@
  * kind. A constraint that is already broken is not repaired here; no plan of ours ever breaks one.
  */
 import type { GuestSample } from '../../broker/contract/telemetry.ts';
-import { barredFrom } from './guest-rules.ts';
+import type { NodeRecord } from '../state/fleet.ts';
+import { barredFrom, type GuestRule } from './guest-rules.ts';
 import type { Model } from './model.ts';
 
 const groupTag = /^(kr|plb)_(anti_affinity|affinity)_(.+)$/;
@@ -33,6 +34,24 @@ export function pinsOf({ tags }: GuestSample): ReadonlySet<string> | null {
     return by === undefined ? [] : [{ by, node }];
   });
   return found.length === 0 ? null : new Set(preferred(found).map(({ node }) => node));
+}
+
+/** What keeps a guest where it is whatever the moment, null when nothing does; pins aside. */
+export function boundReason(guest: GuestSample, rule: GuestRule | null): string | null {
+  if (guest.state !== 'running') return `is ${guest.state}`;
+  if (guest.lock !== null) return `is locked (${guest.lock})`;
+  if (guest.haState !== null) return 'is HA-managed';
+  if (guest.tags.length > 0 && isIgnored(guest)) return 'is tagged to stay';
+  if (guest.cpuRatio === null || guest.cpuCount === null || guest.memoryTotalBytes === null) {
+    return 'has no known load';
+  }
+  return rule?.bound ?? null;
+}
+
+/** Tagged so that no other node is left for it. */
+export function isPinnedTo(guest: GuestSample, node: string): boolean {
+  const pins = guest.tags.length > 0 ? pinsOf(guest) : null;
+  return pins !== null && ![...pins].some((name) => name !== '' && name !== node);
 }
 
 /** Members of each group, and the groups of each guest; guests without tags cost nothing. */
@@ -60,13 +79,17 @@ export function groupsOf(model: Pick<Model, 'guests'>): Groups {
   return groups;
 }
 
+/** A person wants its guests away: for a maintenance, or for its proof. */
+export const isEmptied = ({ evacuation }: NodeRecord): boolean =>
+  evacuation !== null && evacuation !== undefined && evacuation.phase !== 'return';
+
 /** What binds a guest to a node or keeps it from one, groups aside. */
 function mayRun(model: Model, guest: number, place: number): boolean {
   const from = model.nodes[model.nodeOf[guest]!]!;
   const to = model.nodes[place]!;
   if (model.pins.get(guest)?.has(to.node) === false) return false;
   // A person's order outweighs that it left there lately.
-  const isOrdered = from.evacuation?.phase === 'evacuate' || model.homeward.get(guest) === place;
+  const isOrdered = isEmptied(from) || model.homeward.get(guest) === place;
   const leftAgoMs = model.recent.leftAgoMs(model.guests[guest]!.id, to.node);
   if (!isOrdered && leftAgoMs !== null && leftAgoMs < model.returnAfterMs) return false;
   const rule = model.rules[guest];

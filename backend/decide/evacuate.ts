@@ -50,7 +50,7 @@ function order(
   const guests = model.guestsOf[place]!.length;
   done.intents.push({
     cluster: look.situation.cluster.id,
-    rule: wish.phase === 'evacuate' ? rule : returnRule,
+    rule: wish.phase === 'return' ? returnRule : rule,
     facts: [{ name: 'guestsLeft', value: guests, unit: 'count' }],
     alternatives: [],
     predicted: [],
@@ -127,6 +127,7 @@ function rest(work: Work): void {
   if (!look.traffic.isQuiet(place)) {
     return refuse(work, 'is empty, but a guest is on its way', 'that move ends');
   }
+  if (wish.phase === 'prove') return;
   if (!wish.sleeps) return void done.emptied.push(node.node);
   if (isRefused(work, rule)) return;
   const action = { kind: 'node.shutdown', args: { mode: 'poweroff' } } as const;
@@ -218,7 +219,11 @@ function emptyNode(work: Work, isFirst: boolean): void {
   const { model, place, done, look } = work;
   const node = model.nodes[place]!;
   const state = nodeState(node, look.situation.nowMs);
-  if (state === 'asleep') return void done.emptied.push(node.node);
+  if (state === 'asleep') {
+    // One that is being proven sleeps for a moment only, and is missed if it stays away.
+    if (work.wish.phase === 'evacuate') done.emptied.push(node.node);
+    return;
+  }
   if (model.role[place] !== nodeRole.awake) return;
   if (model.guestsOf[place]!.length === 0) rest(work);
   else if (isFirst) leave(work);
@@ -240,10 +245,10 @@ export function evacuate(model: Model, look: Look): Evacuating {
     )
     .sort((a, b) => a.wish.startedAtMs - b.wish.startedAtMs || a.place - b.place);
   const first = asked.find(
-    ({ place, wish }) => wish.phase === 'evacuate' && model.guestsOf[place]!.length > 0,
+    ({ place, wish }) => wish.phase !== 'return' && model.guestsOf[place]!.length > 0,
   );
   for (const work of asked) {
-    if (work.wish.phase === 'evacuate') emptyNode(work, work === first);
+    if (work.wish.phase !== 'return') emptyNode(work, work === first);
     else if (model.role[work.place] === nodeRole.asleep) wakeAgain(work);
     else if (model.role[work.place] === nodeRole.awake) comeBack(work);
   }

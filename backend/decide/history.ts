@@ -42,6 +42,8 @@ export type History = {
   emptySinceMs: Map<NodeKey, number>;
   /** Migrations that are still under way, by cluster. */
   movesInFlight: Map<string, readonly Move[]>;
+  /** Nodes that came back whenever they had to, by cluster; absent: nobody asked. */
+  proven: Map<string, ReadonlySet<string>>;
   /** Migrations of the last day, by cluster, oldest first. */
   moves: Map<string, readonly Move[]>;
   /** Newest migration of each guest, `<cluster>/<guest>` -> monotonic ms. */
@@ -80,6 +82,7 @@ export const emptyHistory = (): History => ({
   pressedSinceMs: new Map(),
   emptySinceMs: new Map(),
   movesInFlight: new Map(),
+  proven: new Map(),
   moves: new Map(),
   lastMovedAtMs: new Map(),
   forecasts: new Map(),

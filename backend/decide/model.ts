@@ -7,7 +7,7 @@
 import type { GuestSample } from '../../broker/contract/telemetry.ts';
 import type { ClusterRecord, NodeRecord } from '../state/fleet.ts';
 import { nodeState } from '../state/node-state.ts';
-import { type Groups, groupsOf, pinsOf } from './constraints.ts';
+import { type Groups, groupsOf, isEmptied, isPinnedTo, pinsOf } from './constraints.ts';
 import { varianceFactor } from './calibration.ts';
 import { expected, firstVariance, outlookOf } from './forecast.ts';
 import { barrierOf } from './barrier.ts';
@@ -149,9 +149,9 @@ function addNode(model: Model, place: number, situation: Situation): void {
   const watts = node.facts?.wattsLoaded ?? null;
   model.wattsPerUnit[place] = watts === null ? wattsPerUnitUnknown : watts / capacity;
   if (node.evacuation) model.ordered[place] = 1;
-  if (node.evacuation?.phase === 'evacuate') {
+  if (isEmptied(node)) {
     model.draining[place] = 1;
-    // It rests: nothing wakes it but the end of its maintenance.
+    // Nothing wakes it but the end of its maintenance, or of its proof.
     if (state === 'asleep') return;
   }
   if (state === 'asleep' || state === 'waking') {
@@ -189,14 +189,13 @@ function addGuests(model: Model, place: number, situation: Situation, homes: Hom
     model.rules.push(rule);
     const pins = guest.tags.length > 0 ? pinsOf(guest) : null;
     if (pins) model.pins.set(index, pins);
-    const isPinned = pins !== null && ![...pins].some((name) => name !== '' && name !== node.node);
     const refused = refusalOf(situation, 'guest', guest.id);
     if (refused) model.refused.set(index, refused.targets);
     const home = homes.get(guest.id);
     if (home !== undefined && home !== place) model.homeward.set(index, home);
-    const isOrdered = home !== undefined || node.evacuation?.phase === 'evacuate';
+    const isOrdered = home !== undefined || isEmptied(node);
     const barrier = barrierOf(guest, situation, { rule, recent: model.recent, isOrdered });
-    model.barrier.push(barrier ?? (isPinned ? 'is tagged to stay' : null));
+    model.barrier.push(barrier ?? (isPinnedTo(guest, node.node) ? 'is tagged to stay' : null));
     model.nodeOf[index] = place;
     model.guestsOf[place]!.push(index);
     const full = (guest.cpuCount ?? 0) * model.core[place]!;

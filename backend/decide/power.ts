@@ -8,7 +8,7 @@ import { benefitOf, expectedPeak, hoursText, pays, roomUnits } from './benefit.t
 import { type Model, nodeRole, type Situation } from './model.ts';
 import type { Intent, NonAction } from './plan.ts';
 import { type Policy, scaledMs, zoneOf } from './policy.ts';
-import { refusalOf, wakeWaitMs } from './refusals.ts';
+import { refusalOf, wakesForSure, wakeWaitMs } from './refusals.ts';
 import { type Look, secondsText } from './relieve.ts';
 import { localTime } from './windows.ts';
 import { mayLoseVotes } from './votes.ts';
@@ -122,6 +122,9 @@ function wakefulness(
     return [`is empty, but ${need.what} needs it until ${until}`, `after ${until}`];
   }
   if (node.protected) return ['is empty, but protected', 'its protection ends'];
+  if (!wakesForSure(look.situation, node.node)) {
+    return ['is empty, but nobody has shown that it wakes', 'its wakes are proven'];
+  }
   if (awake <= awakeMin) {
     const nodes = awakeMin === 1 ? '1 node is' : `${awakeMin} nodes are`;
     return [`is empty, but ${nodes} to stay awake`, 'another node is awake'];

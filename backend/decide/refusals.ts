@@ -19,6 +19,12 @@ export type Refusal = { atMs: number; targets: readonly string[]; isPassing: boo
 /** Wakes of a node that is not awake since. */
 export type Tries = { atMs: number; count: number };
 
+/** Guards let nothing sleep that has not been shown to wake, so that emptying it saves nothing. */
+export const wakesForSure = (
+  { cluster, history }: Pick<ClusterState, 'cluster'> & { history: History },
+  node: string,
+): boolean => history.proven.get(cluster.id)?.has(node) ?? true;
+
 const minute = 60_000;
 export const refusedForMs = 10 * minute;
 export const passingForMs = 3 * minute;

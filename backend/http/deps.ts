@@ -184,7 +184,7 @@ export type HttpDeps = {
   packages: Packages;
   /** Seals what is nobody's to read. */
   secrets: Secrets;
-  notifier: Pick<Notifier, 'store' | 'settings' | 'seal' | 'test' | 'wake'>;
+  notifier: Pick<Notifier, 'store' | 'settings' | 'pricing' | 'seal' | 'test' | 'wake'>;
   backtests: Backtests;
   observation: Observation;
   /** What else must work before this process is of use: metrics store, broker, pipeline. */

@@ -49,6 +49,7 @@ import { userRoutes } from './routes/users.ts';
 import { joiningRoutes } from './routes/joining.ts';
 import { automationRoutes } from './routes/automation.ts';
 import { maintenanceRoutes } from './routes/maintenance.ts';
+import { powerSavingRoute } from './routes/power-saving.ts';
 import { wakeProofRoutes } from './routes/wake-proofs.ts';
 import { newSecret } from './secrets.ts';
 import { createStream, type Stream } from './stream.ts';
@@ -120,6 +121,7 @@ function installRoutes(app: App, context: Context, stream: Stream): void {
   clusterRoutes(app, context);
   fleetRoutes(app, context);
   wakeProofRoutes(app, context);
+  powerSavingRoute(app, context);
   maintenanceRoutes(app, context);
   automationRoutes(app, context);
   telemetryRoutes(app, context);

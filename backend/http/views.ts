@@ -31,6 +31,10 @@ const nodeFields = {
   powerWatts: numberOrNull,
   powerEstimatedWatts: numberOrNull,
   powerSource: z.enum(powerSources).nullable(),
+  pressureRatio: numberOrNull.describe(
+    'The largest share of the last 10 s in which somebody waited for cpu, disks or memory',
+  ),
+  temperatureCelsius: numberOrNull,
   uptimeMs: numberOrNull,
   guestCount: z.int().nullable(),
   driver: z.string().nullable(),
@@ -41,7 +45,7 @@ const nodeFields = {
   desired: z.enum(['awake', 'asleep']),
   evacuation: z
     .object({
-      phase: z.enum(['evacuate', 'return']),
+      phase: z.enum(['evacuate', 'prove', 'return']),
       sleeps: z.boolean(),
       guests: z.array(z.string()),
     })
@@ -74,6 +78,17 @@ function powerSourceOf({ values, powerSource, facts }: NodeRecord): NodeView['po
   return powerSource ?? facts?.powerSource ?? 'driver';
 }
 
+function pressureOf(values: NodeRecord['values']): number | null {
+  if (values === null) return null;
+  const {
+    cpuPressureSomeAvg10Ratio: cpu,
+    ioPressureSomeAvg10Ratio: io,
+    memoryPressureSomeAvg10Ratio: memory,
+  } = values;
+  const known = [cpu, io, memory].filter((value) => value !== null);
+  return known.length === 0 ? null : Math.max(...known);
+}
+
 const evacuationView = ({ evacuation }: NodeRecord) =>
   evacuation
     ? { phase: evacuation.phase, sleeps: evacuation.sleeps, guests: [...evacuation.guests] }
@@ -93,6 +108,8 @@ export function nodeView(record: NodeRecord, nowMs: number): NodeView {
     powerWatts: values?.powerWatts ?? null,
     powerEstimatedWatts: values?.powerEstimatedWatts ?? null,
     powerSource: powerSourceOf(record),
+    pressureRatio: pressureOf(values),
+    temperatureCelsius: values?.temperatureCelsius ?? null,
     uptimeMs: values?.uptimeMs ?? null,
     guestCount: record.guests?.length ?? null,
     driver: record.driver?.name ?? null,

@@ -2,9 +2,11 @@
 import type { Kysely } from 'kysely';
 import type { MetricsStore } from '../store/ports.ts';
 import type { Schema } from '../store/sql/schema.ts';
+import { drawnBefore, powerChanges, type Sleep, sleepSpans, sleptWithin } from '../power/sleeps.ts';
 
 const dayMs = 86_400_000;
 const hourMs = 3_600_000;
+const minuteMs = 60_000;
 
 export type Night = {
   /** Of each node that slept in the last 24 hours, for how long, and what it drew before. */
@@ -14,68 +16,23 @@ export type Night = {
 
 type Db = Kysely<Schema>;
 type Metrics = Pick<MetricsStore, 'range'>;
-type Change = { cluster: string; node: string; kind: string; atMs: number };
 
-async function powerChanges(db: Db, nowMs: number): Promise<Change[]> {
-  const rows = await db
-    .selectFrom('commands as c')
-    .innerJoin('clusters as k', 'k.id', 'c.cluster')
-    .select(['c.cluster', 'c.target_id', 'c.kind', 'c.finished_at_ms'])
-    .where('c.state', '=', 'SUCCEEDED')
-    .where('c.kind', 'in', ['node.shutdown', 'node.wake'])
-    .where('k.simulated', '=', 0)
-    // One that went to sleep before the day began may have slept through all of it.
-    .where('c.planned_at_ms', '>', nowMs - 7 * dayMs)
-    .orderBy('c.finished_at_ms')
-    .execute();
-  return rows.map((row) => ({
-    cluster: row.cluster,
-    node: row.target_id,
-    kind: row.kind,
-    atMs: row.finished_at_ms ?? 0,
-  }));
-}
-
-/** Asleep from a shutdown to the next wake, as far as it lies within the last 24 hours. */
-export function sleepsOf(changes: readonly Change[], nowMs: number) {
+/** How long each node slept within the last 24 hours, and when it last went to sleep. */
+export function sleepsOf(spans: readonly Sleep[], nowMs: number) {
   const sleeps: { cluster: string; node: string; offAtMs: number; sleptMs: number }[] = [];
-  const byNode = Map.groupBy(changes, ({ cluster, node }) => `${cluster}/${node}`);
-  for (const all of byNode.values()) {
-    let sleptMs = 0;
-    let offAtMs: number | null = null;
-    let lastOffMs = 0;
-    for (const { kind, atMs } of all) {
-      if (kind === 'node.shutdown') offAtMs ??= atMs;
-      if (kind !== 'node.wake' || offAtMs === null) continue;
-      sleptMs += Math.max(0, atMs - Math.max(offAtMs, nowMs - dayMs));
-      lastOffMs = offAtMs;
-      offAtMs = null;
-    }
-    if (offAtMs !== null) {
-      sleptMs += nowMs - Math.max(offAtMs, nowMs - dayMs);
-      lastOffMs = offAtMs;
-    }
-    const [first] = all;
-    if (!first || sleptMs <= 0) continue;
-    sleeps.push({ cluster: first.cluster, node: first.node, offAtMs: lastOffMs, sleptMs });
+  for (const all of Map.groupBy(spans, ({ cluster, node }) => `${cluster}/${node}`).values()) {
+    const sleptMs = sleptWithin(all, { fromMs: nowMs - dayMs, nowMs });
+    const last = all.at(-1);
+    if (!last || sleptMs <= 0) continue;
+    sleeps.push({ cluster: last.cluster, node: last.node, offAtMs: last.offAtMs, sleptMs });
   }
   return sleeps;
 }
 
-/** What it drew in the hour before it was switched off; null where nobody measured it. */
-async function wattsBefore(
-  metrics: Metrics,
-  { cluster, node, offAtMs }: { cluster: string; node: string; offAtMs: number },
-): Promise<number | null> {
-  const range = { fromMs: offAtMs - hourMs, toMs: offAtMs, stepMs: hourMs };
-  const query = { cluster, node, entity: 'node', metrics: ['powerWatts'], ...range } as const;
-  const series = await metrics.range({ ...query, aggregate: 'mean' }).catch(() => []);
-  const values = series.flatMap(({ points }) => points.map(([, value]) => value));
-  return values.findLast((value) => value !== null) ?? null;
-}
-
 export async function lastNight(db: Db, metrics: Metrics, nowMs: number): Promise<Night> {
-  const sleeps = sleepsOf(await powerChanges(db, nowMs), nowMs);
+  // One that went to sleep before the day began may have slept through all of it.
+  const spans = sleepSpans(await powerChanges(db, { sinceMs: nowMs - 7 * dayMs }));
+  const sleeps = sleepsOf(spans, nowMs);
   const refused = await db
     .selectFrom('commands as c')
     .innerJoin('clusters as k', 'k.id', 'c.cluster')
@@ -85,11 +42,11 @@ export async function lastNight(db: Db, metrics: Metrics, nowMs: number): Promis
     .where('k.simulated', '=', 0)
     .where('c.planned_at_ms', '>', nowMs - dayMs)
     .executeTakeFirstOrThrow();
-  const told = sleeps.map(async (sleep) => ({
-    node: sleep.node,
-    sleptMs: sleep.sleptMs,
-    watts: await wattsBefore(metrics, sleep),
-  }));
+  const told = sleeps.map(async (sleep) => {
+    const before = { fromMs: sleep.offAtMs - hourMs, stepMs: minuteMs };
+    const { watts, isEstimated } = await drawnBefore(metrics, sleep, before);
+    return { node: sleep.node, sleptMs: sleep.sleptMs, watts: isEstimated ? null : watts };
+  });
   return { sleeps: await Promise.all(told), refused: Number(refused.count) };
 }
 

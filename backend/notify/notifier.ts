@@ -114,15 +114,24 @@ function createKeeper(deps: NotifierDeps) {
 
 type Keeper = ReturnType<typeof createKeeper>;
 
+export type Pricing = { pricePerKwh: number | null; currency: string };
+
+async function pricingOf(deps: NotifierDeps, keeper: Keeper): Promise<Pricing> {
+  const { morning } = await keeper.settings();
+  return {
+    pricePerKwh: morning?.pricePerKwh ?? deps.pricePerKwh,
+    currency: morning?.currency ?? 'EUR',
+  };
+}
+
 async function morning(deps: NotifierDeps, keeper: Keeper, open: readonly NoticeRow[]) {
-  const { database, metrics, clock, pricePerKwh: fallback } = deps;
+  const { database, metrics, clock } = deps;
   const { morning: wanted } = await keeper.settings();
   const day = morningOf(wanted, clock.wallMs());
   const key = keyOf({ rule: 'morning', cluster: null, subject: day ?? '' });
   if (wanted === null || day === null || open.some((row) => row.open_key === key)) return key;
   const night = await lastNight(database.db, metrics, clock.wallMs());
-  const pricePerKwh = wanted.pricePerKwh ?? fallback;
-  const title = morningLine(night, { ...wanted, pricePerKwh });
+  const title = morningLine(night, await pricingOf(deps, keeper));
   if (title === null) return key;
   const text = night.sleeps.map(({ node }) => node).join(', ');
   const about = { rule: 'morning', severity: 'info', cluster: null, subject: day } as const;
@@ -188,6 +197,8 @@ export function createNotifier(deps: NotifierDeps) {
   return {
     store: keeper.store,
     settings: keeper.settings,
+    /** What a kWh costs, as a person set it, else as kernreaktor.yaml says. */
+    pricing: () => pricingOf(deps, keeper),
     seal: (name: string, plain: string): string => deps.secrets.seal(name, plain),
     /** Sends a message to this channel now. @throws NotSent with why it did not arrive */
     async test(channel: { id: string; target: string; name: string }): Promise<void> {

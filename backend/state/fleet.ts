@@ -25,9 +25,12 @@ export const nodeStates = [
 ] as const;
 export type NodeState = (typeof nodeStates)[number];
 
+/** `prove`: emptied for its wake proof alone; it does not rest, and fills again when that ends. */
+export type EvacuationPhase = 'evacuate' | 'prove' | 'return';
+
 /** `guests`: who ran there when it began, and comes back when it ends. */
 export type Evacuation = {
-  phase: 'evacuate' | 'return';
+  phase: EvacuationPhase;
   /** It is to be switched off once it is empty. */
   sleeps: boolean;
   guests: readonly string[];

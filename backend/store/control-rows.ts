@@ -37,6 +37,8 @@ export type ControlRows = ControlReads & {
     seen: Pick<WakeCampaigns, 'id' | 'ver'>,
     patch: Partial<WakeCampaigns>,
   ): Promise<boolean>;
+  /** A node that was emptied for its proof gets its guests back from now on. */
+  fillProven(key: Key): Promise<void>;
   shadowRun(cluster: string, kind: string): Promise<ShadowRuns | undefined>;
   putShadowRun(row: Omit<ShadowRuns, 'ver'>): Promise<void>;
   putSetting(name: string, value: string): Promise<void>;

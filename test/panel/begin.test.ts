@@ -2,10 +2,9 @@
  * The first hour as a person has it: an account by the address that the start line prints, a Proxmox
  * cluster by its API, a line for a host, the demo. One server, one browser, real clicks.
  */
-import type { Browser, BrowserContext, Locator, Page } from 'playwright-core';
+import type { Browser, BrowserContext, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { noChromium, startChromium } from '../support/chromium.ts';
-import { until } from '../support/servers.ts';
 import { type Stack, startStack } from '../support/stack.ts';
 import type { FakeApi } from '../../simulator/proxmox/api/server.ts';
 import { apiOf, apiSecret, proxmoxRig, type Rig } from '../simulator/proxmox/rig.ts';
@@ -132,46 +131,4 @@ describe.skipIf(noChromium !== '')(`the first hour${noChromium}`, () => {
     await page.locator('.card.node', { hasText: 'nuc1' }).waitFor();
     expect(await stack.api.get('joining')).toMatchObject({ demo: 'running' });
   }, 90_000);
-
-  it('says what stands against sleep, begins the proof after three clicks, and ends it when asked', async () => {
-    const settings = { wakeProof: 'required' };
-    await stack.api.send('PATCH', '/api/v1/clusters/home', { body: { settings } });
-    const at = 'cluster=home&node=xeon';
-    type Guests = { items: { id: string; state: string }[] };
-    const guests = async () => (await stack.api.get<Guests>(`guests?${at}`)).items;
-    // Before its first report it has no guest, and would be taken for empty.
-    await until(async () => (await guests()).some(({ state }) => state === 'running'), {
-      withinMs: patienceMs,
-      what: 'the guests of the node',
-    });
-    for (const { id, state } of await guests()) {
-      const wish = { cluster: 'home', node: 'xeon', kind: 'guest.stop', guest: id, args: {} };
-      if (state === 'running') await stack.api.post('commands', wish);
-    }
-    await until(async () => (await guests()).every(({ state }) => state !== 'running'), {
-      withinMs: patienceMs,
-      what: 'an empty node',
-    });
-    let clicks = 0;
-    const click = async (place: Locator): Promise<void> => {
-      clicks += 1;
-      await place.click();
-    };
-    await page.goto(`${stack.runtime().httpUrl}/#/nodes/home/xeon`);
-    await click(page.getByRole('link', { name: 'Power saving, step by step' }));
-    await page.getByText(/votes in all, \d are needed, \d are left without it/).waitFor();
-    expect(await violations(page)).toEqual([]);
-    await click(page.getByRole('button', { name: 'Prove it' }));
-    const dialog = page.getByRole('dialog');
-    await dialog.getByLabel('Type xeon').fill('xeon');
-    await dialog.getByLabel('Your password').fill(password);
-    await click(dialog.getByRole('button', { name: 'Begin' }));
-    await page.getByText('0 of 3 shown.').waitFor();
-    expect(await page.locator('.cycles li').allTextContents()).toHaveLength(3);
-    expect(await violations(page)).toEqual([]);
-    await click(page.getByRole('button', { name: 'End it' }));
-    await page.getByText('it ends as soon as the node is awake').waitFor();
-    await page.getByText(/kWh a month/).waitFor();
-    expect(clicks).toBeLessThanOrEqual(10);
-  }, 120_000);
 });

@@ -42,6 +42,8 @@ export const controlRows = (memory: Memory): ControlRows => {
       campaigns.update(was, { ...patch, ver: ver + 1 });
       return true;
     },
+    // No world of this store empties a node.
+    fillProven: async () => undefined,
     shadowRun: async (cluster, kind) => shadows.get(`${cluster} ${kind}`),
     async putShadowRun(row) {
       const was = shadows.get(`${row.cluster} ${row.kind}`);

@@ -2,6 +2,7 @@
  * What the SQL store promises, whichever dialect keeps it: run once on node:sqlite and once on a
  * real MariaDB. Titles are promises; nothing here knows which one it runs on.
  */
+import { simulatedLimits, simulatedSettings } from '../../backend/act/guard-limits.ts';
 import { randomBytes } from 'node:crypto';
 import { type Insertable, sql } from 'kysely';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
@@ -452,6 +453,8 @@ export function sqlContract(open: () => Promise<Opened>): void {
           autonomy: { default: 'auto' },
           policyHash: null,
           policyYaml: null,
+          limits: JSON.stringify(simulatedLimits),
+          settings: JSON.stringify(simulatedSettings),
         },
       ]);
       expect(nodes.map(({ node: id }) => id)).toEqual(['pve1', 'pve2']);

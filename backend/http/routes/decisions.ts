@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { systemChain, verifyChain } from '../../audit/chain.ts';
 import type { Plan, Report } from '../../decide/plan.ts';
 import { checkPolicy } from '../../policy-file.ts';
-import { policyYamlOf } from '../../store/sql/policies.ts';
+import { policyOfHash } from '../../store/sql/policies.ts';
 import { hasRole, mayUseCluster, type Principal } from '../access.ts';
 import type { App } from '../app.ts';
 import { type Context, requireKnownCluster } from '../context.ts';
@@ -55,7 +55,7 @@ type Band = { above: number; clear: number };
 
 /** Where the lines of a chart belong. Decisions without a hash followed `balance`. */
 async function thresholdsOf({ database }: Context, hash: string | null) {
-  const yaml = hash === null ? 'balance' : await policyYamlOf(database.db, hash);
+  const yaml = hash === null ? 'balance' : (await policyOfHash(database.db, hash))?.yaml;
   const checked = yaml === undefined ? null : checkPolicy(yaml, { isReal: false });
   if (!checked?.ok) return {};
   const bands = Object.entries(checked.policy.relieve).flatMap(([name, value]): [string, Band][] =>

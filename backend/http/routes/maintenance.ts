@@ -23,6 +23,10 @@ const MaintenanceBody = z
       .boolean()
       .optional()
       .describe('First its guests move to other nodes; it rests once it is empty'),
+    forProof: z
+      .boolean()
+      .optional()
+      .describe('With evacuate: emptied for its wake proof alone; its guests return after that'),
     sleep: z.boolean().optional().describe('With evacuate: once empty it is switched off'),
     guestsReturn: z
       .boolean()
@@ -38,6 +42,10 @@ const MaintenanceBody = z
     path: ['sleep'],
     message: 'needs evacuate',
   })
+  .refine(({ forProof, evacuate, sleep }) => forProof !== true || (evacuate === true && !sleep), {
+    path: ['forProof'],
+    message: 'needs evacuate, and the proof itself switches it off',
+  })
   .meta({ examples: [{ maintenance: true, evacuate: true, reason: 'new fans' }] });
 type MaintenanceWish = z.infer<typeof MaintenanceBody>;
 
@@ -46,13 +54,15 @@ type Order = { cluster: string; node: string; guests: readonly string[]; actor: 
 /** @returns what it is called in the audit trail; null: there is no such node */
 async function orderMaintenance(
   trx: Transaction<Schema>,
-  { maintenance, evacuate = false, sleep = false, guestsReturn = true }: MaintenanceWish,
+  wish: MaintenanceWish,
   { cluster, node, guests, actor, nowMs }: Order & { nowMs: number },
 ): Promise<string | null> {
+  const { maintenance, evacuate = false, sleep = false, guestsReturn = true } = wish;
   const isOn = maintenance && !evacuate;
   if (!(await setMaintenance(trx, { cluster, node, isOn }))) return null;
   if (maintenance && evacuate) {
-    await beginEvacuation(trx, { cluster, node, sleeps: sleep, guests, actor, nowMs });
+    const phase = wish.forProof === true ? 'prove' : 'evacuate';
+    await beginEvacuation(trx, { cluster, node, phase, sleeps: sleep, guests, actor, nowMs });
     return 'node.evacuation-begun';
   }
   if (maintenance) return 'node.maintenance-begun';

@@ -4,7 +4,12 @@ import { ClusterId } from '../../../broker/contract/ids.ts';
 import { appendAudit, systemChain } from '../../audit/chain.ts';
 import { checkPolicy, policyDifferences, problemText, storedForm } from '../../policy-file.ts';
 import { isStrategy, shippedPolicy, strategies, strategyNames } from '../../decide/strategies.ts';
-import { ensurePolicy, followPolicy, newestPolicies } from '../../store/sql/policies.ts';
+import {
+  ensurePolicy,
+  followPolicy,
+  newestPolicies,
+  policyVersions,
+} from '../../store/sql/policies.ts';
 import type { Policies } from '../../store/sql/schema.ts';
 import type { App } from '../app.ts';
 import { changeBy, type Context, requireKnownCluster } from '../context.ts';
@@ -38,7 +43,10 @@ const NewPolicy = z
   .meta({ examples: [{ name: 'evening-saver', yaml: 'extends: save-power' }] });
 
 const Follow = z
-  .strictObject({ policy: PolicyName.describe('A stored one, its newest version, or a shipped') })
+  .strictObject({
+    policy: PolicyName.describe('A stored one, its newest version, or a shipped'),
+    version: z.int().min(1).optional().describe('Back to an earlier version of a stored one'),
+  })
   .meta({ examples: [{ policy: 'save-power' }] });
 
 const Draft = z
@@ -142,6 +150,45 @@ function policyRoutesOfAll(app: App, { database, clock, newId }: Context): void 
   });
 }
 
+/** The newest of a name, or the version that was asked for. @returns undefined for a shipped one */
+async function wantedPolicy(
+  { database }: Pick<Context, 'database'>,
+  { policy: name, version }: z.infer<typeof Follow>,
+): Promise<Policies | undefined> {
+  const stored = await newestPolicies(database.db);
+  const newest = stored.find((row) => row.name === name);
+  if (!newest && !isStrategy(name)) {
+    const names = [...stored.map((row) => row.name), ...strategyNames].join(', ');
+    const detail = `There is no policy ${name}; there are ${names}.`;
+    throw httpError('KR_NOT_FOUND', detail, { field: 'policy' });
+  }
+  if (version === undefined || version === newest?.version) return newest;
+  const versions = await policyVersions(database.db, name);
+  const found = versions.find((row) => row.version === version);
+  if (found) return found;
+  const detail = `${name} has no version ${version}; GET /api/v1/policies/${name}/versions lists them.`;
+  throw httpError('KR_NOT_FOUND', detail, { field: 'version' });
+}
+
+function versionsRoute(app: App, { database }: Context): void {
+  app.get('/api/v1/policies/:name/versions', {
+    config: { access: 'decisions:read' },
+    schema: {
+      tags,
+      summary: 'Who wrote which version of a policy when, the newest first',
+      params: z.object({ name: PolicyName }),
+      response: { 200: z.object({ items: z.array(PolicyView) }), ...problems },
+    },
+    handler: async ({ params: { name } }) => {
+      const rows = await policyVersions(database.db, name);
+      if (rows.length === 0 && !isStrategy(name)) {
+        throw httpError('KR_NOT_FOUND', `There is no policy ${name}.`, { field: 'name' });
+      }
+      return { items: rows.map(viewOf) };
+    },
+  });
+}
+
 /** What an editor asks while somebody types: nothing is stored. */
 function checkRoute(app: App, context: Context): void {
   app.post('/api/v1/policies/check', {
@@ -172,6 +219,7 @@ function checkRoute(app: App, context: Context): void {
 export function policyRoutes(app: App, context: Context): void {
   const { database, clock, newId, fleet } = context;
   policyRoutesOfAll(app, context);
+  versionsRoute(app, context);
   checkRoute(app, context);
 
   app.put('/api/v1/clusters/:cluster/policy', {
@@ -187,14 +235,7 @@ export function policyRoutes(app: App, context: Context): void {
       const { cluster } = request.params;
       const { policy: name } = request.body;
       const { actor, nowMs } = changeBy({ clock }, principalOfRequest(request));
-      const stored = await newestPolicies(database.db);
-      const found = stored.find((row) => row.name === name);
-      if (!found && !isStrategy(name)) {
-        const names = [...stored.map((row) => row.name), ...strategyNames].join(', ');
-        throw httpError('KR_NOT_FOUND', `There is no policy ${name}; there are ${names}.`, {
-          field: 'policy',
-        });
-      }
+      const found = await wantedPolicy(context, request.body);
       // A limit that only simulated clusters may have was stored for one of those.
       if (found) checked(found.yaml, fleet().clusters.get(cluster)?.simulated !== true);
       return database.transaction(async (trx) => {

@@ -31,6 +31,7 @@ const WhoAmI = z.object({
   role: Role,
   clusters: z.array(z.string()).nullable(),
   expiresAt: At.nullable(),
+  hasSecondFactor: z.boolean().nullable().describe('null: no account stands behind it'),
 });
 
 /** The unix socket has no address; whoever guesses there shares one counter. */
@@ -95,6 +96,7 @@ async function signIn(
 }
 
 export function sessionRoutes(app: App, context: Context): void {
+  const { accounts } = context;
   app.post('/api/v1/session', {
     config: { access: 'public' },
     schema: {
@@ -117,10 +119,17 @@ export function sessionRoutes(app: App, context: Context): void {
       summary: 'Who am I, and what may I do',
       response: { 200: WhoAmI, ...problems },
     },
-    handler: (request) => {
+    handler: async (request) => {
       const { kind, username, role, clusters, expiresAtMs } = principalOfRequest(request);
-      const expiresAt = isoOrNull(expiresAtMs);
-      return { kind, username, role, clusters: clusters && [...clusters], expiresAt };
+      const account = username === null ? undefined : await accounts.findByUsername(username);
+      return {
+        kind,
+        username,
+        role,
+        clusters: clusters && [...clusters],
+        expiresAt: isoOrNull(expiresAtMs),
+        hasSecondFactor: account ? account.totp_secret !== null : null,
+      };
     },
   });
 

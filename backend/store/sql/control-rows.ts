@@ -114,6 +114,15 @@ export const controlRows = (trx: Transaction<Schema>): ControlRows => ({
   async insertWakeProof(row) {
     await trx.insertInto('wake_proofs').values(row).execute();
   },
+  async fillProven({ cluster, id }) {
+    await trx
+      .updateTable('evacuations')
+      .set((eb) => ({ phase: 'return' as const, ver: eb('ver', '+', 1) }))
+      .where('cluster', '=', cluster)
+      .where('node', '=', id)
+      .where('phase', '=', 'prove')
+      .execute();
+  },
   shadowRun: (cluster, kind) =>
     trx
       .selectFrom('shadow_runs')

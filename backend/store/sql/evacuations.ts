@@ -3,7 +3,7 @@
  * the node rests. Who ran there is written down when it begins, so that a restart forgets nobody.
  */
 import type { Kysely, Transaction } from 'kysely';
-import type { Evacuation } from '../../state/fleet.ts';
+import type { Evacuation, EvacuationPhase } from '../../state/fleet.ts';
 import { changed } from './database.ts';
 import type { Schema } from './schema.ts';
 
@@ -11,7 +11,7 @@ import type { Schema } from './schema.ts';
 export interface Evacuations {
   cluster: string;
   node: string;
-  phase: 'evacuate' | 'return';
+  phase: EvacuationPhase;
   sleeps: 0 | 1;
   /** JSON: ids of the guests that ran there when it began. */
   guests: string;
@@ -24,6 +24,7 @@ type Trx = Transaction<Schema>;
 export type NodeAt = { cluster: string; node: string };
 
 export type NewEvacuation = NodeAt & {
+  phase: 'evacuate' | 'prove';
   sleeps: boolean;
   guests: readonly string[];
   actor: string;
@@ -43,8 +44,8 @@ export const readEvacuations = (db: Kysely<Schema>): Promise<Evacuations[]> =>
 
 /** Begins; one that has begun keeps the guests it began with. */
 export async function beginEvacuation(trx: Trx, wish: NewEvacuation): Promise<void> {
-  const { cluster, node, sleeps, guests, actor, nowMs } = wish;
-  const set = { phase: 'evacuate' as const, sleeps: sleeps ? (1 as const) : (0 as const), actor };
+  const { cluster, node, phase, sleeps, guests, actor, nowMs } = wish;
+  const set = { phase, sleeps: sleeps ? (1 as const) : (0 as const), actor };
   const isKnown = await changed(
     trx
       .updateTable('evacuations')

@@ -7,6 +7,8 @@ import type { Policies, Schema } from './schema.ts';
 
 type Trx = Transaction<Schema>;
 
+const versionsMax = 200;
+
 export type NewPolicy = Pick<Policies, 'id' | 'name' | 'source' | 'yaml' | 'hash' | 'author'> & {
   nowMs: number;
 };
@@ -22,6 +24,16 @@ export async function newestPolicies(db: Kysely<Schema>): Promise<Policies[]> {
   return [...new Map(rows.map((row) => [row.name, row])).values()];
 }
 
+/** Every version of a name, the newest first. */
+export const policyVersions = (db: Kysely<Schema>, name: string): Promise<Policies[]> =>
+  db
+    .selectFrom('policies')
+    .selectAll()
+    .where('name', '=', name)
+    .orderBy('version', 'desc')
+    .limit(versionsMax)
+    .execute();
+
 const newestOf = (trx: Trx, name: string): Promise<Policies | undefined> =>
   trx
     .selectFrom('policies')
@@ -32,14 +44,16 @@ const newestOf = (trx: Trx, name: string): Promise<Policies | undefined> =>
     .executeTakeFirst();
 
 /** The text of a hash, whatever version of whatever name it is. */
-export const policyYamlOf = (db: Kysely<Schema>, hash: string): Promise<string | undefined> =>
+export const policyOfHash = (
+  db: Kysely<Schema>,
+  hash: string,
+): Promise<Pick<Policies, 'name' | 'yaml'> | undefined> =>
   db
     .selectFrom('policies')
-    .select('yaml')
+    .select(['name', 'yaml'])
     .where('hash', '=', hash)
     .limit(1)
-    .executeTakeFirst()
-    .then((row) => row?.yaml);
+    .executeTakeFirst();
 
 /** This text's version, new only when the newest one of its name is another. */
 export async function ensurePolicy(trx: Trx, policy: NewPolicy): Promise<Policies> {

@@ -6,11 +6,12 @@
  *   policy {save: {mode: on}}                       YAML, optional
  *   n1 8c 32G cpu 95% mem 8G hot 400s               node: cores, memory, load; words as below
  *     web 2c 100% 2G locked backup                  guest of the node above
- *   n3 8c evacuate | sleepy | return web,mail | drains | drained    maintenance by a person
+ *   n3 8c evacuate | sleepy | proving | return web,mail | drains | drained    maintenance by a person
  *   n2 asleep 8c 32G watts 10/60
  *   needs web cpu 400s | spares web memory 4000s 1.2G | scaled web 60s failed 2 (or: open)
  *   died web 130s | started web 600s (or: open; by the engine)
  *   moved web 60s ago | moving x n2 n3 | moves web n1 n2 3h failed    (hours ago)
+ *   proven n1,n2                                    those alone may sleep; without it all may
  *   at 2026-01-05T12:00:00Z                       wall time, where the calendar matters
  *   =>
  *   move web n1 n3
@@ -164,6 +165,7 @@ function addNode(scene: Scene, line: string): void {
     else if (word === 'asleep') Object.assign(node, { desired: 'asleep', online: false });
     else if (word === 'silent') node.sampleAtMs = nowMs - ms(words.next());
     else if (word === 'evacuate') node.evacuation = wished('evacuate', []);
+    else if (word === 'proving') node.evacuation = wished('prove', []);
     else if (word === 'return') node.evacuation = wished('return', words.next().split(','));
     else if (word === 'sleepy') node.evacuation = { ...wished('evacuate', []), sleeps: true };
     else if (word === 'drains') {
@@ -241,7 +243,9 @@ function addLine(scene: Scene, line: string): void {
     scene.history.lastMovedAtMs.set(`home/${words.next()}`, nowMs - ms(words.next()));
   } else if (first === 'at') scene.history.wallOffsetMs = Date.parse(words.next()) - nowMs;
   else if (first === 'moves') addMove(scene, words);
-  else if (first === 'looked') scene.history.lastSaveAtMs.set('home', nowMs - ms(words.next()));
+  else if (first === 'proven') {
+    scene.history.proven.set('home', new Set(words.next().split(',')));
+  } else if (first === 'looked') scene.history.lastSaveAtMs.set('home', nowMs - ms(words.next()));
   else if (first === 'moving') {
     const [guest, fromNode, toNode] = [words.next(), words.next(), words.next()];
     const known = scene.history.movesInFlight.get('home') ?? [];

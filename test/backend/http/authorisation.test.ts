@@ -78,6 +78,10 @@ const samples: Record<string, Sample> = {
     url: '/api/v1/clusters/home/nodes/n1/wake-proofs',
     status: 200,
   },
+  'GET /api/v1/clusters/:cluster/nodes/:node/power-saving': {
+    url: '/api/v1/clusters/home/nodes/n1/power-saving',
+    status: 200,
+  },
   'POST /api/v1/clusters/:cluster/nodes/:node/wake-proofs': {
     url: '/api/v1/clusters/home/nodes/n1/wake-proofs',
     payload: { confirm: 'n1' },
@@ -94,6 +98,11 @@ const samples: Record<string, Sample> = {
     status: 404,
   },
   'GET /api/v1/policies': { status: 200, foreign: 200 },
+  'GET /api/v1/policies/:name/versions': {
+    url: '/api/v1/policies/balance/versions',
+    status: 200,
+    foreign: 200,
+  },
   'POST /api/v1/policies': { payload: { name: 'calm', yaml: 'extends: balance' }, status: 201 },
   'POST /api/v1/policies/check': {
     payload: { yaml: 'extends: balance', cluster: 'home' },

@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { administration, ensureNodes } from '../../../backend/store/sql/clusters.ts';
+import { controlRows } from '../../../backend/store/sql/control-rows.ts';
 import { endEvacuation, restEvacuated } from '../../../backend/store/sql/evacuations.ts';
 import { guestSample } from '../../support/messages.ts';
 import { addCluster, addNode, bearer, type Harness, signInAll, startHarness } from './harness.ts';
@@ -58,9 +59,28 @@ it('writes down who runs there when it is emptied, and forgets it when all is ov
   expect(await kept()).toMatchObject({ maintenance: false, evacuation: null });
 });
 
+it('empties a node for its proof alone: it never rests, and fills again when that is over', async () => {
+  addNode(h.fleet, { cluster: 'home', node: 'n1' }, { guests: [guestSample('web')] });
+  const at = { cluster: 'home', node: 'n1' };
+  const kept = async () => (await administration(h.database.db)).nodes[0];
+  await put('n1', { maintenance: true, evacuate: true, forProof: true });
+  expect(await kept()).toMatchObject({ evacuation: { phase: 'prove', guests: ['web'] } });
+  expect(await h.database.transaction((trx) => restEvacuated(trx, at))).toBe(false);
+  const fill = () =>
+    h.database.transaction((trx) => controlRows(trx).fillProven({ cluster: 'home', id: 'n1' }));
+  await fill();
+  expect(await kept()).toMatchObject({ maintenance: false, evacuation: { phase: 'return' } });
+  // A maintenance that somebody ordered is not ended by a proof.
+  await put('n1', { maintenance: true, evacuate: true });
+  await fill();
+  expect(await kept()).toMatchObject({ evacuation: { phase: 'evacuate' } });
+});
+
 it.each([
   [{ maintenance: false, evacuate: true }, 'evacuate'],
   [{ maintenance: true, sleep: true }, 'sleep'],
+  [{ maintenance: true, forProof: true }, 'forProof'],
+  [{ maintenance: true, evacuate: true, sleep: true, forProof: true }, 'forProof'],
 ])('refuses %j, naming the field', async (body, field) => {
   expect((await put('n1', body)).json()).toMatchObject({ status: 400, field });
 });

@@ -365,6 +365,43 @@ it('checks a draft by line and column, and says what it would change for a clust
   expect((await check({ yaml })).differences).toBeNull();
 });
 
+it('keeps every version of a policy, and lets a cluster go back to one', async () => {
+  const ask = async (method: 'GET' | 'POST' | 'PUT', url: string, payload?: object) => {
+    const headers = bearer(who.admin);
+    return h.app.inject({ method, url, headers, ...(payload && { payload }) });
+  };
+  const store = (moves: number) =>
+    ask('POST', '/api/v1/policies', {
+      name: 'house',
+      yaml: `extends: balance\nlimits: {guestMovesPerDay: ${moves}}`,
+    });
+  for (const moves of [3, 4]) expect((await store(moves)).statusCode).toBe(201);
+  const versions = (await ask('GET', '/api/v1/policies/house/versions')).json<{
+    items: object[];
+  }>();
+  expect(versions.items).toMatchObject([
+    { version: 2, author: 'account:admin' },
+    { version: 1, author: 'account:admin' },
+  ]);
+  const follow = (version?: number) =>
+    ask('PUT', '/api/v1/clusters/home/policy', {
+      policy: 'house',
+      ...(version !== undefined && { version }),
+    });
+  expect((await follow()).json()).toMatchObject({ version: 2 });
+  expect((await follow(1)).json()).toMatchObject({ version: 1 });
+  const followed = await h.database.db
+    .selectFrom('clusters as c')
+    .innerJoin('policies as p', 'p.id', 'c.policy_id')
+    .select('p.version')
+    .where('c.id', '=', 'home')
+    .executeTakeFirstOrThrow();
+  expect(followed.version).toBe(1);
+  expect((await follow(7)).json()).toMatchObject({ code: 'KR_NOT_FOUND', field: 'version' });
+  const none = await ask('GET', '/api/v1/policies/nobody/versions');
+  expect(none.json()).toMatchObject({ code: 'KR_NOT_FOUND', field: 'name' });
+});
+
 it('shows the steps of a start that wakes its node first', async () => {
   const at = { cluster: 'home', executor: 'n4', planned_at_ms: 1, expires_at_ms: 2 };
   const id = h.newId();

@@ -45,7 +45,10 @@ describe('a second factor', () => {
   });
 
   it('is asked for at every sign-in, and takes each code once', async () => {
+    const own = async () => (await send('GET', '/api/v1/session')).json<object>();
+    expect(await own()).toMatchObject({ hasSecondFactor: false });
     const secret = await setUp();
+    expect(await own()).toMatchObject({ hasSecondFactor: true });
     expect((await signIn()).json()).toMatchObject({ code: 'KR_TOTP', field: 'totp' });
     await h.clock.advance(60_000);
     const code = codeAt(secret, h.clock.wallMs());

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { morningLine, sleepsOf } from '../../../backend/notify/morning.ts';
+import { sleepSpans } from '../../../backend/power/sleeps.ts';
 import { judge, keyOf, type NodeView, type Picture } from '../../../backend/notify/rules.ts';
 import { morningOf, quietUntilMs } from '../../../backend/notify/settings.ts';
 
@@ -154,13 +155,13 @@ describe('the morning line', () => {
 
   it('counts sleep within the last day alone, open ends too', () => {
     const sleeps = sleepsOf(
-      [
+      sleepSpans([
         change('node.shutdown', 30),
         change('node.wake', 22),
         change('node.shutdown', 5),
         change('node.shutdown', 3, 'pve3'),
         change('node.wake', 2.5, 'pve3'),
-      ],
+      ]),
       nowMs,
     );
     expect(sleeps.map(({ node: name, sleptMs }) => [name, sleptMs / hourMs])).toEqual([

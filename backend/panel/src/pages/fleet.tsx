@@ -5,6 +5,7 @@ import type { ClusterView, NodeView } from '../../../http/views.ts';
 import type { Page } from '../api.ts';
 import {
   bytes,
+  celsius,
   counted,
   dash,
   drawn,
@@ -127,10 +128,12 @@ function NodeCard({ nodeKey }: { nodeKey: string }) {
         ratio={used === null || !total ? null : used / total}
         text={used === null || !total ? dash : percent(used / total)}
       />
+      <Bar label="Pressure" ratio={view.pressureRatio} text={orDash(view.pressureRatio, percent)} />
       <footer class="faint">
         <span>{view.cluster}</span>
         <span>{orDash(view.guestCount, (count) => counted(count, 'guest'))}</span>
         <span title={powerHints[view.powerSource ?? '']}>{power(view)}</span>
+        {view.temperatureCelsius !== null && <span>{celsius(view.temperatureCelsius)}</span>}
         {view.protected && <span title="Never switched off">protected</span>}
         {view.localHold && <span class="warn-text">HOLD here</span>}
       </footer>

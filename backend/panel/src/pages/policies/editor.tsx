@@ -6,29 +6,24 @@ import { type Signal, signal } from '@preact/signals';
 import { useRef, useState } from 'preact/hooks';
 import type { PolicyCheck, PolicyView } from '../../../../http/routes/policies.ts';
 import type { ClusterView } from '../../../../http/views.ts';
-import { call, type Page } from '../../api.ts';
+import type { Page } from '../../api.ts';
 import { counted } from '../../format.ts';
 import { CodeEditor, type Mark, offsetOf } from '../../parts/code-editor.tsx';
-import { ask, Field } from '../../parts/dialog.tsx';
-import { Answer, ProblemNote, toast } from '../../parts/feedback.tsx';
+import { Answer, ProblemNote } from '../../parts/feedback.tsx';
 import { Table } from '../../parts/table.tsx';
 import { useQuery } from '../../query.ts';
 import { isAdmin, mayAct } from '../../session.ts';
 import { followedBy, mayWrite, type Policies } from '../policies.tsx';
 import { Backtest } from './backtest.tsx';
 import { useCheck } from './draft.ts';
-
-/** What was tested last, by the text itself, so that enabling can say whether this was. */
-const testedText = signal('');
-const setTested = (yaml: string): void => void (testedText.value = yaml);
+import { askEnable, askStore, type Differences, type Enabling, setTested } from './enabling.tsx';
+import { Versions } from './versions.tsx';
 
 const firstText = (base: string): string => `extends: ${base}
 # Only what differs. For example:
 # relieve:
 #   cpuRatio: {above: 0.85, clear: 0.75, forMs: 300000}
 `;
-
-type Differences = NonNullable<PolicyCheck['differences']>;
 
 const Changes = ({ of }: { of: Differences }) => (
   <Table head={['Field', 'Now', 'Then']}>
@@ -58,74 +53,6 @@ const Problems = ({ marks, go }: { marks: readonly Mark[]; go: (mark: Mark) => v
     ))}
   </ul>
 );
-
-type Enabling = {
-  name: string;
-  isNew: boolean;
-  yaml: string;
-  isStored: boolean;
-  cluster: string;
-  differences: Differences | null;
-  done: (name: string) => void;
-};
-
-const NameField = () => (
-  <Field label="Name" hint="Lower-case letters, digits and hyphens">
-    <input name="name" required pattern="[a-z0-9][a-z0-9\-]{0,62}" autocomplete="off" />
-  </Field>
-);
-
-async function store(name: string, yaml: string): Promise<void> {
-  await call('POST', 'policies', { body: { name, yaml } });
-}
-
-/** A component of its own, so that it follows a backtest that ends while the dialog is open. */
-const Tested = ({ yaml }: { yaml: string }) => (
-  <span>
-    {testedText.value === yaml
-      ? 'It was backtested as it stands.'
-      : 'It was not backtested as it stands.'}
-  </span>
-);
-
-const askStore = ({ name, isNew, yaml, done }: Enabling): void =>
-  ask({
-    title: isNew ? 'Keep as a policy' : `Keep as a new version of ${name}`,
-    confirm: 'Keep it',
-    body: (
-      <>
-        <p>No cluster follows it by that; what follows an earlier version stays with that one.</p>
-        {isNew && <NameField />}
-      </>
-    ),
-    run: async ({ name: given = name }) => {
-      await store(given, yaml);
-      toast(`${given} is kept.`, { kind: 'good' });
-      done(given);
-    },
-  });
-
-const askEnable = (of: Enabling): void =>
-  ask({
-    title: `${of.cluster} follows ${of.isNew ? 'this' : of.name} from now on`,
-    confirm: 'Enable',
-    body: (
-      <>
-        <p>
-          From the next decision on.{' '}
-          {of.differences && `It changes ${counted(of.differences.length, 'value')}. `}
-          <Tested yaml={of.yaml} />
-        </p>
-        {of.isNew && <NameField />}
-      </>
-    ),
-    run: async ({ name = of.name }) => {
-      if (!of.isStored) await store(name, of.yaml);
-      await call('PUT', `clusters/${of.cluster}/policy`, { body: { policy: name } });
-      toast(`${of.cluster} follows ${name}.`, { kind: 'good' });
-      of.done(name);
-    },
-  });
 
 const goTo = (area: HTMLTextAreaElement | null, { line, column }: Mark): void => {
   if (!area) return;
@@ -238,6 +165,14 @@ function Desk({ policy, name, text, clusters, policies, reload }: Of) {
             <Changes of={check.differences} />
           )}
         </section>
+      )}
+      {policy !== undefined && policy.version > 0 && (
+        <Versions
+          name={name}
+          cluster={cluster}
+          followedHash={clusters.find(({ id }) => id === cluster)?.policyHash ?? null}
+          done={reload}
+        />
       )}
       {cluster !== undefined && mayAct.value && (
         <Backtest key={cluster} yaml={yaml} cluster={cluster} isFine={isFine} onDone={setTested} />

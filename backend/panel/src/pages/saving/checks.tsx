@@ -5,7 +5,11 @@
  */
 import type { Rehearsed } from '../../../../http/routes/rehearsal.ts';
 import type { Standing } from '../../../../http/routes/wake-proofs.ts';
+import { call } from '../../api.ts';
 import { sentence } from '../../format.ts';
+import { ask, Field } from '../../parts/dialog.tsx';
+import { isAdmin } from '../../session.ts';
+import type { At } from './proof.tsx';
 
 type Check = Rehearsed['checks'][number];
 
@@ -55,7 +59,32 @@ const arithmetic = ({ rule, facts }: Check): string =>
 const stateOf = (check: Check): string =>
   check.denial === null ? 'fine' : shownLater.has(check.rule) ? 'note' : 'wrong';
 
-const Line = ({ check }: { check: Check }) => {
+/** Votes to spare are a matter of taste once the quorum itself is kept: an administrator may do without. */
+const ofSpareVotes = new Set(['KR_QUORUM_SPARE', 'KR_QDEVICE']);
+
+const askSpare = ({ cluster }: At, reason: string, done: () => void): void =>
+  ask({
+    title: `${cluster} keeps no vote to spare`,
+    confirm: 'I answer for it',
+    isDangerous: true,
+    body: (
+      <>
+        <p>
+          {sentence(reason)} While a node of {cluster} sleeps, the loss of one more stops what runs
+          on the others until somebody wakes it. The quorum itself is never given up.
+        </p>
+        <Field label={`Type ${cluster}`}>
+          <input name="confirm" required autocomplete="off" autocapitalize="none" />
+        </Field>
+      </>
+    ),
+    run: async ({ confirm = '' }) => {
+      await call('PATCH', `clusters/${cluster}`, { body: { limits: { spareVoters: 0 }, confirm } });
+      done();
+    },
+  });
+
+const Line = ({ check, at, reload }: { check: Check; at: At; reload: () => void }) => {
   const sum = arithmetic(check);
   return (
     <li data-state={stateOf(check)}>
@@ -65,6 +94,15 @@ const Line = ({ check }: { check: Check }) => {
         <p class={shownLater.has(check.rule) ? 'faint' : ''}>
           {sentence(check.denial.reason)} {sentence(check.denial.wayOut)}
         </p>
+      )}
+      {check.denial && ofSpareVotes.has(check.denial.code) && isAdmin.value && (
+        <button
+          type="button"
+          class="quiet small"
+          onClick={() => askSpare(at, check.denial?.reason ?? '', reload)}
+        >
+          Do without …
+        </button>
       )}
     </li>
   );
@@ -78,7 +116,14 @@ const place = ({ rule }: Check): number => (order.indexOf(rule) + order.length) 
 export const mayProve = (checks: readonly Check[]): boolean =>
   checks.every((check) => stateOf(check) !== 'wrong');
 
-export const Checks = ({ checks, ways }: { checks: readonly Check[]; ways: Standing['ways'] }) => (
+type Props = {
+  checks: readonly Check[];
+  ways: Standing['ways'];
+  at: At;
+  reload: () => void;
+};
+
+export const Checks = ({ checks, ways, at, reload }: Props) => (
   <ul class="plain-list checks">
     <li data-state="note">
       <strong>Its firmware lets it be woken</strong>
@@ -99,7 +144,7 @@ export const Checks = ({ checks, ways }: { checks: readonly Check[]; ways: Stand
       .filter(isTold)
       .toSorted((a, b) => place(a) - place(b))
       .map((check) => (
-        <Line key={check.rule} check={check} />
+        <Line key={check.rule} check={check} at={at} reload={reload} />
       ))}
   </ul>
 );

@@ -9,6 +9,7 @@ import { Answer, ProblemNote, toast } from '../../parts/feedback.tsx';
 import { Table } from '../../parts/table.tsx';
 import { useQuery } from '../../query.ts';
 import { Channels } from './channels.tsx';
+import { Rules, rulesOf } from './rules.tsx';
 
 const ownZone = (): string => Intl.DateTimeFormat().resolvedOptions().timeZone;
 
@@ -20,7 +21,7 @@ function settingsOf(form: FormData, before: NotifySettings): NotifySettings {
   const zone = text('zone');
   const price = text('price');
   return {
-    rules: before.rules,
+    rules: rulesOf(form),
     quiet: form.has('isQuiet')
       ? { from: text('from'), to: text('to'), zone, isStrict: form.has('isStrict') }
       : null,
@@ -120,6 +121,7 @@ function SettingsForm({ settings, reload }: { settings: NotifySettings; reload: 
   };
   return (
     <form onSubmit={(event) => void submit(event)}>
+      <Rules of={settings.rules} />
       <div class="sets">
         <Quiet quiet={settings.quiet} />
         <Morning morning={settings.morning} />

@@ -1,12 +1,10 @@
 /** One's own second factor: set up by showing that the app has it, taken away by the password. */
 import { useEffect, useRef } from 'preact/hooks';
-import type { UserView } from '../../../../http/routes/users.ts';
-import { call, type Page } from '../../api.ts';
+import { call } from '../../api.ts';
 import { ask, Field, PasswordAgain } from '../../parts/dialog.tsx';
 import { toast } from '../../parts/feedback.tsx';
 import { Qr } from '../../parts/qr.tsx';
-import { useQuery } from '../../query.ts';
-import { isAdmin, me } from '../../session.ts';
+import { me, reloadMe } from '../../session.ts';
 
 type Secret = { secret: string; uri: string };
 
@@ -88,11 +86,7 @@ const askOff = (done: () => void): void =>
   });
 
 export function SecondFactor() {
-  // Only unrestricted administrators may list accounts; others are offered both.
-  const mayList = isAdmin.value && me.value?.clusters === null;
-  const users = useQuery<Page<UserView>>(mayList ? 'users?limit=500' : null);
-  const own = users.data?.items.find(({ username }) => username === me.value?.username);
-  const isOn = own?.hasSecondFactor;
+  const isOn = me.value?.hasSecondFactor;
   return (
     <section aria-label="Second factor">
       <h2>Second factor</h2>
@@ -103,13 +97,13 @@ export function SecondFactor() {
           Six digits of an authenticator app, asked for at every sign-in beside the password.
         </p>
         <div class="buttons">
-          {isOn !== false && (
-            <button type="button" class="quiet danger-text" onClick={() => askOff(users.reload)}>
+          {isOn === true && (
+            <button type="button" class="quiet danger-text" onClick={() => askOff(reloadMe)}>
               Switch off
             </button>
           )}
-          {isOn !== true && (
-            <button type="button" onClick={() => askOn(users.reload)}>
+          {isOn === false && (
+            <button type="button" onClick={() => askOn(reloadMe)}>
               Set up
             </button>
           )}
