@@ -4,12 +4,13 @@
  * token stands in a folder of its own, mode 0600, and is taken up again at every start. A cluster
  * that cannot be taken up leaves the others, and the server, as they are.
  */
-import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { ClusterId, NodeId } from '../broker/contract/ids.ts';
 import { type DaemonConfig, parseToken } from './config.ts';
 import type { ApiEndpoint } from './hypervisor/proxmox-api/client.ts';
+import { writeWhole } from './durable.ts';
 import { lookAt } from './hypervisor/proxmox-api/look.ts';
 import { credentialPath } from './link/credential.ts';
 import { type DaemonDeps, type RunningDaemon, startDaemon } from './main.ts';
@@ -88,11 +89,9 @@ export function createApiClusters({ folder, deps, ...options }: ApiClustersOptio
       await running.get(cluster)?.stop();
       running.delete(cluster);
       const own = join(folder, cluster);
-      await mkdir(own, { recursive: true, mode: 0o700 });
       const node = nodes[0] ?? cluster;
       const kept = Kept.parse({ cluster, node, endpoint: { ...endpoint, ca: null } });
-      await writeFile(join(own, `${keptFile}.new`), JSON.stringify(kept), { mode: 0o600 });
-      await rename(join(own, `${keptFile}.new`), join(own, keptFile));
+      await writeWhole(join(own, keptFile), JSON.stringify(kept));
       // The token makes a new credential; the old one, if there was one, is void.
       await rm(credentialPath(own), { force: true });
       await start(kept, token);

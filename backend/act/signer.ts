@@ -11,11 +11,12 @@ import {
   type KeyObject,
   sign as signBytes,
 } from 'node:crypto';
-import { mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises';
+import { mkdir, readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { NewId, Random } from '../../broker/contract/ports.ts';
 import { Uuid } from '../../broker/contract/ids.ts';
 import type { ServerKey, Signed } from '../../broker/contract/server.ts';
+import { writeWhole } from '../durable.ts';
 
 export type Signer = {
   serverId: string;
@@ -52,24 +53,8 @@ function newPem(random: Random): string {
  * Durable before anyone can pin it: a key lost after a power cut would orphan every daemon. Whole
  * or not there: what a killed start left half written is no key. The folder has one owner at a time.
  */
-async function writeOnce(folder: string, name: string, text: string): Promise<void> {
-  const temporary = join(folder, `${name}.new`);
-  await rm(temporary, { force: true });
-  const file = await open(temporary, 'wx', 0o600);
-  try {
-    await file.writeFile(text);
-    await file.sync();
-  } finally {
-    await file.close();
-  }
-  await rename(temporary, join(folder, name));
-  const directory = await open(folder, 'r');
-  try {
-    await directory.sync();
-  } finally {
-    await directory.close();
-  }
-}
+const writeOnce = (folder: string, name: string, text: string): Promise<void> =>
+  writeWhole(join(folder, name), text);
 
 function readKey(pem: string, path: string): KeyObject {
   try {

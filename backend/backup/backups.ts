@@ -10,10 +10,11 @@ import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import type { Kysely } from 'kysely';
 import type { Cancel, Clock, Log } from '../../broker/contract/ports.ts';
+import { writeWhole } from '../durable.ts';
 import { dumpRows, migrationsOf } from '../store/sql/dump.ts';
 import type { Schema } from '../store/sql/schema.ts';
 import { type Content, type Counts, writeArchive } from './archive.ts';
-import { installationFiles, type Places, writeWhole } from './files.ts';
+import { installationFiles, type Places } from './files.ts';
 import { keptTimes } from './retention.ts';
 import { BackupError, newIdentity, recipientOf } from './seal.ts';
 

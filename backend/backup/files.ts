@@ -3,8 +3,8 @@
  * kernreaktor.yaml, and by which token each cluster is reached that this server watches by its API. A daemon's journal is never among them: one that has forgotten the last
  * hour would let a command begin twice, while a missing one only asks a person.
  */
-import { mkdir, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { readdir, readFile, stat } from 'node:fs/promises';
+import { join } from 'node:path';
 import { type Content, isArchivable } from './archive.ts';
 
 const folders = ['keys', 'tls'] as const;
@@ -69,24 +69,3 @@ export async function* installationFiles({ dataDir, configPath }: Places): Async
 
 export const placeOf = (path: string, { dataDir, configPath }: Places): string =>
   path === configName ? configPath : join(dataDir, path);
-
-/** Whole or not there, and durable. */
-export async function writeWhole(path: string, bytes: Uint8Array, mode: number): Promise<void> {
-  await mkdir(dirname(path), { recursive: true, mode: 0o700 });
-  const temporary = `${path}.new`;
-  await rm(temporary, { force: true });
-  const file = await open(temporary, 'wx', mode);
-  try {
-    await file.writeFile(bytes);
-    await file.sync();
-  } finally {
-    await file.close();
-  }
-  await rename(temporary, path);
-  const folder = await open(dirname(path), 'r');
-  try {
-    await folder.sync();
-  } finally {
-    await folder.close();
-  }
-}

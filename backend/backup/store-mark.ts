@@ -14,7 +14,7 @@ import { appendAudit } from '../audit/chain.ts';
 import type { Database } from '../store/sql/database.ts';
 import { isInUse } from '../store/sql/dump.ts';
 import type { Schema } from '../store/sql/schema.ts';
-import { writeWhole } from './files.ts';
+import { writeWhole } from '../durable.ts';
 import { guardAgainstThePast } from './past.ts';
 
 /** What happened in the last seconds before the tables were lost may be missing in the mark. */

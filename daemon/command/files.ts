@@ -5,6 +5,7 @@
  */
 import { access, type FileHandle, mkdir, open, readFile, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { syncFolder } from '../durable.ts';
 
 export type FilePort = {
   /** null when there is no such file. */
@@ -73,14 +74,7 @@ export function nodeFiles(folder: string): FilePort {
       await handle.sync();
       await forget(name);
     },
-    async syncFolder() {
-      const handle = await open(folder, 'r');
-      try {
-        await handle.sync();
-      } finally {
-        await handle.close();
-      }
-    },
+    syncFolder: () => syncFolder(folder),
     async close() {
       for (const name of handles.keys()) await forget(name);
     },

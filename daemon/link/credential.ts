@@ -3,13 +3,14 @@
  * relies on it. It holds the secret, so it is never logged; a file that does not parse is an
  * error the administrator must see, never a reason to enrol again in silence.
  */
-import { mkdir, open, readFile, rename } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { z } from 'zod';
 import { firstIssue } from '../../broker/contract/codec.ts';
 import { ClusterId, DaemonId, NodeId, Uuid } from '../../broker/contract/ids.ts';
 import { nodesPerDaemonMax } from '../../broker/contract/limits.ts';
 import { ServerKey } from '../../broker/contract/server.ts';
+import { writeWhole } from '../durable.ts';
 
 const sha256Hex = z.string().regex(/^[0-9a-f]{64}$/, 'use 64 lower-case hex digits');
 
@@ -59,29 +60,6 @@ export async function readCredential(path: string): Promise<Credential | null> {
   throw new CredentialError('KR_CREDENTIAL', `${path}: ${field}: ${hint}; ${wayOut}`);
 }
 
-async function syncFolder(folder: string): Promise<void> {
-  const handle = await open(folder, 'r');
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
-}
-
 /** Durable when it resolves. */
-export async function writeCredential(path: string, credential: Credential): Promise<void> {
-  const folder = dirname(path);
-  await mkdir(folder, { recursive: true, mode: 0o700 });
-  const temporary = `${path}.new`;
-  const handle = await open(temporary, 'w', 0o600);
-  try {
-    // The mode given to open is ignored where the file of an interrupted attempt lies.
-    await handle.chmod(0o600);
-    await handle.writeFile(`${JSON.stringify(credential, null, 2)}\n`);
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
-  await rename(temporary, path);
-  await syncFolder(folder);
-}
+export const writeCredential = (path: string, credential: Credential): Promise<void> =>
+  writeWhole(path, `${JSON.stringify(credential, null, 2)}\n`);

@@ -12,6 +12,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { constants, crc32, zstdCompress, zstdDecompress } from 'node:zlib';
 import { z } from 'zod';
+import { syncFolder } from '../../durable.ts';
 import type { HeldRange } from './held.ts';
 
 const compress = promisify(zstdCompress);
@@ -120,15 +121,6 @@ async function readSegment(file: string): Promise<{ segment: Segment; names: Hel
   }
   if (segment.bytes < bytes.length) await truncate(file, segment.bytes);
   return { segment, names };
-}
-
-async function syncFolder(folder: string): Promise<void> {
-  const handle = await open(folder, 'r');
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
 }
 
 async function appendTo(segment: Segment, record: Buffer): Promise<void> {

@@ -9,6 +9,7 @@ import { createCipheriv, createDecipheriv, createHash } from 'node:crypto';
 import { chmod, link, mkdir, open, readFile, rm, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import type { NewId, Random } from '../../../broker/contract/ports.ts';
+import { syncFolder } from '../../durable.ts';
 
 const keyBytes = 32;
 const nonceBytes = 12;
@@ -107,12 +108,7 @@ async function writeKey(file: string, key: Uint8Array, suffix: string): Promise<
   } finally {
     await rm(temporary);
   }
-  const directory = await open(folder, 'r');
-  try {
-    await directory.sync();
-  } finally {
-    await directory.close();
-  }
+  await syncFolder(folder);
 }
 
 const isCode = (error: unknown, code: string): boolean =>

@@ -4,12 +4,12 @@
  * and compared ever after. Invariant: an agent that is taken over later cannot bring keys of its
  * own; only the administrator, who removes the file, can let another server in.
  */
-import { mkdir, open, readFile, rename } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { readFile } from 'node:fs/promises';
 import { z } from 'zod';
 import { ClusterId } from '../../../broker/contract/ids.ts';
 import type { Log } from '../../../broker/contract/ports.ts';
 import { ServerKey } from '../../../broker/contract/server.ts';
+import { writeWhole } from '../../durable.ts';
 import { SocketError } from './channel.ts';
 
 const Trusted = z.strictObject({
@@ -41,18 +41,8 @@ async function read(file: string): Promise<Trusted | null> {
   }
 }
 
-async function write(file: string, trusted: Trusted): Promise<void> {
-  await mkdir(dirname(file), { recursive: true, mode: 0o700 });
-  const handle = await open(`${file}.new`, 'w', 0o600);
-  try {
-    await handle.chmod(0o600);
-    await handle.writeFile(`${JSON.stringify(trusted, null, 2)}\n`);
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
-  await rename(`${file}.new`, file);
-}
+const write = (file: string, trusted: Trusted): Promise<void> =>
+  writeWhole(file, `${JSON.stringify(trusted, null, 2)}\n`);
 
 const nameOf = ({ keyId, publicKey }: ServerKey): string => `${keyId}:${publicKey}`;
 
