@@ -2,13 +2,15 @@
  * What the HTTP edge asks of the rest, as narrow types: main.ts passes the real parts, tests pass
  * small twins. Nothing here does anything.
  */
-import type { CommandKind, CommandState } from '../../broker/contract/command.ts';
+import type { CommandState } from '../../broker/contract/command.ts';
 import type { Clock, Log, NewId, Random } from '../../broker/contract/ports.ts';
 import type { ServerKey } from '../../broker/contract/server.ts';
 import type { House, HouseAnswer } from '../act/house.ts';
+import type { Submission } from '../act/planned.ts';
 import type { WakeStanding } from '../act/prove-orders.ts';
 import type { Quotas } from '../act/quota.ts';
 import type { QuotaStanding } from '../act/quota-claims.ts';
+import type { CommandEvent as ActEvent } from '../act/step.ts';
 import type { WakerKind } from '../act/wake-ways.ts';
 import type { Backtests } from '../backtest/backtests.ts';
 import type { Joining } from '../joining.ts';
@@ -20,9 +22,10 @@ import type { Packages } from '../packages.ts';
 import type { Secrets } from '../store/sql/secrets.ts';
 import type { MetricsStore } from '../store/ports.ts';
 import type { Database } from '../store/sql/database.ts';
-import type { Refusal } from '../refusal.ts';
+import type { Enrolments } from '../store/sql/enrolments.ts';
+import type { Refused } from '../refusal.ts';
 
-export type { WakeStanding };
+export type { Refused, Submission, WakeStanding };
 
 export type HttpConfig = {
   host: string;
@@ -41,30 +44,8 @@ export type HttpConfig = {
   requestsPerMinute: { perAddress: number; perAccount: number };
 };
 
-export type Refused = { ok: false; refusal: Refusal };
-
-export type Submission = {
-  cluster: string;
-  kind: CommandKind;
-  node: string;
-  guest?: string;
-  args: unknown;
-  origin: 'person' | 'token' | 'engine' | 'system';
-  actor: string;
-  account?: string;
-  reason?: string;
-  idempotencyKey?: string;
-  approved: boolean;
-};
-
-export type CommandEvent = {
-  id: string;
-  cluster: string;
-  kind: string;
-  state: CommandState;
-  atMs: number;
-  reason: string | null;
-};
+/** A stream of commands needs no more of an event than this. */
+export type CommandEvent = Omit<ActEvent, 'node' | 'guest'>;
 
 export type StateAnswer = { ok: true; state: CommandState } | Refused;
 
@@ -134,30 +115,7 @@ export type CommandsFace = {
   onEvent(listener: (event: CommandEvent) => void): void;
 };
 
-export type EnrolmentsFace = {
-  /** One-use token for one daemon, valid 15 minutes. */
-  createToken(order: {
-    cluster: string;
-    node: string;
-    /** More nodes for which the same daemon speaks. */
-    others?: readonly string[];
-    actor: string;
-  }): Promise<{ ok: true; token: string; expiresAtMs: number } | Refused>;
-  /** Final credentials for many simulated nodes in one transaction. */
-  createCredentials(order: {
-    cluster: string;
-    nodes: readonly string[];
-    actor: string;
-  }): Promise<
-    { ok: true; credentials: { node: string; daemon: string; secret: string }[] } | Refused
-  >;
-  /** Takes a credential away and ends its connection. */
-  revoke(order: {
-    cluster: string;
-    daemon: string;
-    actor: string;
-  }): Promise<{ ok: true } | Refused>;
-};
+export type EnrolmentsFace = Pick<Enrolments, 'createToken' | 'createCredentials' | 'revoke'>;
 
 export type DecisionEvent = {
   id: string;
