@@ -6,10 +6,10 @@
  */
 import { type NodeKey, nodeKey } from '../broker/contract/ids.ts';
 import type { Clock } from '../broker/contract/ports.ts';
-import type { LinkCounters } from '../daemon/link/agent.ts';
+import { type LinkCounters, noCounters } from '../daemon/link/agent.ts';
 import { newTally, type Tally } from './line.ts';
 import type { Place } from './scenarios/scenario.ts';
-import { createSeat, type FleetDeps, noCounters, type Seat, type SeatDeps } from './seat.ts';
+import { createSeat, type FleetDeps, type Seat, type SeatDeps } from './seat.ts';
 import { createStarter } from './starter.ts';
 import { keyOf, type WorldNode } from './world/model.ts';
 

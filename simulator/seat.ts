@@ -12,7 +12,7 @@ import type { ExecutorPort } from '../daemon/command/executor-port.ts';
 import type { FilePort } from '../daemon/command/files.ts';
 import { memoryHypervisor } from '../daemon/hypervisor/memory.ts';
 import type { Hypervisor } from '../daemon/hypervisor/port.ts';
-import type { LinkCounters } from '../daemon/link/agent.ts';
+import { type LinkCounters, noCounters } from '../daemon/link/agent.ts';
 import { type ExecutorParts, type RunningDaemon, startDaemon } from '../daemon/main.ts';
 import { memoryWaker } from '../daemon/waker/memory.ts';
 import { mount, type Mounted } from './disk.ts';
@@ -104,17 +104,6 @@ const ReceiptMessage = z.object({ body: Receipt });
 /** All rings together, so that an outage of a large fleet does not fill the memory. */
 const ringsBytesMax = 512 * 2 ** 20;
 const ringBytesMin = 64 * 2 ** 10;
-
-export const noCounters = (): LinkCounters => ({
-  samples: 0,
-  sent: 0,
-  replayed: 0,
-  skippedBeats: 0,
-  failedSamples: 0,
-  dropped: 0,
-  rejectedMessages: 0,
-  sessions: 0,
-});
 
 export function addTo(sum: LinkCounters, more: Readonly<LinkCounters>): void {
   for (const name of Object.keys(sum) as (keyof LinkCounters)[]) sum[name] += more[name];

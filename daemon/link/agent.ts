@@ -65,6 +65,17 @@ export type LinkCounters = {
   sessions: number;
 };
 
+export const noCounters = (): LinkCounters => ({
+  samples: 0,
+  sent: 0,
+  replayed: 0,
+  skippedBeats: 0,
+  failedSamples: 0,
+  dropped: 0,
+  rejectedMessages: 0,
+  sessions: 0,
+});
+
 export type NodeState = {
   readonly node: string;
   readonly incarnation: number;

@@ -8,14 +8,13 @@ import type { Cancel, Random } from '../../broker/contract/ports.ts';
 import type { DaemonClient } from '../../broker/client.ts';
 import { memoryHypervisor } from '../../daemon/hypervisor/memory.ts';
 import type { Hypervisor } from '../../daemon/hypervisor/port.ts';
-import type { LinkCounters } from '../../daemon/link/agent.ts';
+import { type LinkCounters, noCounters } from '../../daemon/link/agent.ts';
 import { breakableLine, type Line } from '../line.ts';
 import { seededRandom, seedOfName } from '../prng.ts';
 import {
   addTo,
   type FleetCredential,
   type FleetTraffic,
-  noCounters,
   plainTraffic,
   type Seat,
   type SeatDeps,
