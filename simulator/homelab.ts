@@ -27,6 +27,8 @@ export type DemoOptions = {
 };
 
 const demoTimeScale = 60;
+/** Shortly before the first machine gets hot, so that nobody waits for half a day to see why. */
+const demoStartHour = 12;
 const demoSeed = 7;
 const connectMaxMs = 10_000;
 
@@ -38,6 +40,7 @@ export async function startDemo(options: DemoOptions): Promise<{ stop(): Promise
     seed: demoSeed,
     startMs: clock.wallMs(),
     timeScale: demoTimeScale,
+    startHour: demoStartHour,
   });
   const live = liveWorld(world, clock);
   const rack = await openDemoRack({ ...options, live, cluster: 'rack', apiNode: 'pve3' });

@@ -23,15 +23,20 @@ export type WorldSpec = {
   seed: number;
   startMs: number;
   timeScale: number;
+  /** The hour of the day (UTC) at which its guests begin; left out, it is that of `startMs`. */
+  startHour?: number;
   nodes: readonly NodeSpec[];
   guests: readonly GuestSpec[];
 };
 
-function emptyWorld({ seed, startMs, timeScale }: WorldSpec): World {
+const dayMs = 86_400_000;
+
+function emptyWorld({ seed, startMs, timeScale, startHour }: WorldSpec): World {
   return {
     seed,
     timeScale,
     startMs,
+    loadOffsetMs: startHour === undefined ? 0 : (startHour * dayMs) / 24 - (startMs % dayMs),
     random: seededRandom(seed),
     nowMs: startMs,
     clusters: new Map(),

@@ -5,7 +5,7 @@
  * gets too hot every evening, so that there is something to relieve.
  */
 import { seedOfName } from '../prng.ts';
-import { buildWorld, gibibyte, macOf } from './build.ts';
+import { buildWorld, gibibyte, macOf, type WorldSpec } from './build.ts';
 import type { LoadShape } from './load.ts';
 import type { GuestSpec, NodeSpec, World } from './model.ts';
 
@@ -190,7 +190,9 @@ function guestSpec(seed: number, place: string, service: Service, id: number): G
   };
 }
 
-export function buildHomelab(spec: { seed: number; startMs: number; timeScale: number }): World {
+export function buildHomelab(
+  spec: Pick<WorldSpec, 'seed' | 'startMs' | 'timeScale' | 'startHour'>,
+): World {
   const machines = [
     ...home.map((machine) => ({ cluster: 'home', machine })),
     ...attic.map((machine) => ({ cluster: 'attic', machine })),

@@ -150,6 +150,8 @@ export type World = {
   readonly seed: number;
   readonly timeScale: number;
   readonly startMs: number;
+  /** Added to the hour by which guests are busy or idle. */
+  readonly loadOffsetMs: number;
   readonly random: Random;
   nowMs: number;
   readonly clusters: Map<string, WorldCluster>;
@@ -175,9 +177,9 @@ export const findGuest = (world: World, cluster: string, guest: string): WorldGu
 /** How long something takes here: the world's one use of its time scale on durations. */
 export const scaled = (world: World, durationMs: number): number => durationMs / world.timeScale;
 
-/** The hour inside the world: it starts at the real one and runs faster. */
+/** The hour inside the world: it starts at the real one, or at one that was named, and runs faster. */
 export const worldTimeMs = (world: World, nowMs: number): number =>
-  world.startMs + (nowMs - world.startMs) * world.timeScale;
+  world.startMs + world.loadOffsetMs + (nowMs - world.startMs) * world.timeScale;
 
 /** Memory in use or promised; never above what the node has. */
 export function committedBytes(node: WorldNode): number {

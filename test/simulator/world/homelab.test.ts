@@ -38,6 +38,21 @@ describe('the homelab of the demo', () => {
     expect(hours.filter((hour) => hour > 3 && hour < 11)).toEqual([]);
   });
 
+  it('begins at the hour that is asked for, whatever the clock on the wall says', () => {
+    for (const hoursLater of [0, 7, 19]) {
+      const wallMs = startMs + hoursLater * 3_600_000;
+      const world = buildHomelab({ seed: 7, startMs: wallMs, timeScale: 60, startHour: 12 });
+      expect(new Date(worldTimeMs(world, wallMs)).getUTCHours()).toBe(12);
+      const nuc1 = findNode(world, 'home', 'nuc1');
+      if (!nuc1) throw new Error('no nuc1');
+      const ratioAfter = (minutes: number): number => {
+        advance(world, wallMs + minutes * 60_000);
+        return demandOf(world, nuc1, wallMs + minutes * 60_000).ratio;
+      };
+      expect(ratioAfter(3)).toBeGreaterThan(0.95);
+    }
+  });
+
   it('lets the attic be two standalone hosts without quorum', () => {
     expect(findNode(homelab(), 'attic', 'big')?.spec.votes).toBe(0);
     expect(findNode(homelab(), 'home', 'xeon')?.spec.votes).toBe(1);
