@@ -17,6 +17,8 @@ import { assumedWatts, type Watts, wattsAsleep, wattsAt, WattsFit } from './watt
 /** Where no boot or stop of the node was ever measured. */
 const bootMsUnknown = 180_000;
 const stopMs = 30_000;
+/** Reading, sending and writing memory keeps about one core busy. */
+const coresPerCopy = 1;
 /** Firmware, disks and unthrottled cpus: as a tenth of its load. */
 const bootLoadRatio = 0.1;
 
@@ -216,7 +218,12 @@ export class World {
       node.askedUnits = isUp ? node.ownUnits : 0;
       squares[place] = isUp ? node.ownPeak ** 2 : 0;
     });
-    for (const { place, units, peak, sample } of this.guests) {
+    for (const { place, units, peak, sample, copy } of this.guests) {
+      // Both ends of a copy are busy with it.
+      if (copy !== null && place >= 0) {
+        this.nodes[place]!.askedUnits += coresPerCopy * this.factor(place);
+        this.nodes[copy.to]!.askedUnits += coresPerCopy * this.factor(copy.to);
+      }
       if (place < 0 || Number.isNaN(units) || sample.state !== 'running') continue;
       this.nodes[place]!.askedUnits += units;
       squares[place]! += peak ** 2;
@@ -247,6 +254,7 @@ export class World {
       record.activeKind =
         power === 'booting' ? 'node.wake' : power === 'stopping' ? 'node.shutdown' : null;
       if (isOn) record.sampleAtMs = nowMs;
+      if (isOn) record.sampledAtWallMs = nowMs;
       record.intervalMs = stepMs;
       record.guests = isOn ? guests[place]! : [];
       const values = record.values!;

@@ -19,7 +19,7 @@ const riskShare = 0.25;
 
 export type Benefit = { savedWh: number; costWh: number; stayMs: number };
 
-const idleWattsOf = (model: Model, place: number): number =>
+export const idleWattsOf = (model: Model, place: number): number =>
   model.nodes[place]!.facts?.wattsIdle ?? wattsIdleUnknown;
 
 const bootMsOf = (model: Model, place: number): number =>

@@ -3,7 +3,7 @@
  * nodes that are awake anyway and need no more power per unit. A node is emptied only when all of
  * its guests fit elsewhere at the planned quantile; what is in the way is reported.
  */
-import { type Benefit, benefitOf, hoursText, pays, roomUnits } from './benefit.ts';
+import { type Benefit, benefitOf, hoursText, idleWattsOf, pays, roomUnits } from './benefit.ts';
 import { type Look, moveCost, ratioOf } from './relieve.ts';
 import { mayStand } from './constraints.ts';
 import { fits, type Model, nodeRole, plan, type Situation, slack } from './model.ts';
@@ -11,6 +11,7 @@ import type { Intent, NonAction } from './plan.ts';
 import { scaledMs } from './policy.ts';
 import { refusalOf, wakesForSure } from './refusals.ts';
 import { sleptOut } from './rest.ts';
+import { othersInUse, tooFew } from './staying.ts';
 
 const rule = 'save.drain';
 /** Seconds of disturbance that weigh as much as a fully expected node. */
@@ -43,10 +44,18 @@ function spareRatio(model: Model): number {
   return capacity === 0 ? 0 : 1 - mean / capacity;
 }
 
-/** Cheapest first: the least efficient, then the least loaded with the smallest copies. */
+/**
+ * Idle watts by which one node is worth another, as a rank: half as much again is one rank more, so
+ * that a thirsty server goes before a mini PC where only one of them may sleep.
+ */
+const thirst = (model: Model, place: number): number =>
+  Math.floor(Math.log(Math.max(1, idleWattsOf(model, place))) / Math.log(1.5));
+
+/** Of the least efficient the thirstiest first, then the least loaded with the smallest copies. */
 function candidates(model: Model, look: Look): number[] {
   const { above } = look.situation.policy.relieve.cpuRatio;
   const cost = new Float64Array(model.nodes.length);
+  const saves = new Float64Array(model.nodes.length);
   const places = model.nodes
     .map((_, place) => place)
     .filter(
@@ -68,10 +77,15 @@ function candidates(model: Model, look: Look): number[] {
       (sum, guest) => sum + moveCost(model, guest, look.situation),
       0,
     );
+    saves[place] = thirst(model, place);
     cost[place] = model.mean[place]! / model.capacity[place]! + copies / fullNodeSeconds;
   }
   return places.sort(
-    (a, b) => look.preferred[a]! - look.preferred[b]! || cost[a]! - cost[b]! || a - b,
+    (a, b) =>
+      look.preferred[a]! - look.preferred[b]! ||
+      saves[b]! - saves[a]! ||
+      cost[a]! - cost[b]! ||
+      a - b,
   );
 }
 
@@ -211,6 +225,13 @@ const vain = (node: string): NonAction => ({
   flip: `${node} may sleep`,
 });
 
+const needless = (node: string, [reason, flip]: readonly [string, string]): NonAction => ({
+  subject: { kind: 'node', id: node },
+  rule,
+  reason: `emptying it would let no further node sleep: ${reason}`,
+  flip,
+});
+
 export type Saving = {
   intents: Intent[];
   nonActions: NonAction[];
@@ -286,7 +307,17 @@ export function consolidate(model: Model, look: Look, looksForMore: boolean): Sa
       saving.hasLooked = !isWide;
       break;
     }
-    if (!model.touched[source]) empty(round, source);
+    if (model.touched[source]) continue;
+    const staying = othersInUse(model, source);
+    // Where no other is in use its guests have nowhere to go, which says more.
+    const few =
+      staying.length > 0 ? tooFew(model, { place: source, staying }, look.situation) : null;
+    if (few !== null) {
+      // What those that stay lack for this one, they lack for the next.
+      saving.nonActions.push(needless(model.nodes[source]!.node, few));
+      break;
+    }
+    empty(round, source);
   }
   return saving;
 }

@@ -8,8 +8,8 @@ import type { Model, Situation } from './model.ts';
 import { busiest } from './minutes.ts';
 import { scaledMs } from './policy.ts';
 
-/** So many minutes the guards want to have seen of a node. */
-const youngMs = 5 * 60_000;
+/** The guards want to have seen five minutes of a node, the first and last of which are cut. */
+const youngMs = 6 * 60_000;
 
 /** Changes what `model` says of a node that is awake. */
 export function lookBack(model: Model, place: number, situation: Situation): void {

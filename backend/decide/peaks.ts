@@ -1,14 +1,16 @@
 /**
- * What a cluster as a whole needs at which time of the day and of the week: the highest load of
- * every half hour, its mean and spread over the days. A half hour of the week is believed after
- * two weeks, one of the day after two days; before that nothing is promised. Wakes are planned by
- * it ahead of a peak, and sleep is put off before one.
+ * What a cluster as a whole needs at which time of the day and of the week: the highest load that
+ * lasted for five minutes in every half hour, its mean and spread over the days. A half hour of the
+ * week is believed after two weeks, one of the day after two days; before that nothing is promised.
+ * Wakes are planned by it ahead of a peak, and sleep is put off before one.
  *
  * Method: exponentially weighted mean and variance per slot, after Finch (2009); a peak is the mean
  * plus the deviations of the ninetieth percentile.
  */
 
 const minute = 60_000;
+/** What is over sooner needs no node: it is relieved by nothing that takes minutes. */
+const stepMs = 5 * minute;
 export const slotMs = 30 * minute;
 const dayMs = 1_440 * minute;
 const slotsOfDay = dayMs / slotMs;
@@ -25,9 +27,13 @@ export type Peaks = {
   zone: string;
   day: (Slot | null)[];
   week: (Slot | null)[];
-  /** The slot under way, as a count since the epoch, and the highest load in it. */
+  /** The slot under way, as a count since the epoch, and the highest load of its steps. */
   slot: number;
   most: number;
+  /** The step under way, likewise, and its samples so far. */
+  step: number;
+  sum: number;
+  samples: number;
 };
 
 export const emptyPeaks = (zone: string): Peaks => ({
@@ -36,6 +42,9 @@ export const emptyPeaks = (zone: string): Peaks => ({
   week: Array.from({ length: slotsOfWeek }, () => null),
   slot: -1,
   most: 0,
+  step: -1,
+  sum: 0,
+  samples: 0,
 });
 
 function folded(known: Slot | null, value: number): Slot {
@@ -55,18 +64,22 @@ function folded(known: Slot | null, value: number): Slot {
  * @param wallMs the time of the cluster's own day
  */
 export function seeLoad(peaks: Peaks, units: number, wallMs: number): void {
-  const slot = Math.floor(wallMs / slotMs);
-  if (slot === peaks.slot) {
-    peaks.most = Math.max(peaks.most, units);
-    return;
+  const step = Math.floor(wallMs / stepMs);
+  if (step !== peaks.step) {
+    if (peaks.samples > 0) peaks.most = Math.max(peaks.most, peaks.sum / peaks.samples);
+    Object.assign(peaks, { step, sum: 0, samples: 0 });
   }
+  peaks.sum += units;
+  peaks.samples += 1;
+  const slot = Math.floor(wallMs / slotMs);
+  if (slot === peaks.slot) return;
   if (peaks.slot >= 0) {
     const [ofDay, ofWeek] = [peaks.slot % slotsOfDay, peaks.slot % slotsOfWeek];
     peaks.day[ofDay] = folded(peaks.day[ofDay] ?? null, peaks.most);
     peaks.week[ofWeek] = folded(peaks.week[ofWeek] ?? null, peaks.most);
   }
   peaks.slot = slot;
-  peaks.most = units;
+  peaks.most = 0;
 }
 
 export type Peak = { units: number; atWallMs: number; days: number };

@@ -65,6 +65,10 @@ export const Policy = z.strictObject({
       expectedStayMs: durationMs.default(7_200_000),
       /** How many more voters of a quorum may fail while nodes sleep; as the guards ask if absent. */
       spareVoters: z.int().min(0).max(16).optional(),
+      /** So many that stay awake must be able to wake a node; two where there are more than two. */
+      wakersMin: z.int().min(0).max(16).optional(),
+      /** Which nodes may take the guests when one more fails; `usual`: sleeping ones, too, below 4. */
+      reserve: z.enum(['usual', 'awake', 'wakeable', 'none']).optional(),
       /** A node sleeps only while 95 % of its last 40 minutes stayed below; so the guards, too. */
       idleCpuRatio: ratio.optional(),
     })
@@ -154,6 +158,10 @@ const least = (policy: number | undefined, guard: number): number =>
   Math.min(policy ?? Infinity, guard);
 const most = (policy: number | undefined, guard: number): number => Math.max(policy ?? 0, guard);
 
+/** SAFETY W2. */
+const wakersUsual = 2;
+const dayMs = 86_400_000;
+
 /** What the guards of a cluster will ask for, in the cluster's own time. */
 export type GuardLimits = {
   commandsAtOnce: number;
@@ -169,6 +177,8 @@ export type GuardLimits = {
   loadWindowMs: number;
   memoryReserveRatio: number;
   cpuReserveRatio: number;
+  reserve: 'awake' | 'wakeable' | 'none' | null;
+  wakeProof: 'required' | 'assumed';
 };
 
 /**
@@ -188,6 +198,8 @@ export function withinGuards(
       migrationsPerNode: least(limits.migrationsPerNode, guards.migrationsPerNode),
       guestMovesPerDay: least(limits.guestMovesPerDay, guards.guestMovesPerDay),
       guestCooldownMs: most(limits.guestCooldownMs, guards.guestCooldownMs),
+      // Guards let no guest return on the day it left, unless they remember no moves at all.
+      pairCooldownMs: most(limits.pairCooldownMs, guards.guestCooldownMs > 0 ? dayMs : 0),
       uptimeMinMs: most(limits.uptimeMinMs, guards.minUptimeMs),
       sleepsPerDay: least(limits.sleepsPerDay, guards.powerCyclesPerDay),
       sleepEveryMs: most(limits.sleepEveryMs, guards.powerOffEveryMs),
@@ -196,6 +208,8 @@ export function withinGuards(
     save: {
       ...save,
       spareVoters: most(save.spareVoters, guards.spareVoters),
+      wakersMin: most(save.wakersMin, guards.wakeProof === 'assumed' ? 0 : wakersUsual),
+      reserve: save.reserve === 'awake' ? 'awake' : (guards.reserve ?? 'usual'),
       ...(looksBack && { idleCpuRatio: least(save.idleCpuRatio, guards.idleCpuRatio) }),
     },
     moves: {

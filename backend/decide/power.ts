@@ -11,7 +11,7 @@ import { type Policy, scaledMs, zoneOf } from './policy.ts';
 import { refusalOf, wakesForSure, wakeWaitMs } from './refusals.ts';
 import { type Look, secondsText } from './relieve.ts';
 import { localTime } from './windows.ts';
-import { mayLoseVotes } from './votes.ts';
+import { othersAwake, tooFew } from './staying.ts';
 import { unrestOf } from './rest.ts';
 
 const awakeNodes = (model: Model): number[] =>
@@ -99,18 +99,17 @@ const goingOf = (model: Model): string | undefined =>
 
 const sleepRule = 'save.sleep';
 
-/** A node without guests, beside how many are awake and what they may carry. */
-type Waiting = { place: number; emptyMs: number; awake: number; room: number };
+/** A node without guests, beside what those awake may carry. */
+type Waiting = { place: number; emptyMs: number; room: number };
 
 /** Why an awake node without guests stays on, or null when it may sleep. */
 function wakefulness(
   model: Model,
-  { place, emptyMs, awake, room }: Waiting,
+  { place, emptyMs, room }: Waiting,
   look: Look,
 ): [string, string] | null {
   const { policy, cluster } = look.situation;
   const waitMs = scaledMs(policy.save.sleepAfterMs, cluster);
-  const { awakeMin } = policy.save;
   const node = model.nodes[place]!;
   if (node.guests === null) return ['its guests are unknown', 'its driver tells its guests'];
   if (!look.traffic.isQuiet(place)) {
@@ -125,12 +124,9 @@ function wakefulness(
   if (!wakesForSure(look.situation, node.node)) {
     return ['is empty, but nobody has shown that it wakes', 'its wakes are proven'];
   }
-  if (awake <= awakeMin) {
-    const nodes = awakeMin === 1 ? '1 node is' : `${awakeMin} nodes are`;
-    return [`is empty, but ${nodes} to stay awake`, 'another node is awake'];
-  }
-  const votes = mayLoseVotes(model, place, policy.save.spareVoters ?? 0);
-  if (votes !== null) return [`is empty, but ${votes}`, 'another voter is awake'];
+  const staying = othersAwake(model, place);
+  const few = tooFew(model, { place, staying }, look.situation);
+  if (few !== null) return [`is empty, but ${few[0]}`, few[1]];
   const benefit = benefitOf(model, look.situation, place, { copySeconds: 0, room });
   if (!pays(benefit)) {
     const short = (benefit.costWh - benefit.savedWh).toFixed(1);
@@ -213,7 +209,7 @@ export function sleep(model: Model, look: Look): { intents: Intent[]; nonActions
     .map((place): Waiting => {
       const key = nodeKey(situation.cluster.id, model.nodes[place]!.node);
       const since = situation.history.emptySinceMs.get(key);
-      return { place, emptyMs: since === undefined ? 0 : situation.nowMs - since, awake, room };
+      return { place, emptyMs: since === undefined ? 0 : situation.nowMs - since, room };
     });
   for (const one of waiting) {
     const why = wakefulness(model, one, look);

@@ -1,4 +1,5 @@
 /** Every scenario by its name: the list that `--scenario` offers. */
+import { closedLoop } from './closed-loop.ts';
 import { hotSpot } from './hot-spot.ts';
 import { brokerRestart, flapping, thunderingHerd } from './network.ts';
 import { nodeCrash } from './node-crash.ts';
@@ -12,7 +13,7 @@ const steady: Scenario = {
 };
 
 export const scenarios: ReadonlyMap<string, Scenario> = new Map(
-  [steady, hotSpot, nodeCrash, flapping, brokerRestart, thunderingHerd, wakeFails].map(
+  [steady, hotSpot, nodeCrash, flapping, brokerRestart, thunderingHerd, wakeFails, closedLoop].map(
     (scenario) => [scenario.name, scenario],
   ),
 );

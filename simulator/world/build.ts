@@ -84,6 +84,7 @@ function addGuest(world: World, spec: GuestSpec): void {
   const upMs = Math.floor(world.random.ratio() * (world.startMs - node.bootedAtMs));
   const guest: WorldGuest = {
     spec,
+    homeFactor: node.spec.singleThreadFactor,
     node,
     state: spec.running ? 'running' : 'stopped',
     lock: null,

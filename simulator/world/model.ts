@@ -81,6 +81,8 @@ export type WorldNode = {
 
 export type WorldGuest = {
   readonly spec: GuestSpec;
+  /** Single-thread factor of the node it was built on, which its load is a share of. */
+  readonly homeFactor: number;
   node: WorldNode;
   state: 'running' | 'stopped';
   /** Name of the task that holds it, null when free. */

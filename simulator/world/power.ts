@@ -16,8 +16,9 @@ const coresPerMigration = 1;
 export function guestWant(world: World, guest: WorldNode['guests'][number], nowMs: number): number {
   if (guest.state !== 'running') return 0;
   const wanted = guest.forcedRatio ?? wantedRatio(guest.spec.load, worldTimeMs(world, nowMs));
-  // The work was sized for the cpus it was built with; more cpus make it less busy.
-  const ratio = Math.min(1, (wanted * guest.spec.cpuCount) / guest.cpuCount);
+  // The work was sized for the cpus it was built with; more or faster cpus make it less busy.
+  const work = wanted * guest.spec.cpuCount * guest.homeFactor;
+  const ratio = Math.min(1, work / (guest.cpuCount * guest.node.spec.singleThreadFactor));
   return guest.cpuLimit === null || guest.cpuLimit === 0
     ? ratio
     : Math.min(ratio, guest.cpuLimit / guest.cpuCount);

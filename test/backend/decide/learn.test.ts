@@ -139,6 +139,15 @@ describe('the days of a cluster', () => {
     expect(peak?.units).toBeCloseTo(30, 6);
   });
 
+  it('count a load that lasts for five minutes, not the second in which all rise together', () => {
+    const peaks = emptyPeaks('UTC');
+    for (let atMs = 0; atMs < 3 * day; atMs += minute) {
+      seeLoad(peaks, (atMs / minute) % 10 === 3 ? 20 : 4, atMs);
+    }
+    // One minute in ten at 20: the five minutes around it come to 7.2.
+    expect(peakAhead(peaks, 3 * day, 0)?.units).toBeCloseTo(7.2, 6);
+  });
+
   it('differ by weekday once two weeks are known', () => {
     const weekdays = (atMs: number): number => (Math.floor(atMs / day) % 7 < 5 ? morning(atMs) : 4);
     const peaks = daysOf(15, weekdays);

@@ -165,7 +165,7 @@ describe('a target', () => {
     expect(kinds(relieved(evening, {}))).toEqual([]);
   });
 
-  it('is none for the five minutes after it came up, and no further node is woken for that', () => {
+  it('is none for the first minutes after it came up, and no further node is woken for that', () => {
     const asleep: NodeRecord = {
       ...unseenNode('home', 'n3'),
       desired: 'asleep',
@@ -175,7 +175,7 @@ describe('a target', () => {
     history.hotSinceMs.set('home/n1', nowMs - hour);
     const young = (upMs: number) =>
       planOf({ nodes: [hot(), nodeOf('n2', nowMs, { upMs }), asleep], history });
-    expect(kinds(young(4 * minute))).toEqual([]);
+    expect(kinds(young(5 * minute))).toEqual([]);
     expect(kinds(young(6 * minute))).toEqual(['guest.migrate']);
   });
 });
