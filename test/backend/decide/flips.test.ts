@@ -1,6 +1,7 @@
 import { assert, property, sample } from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { changed, flipText, isFlipped, smallestFlip } from '../../../backend/decide/flip.ts';
+import { changed, flipText } from '../../../backend/decide/change.ts';
+import { isFlipped, smallestFlip } from '../../../backend/decide/flip.ts';
 import { decide } from '../../../backend/decide/decide.ts';
 import type { Situation } from '../../../backend/decide/model.ts';
 import { flipsOf } from './flips.ts';
@@ -75,6 +76,20 @@ n2 8c 32G cpu 5% mem 28G`);
     // 8 GB must fit where 4 are free and a tenth of 32 stays so: 7.2 GB, found by six halvings.
     expect(megabytes).toBeGreaterThanOrEqual(7.2 * 1024);
     expect(megabytes).toBeLessThan((7.2 + 28 / 64) * 1024);
+  });
+
+  it('is how much less the guests of a node would use, where it could be emptied then', () => {
+    const flips = flipsFor(`
+policy {save: {mode: on}}
+n1 8c 32G speed 1 cpu 25% mem 4G
+  web 2c 100% 2G
+n2 8c 32G speed 0.5 cpu 10% mem 4G
+  db 2c 40% 2G tag kr_pin_n2`);
+    const flip = flips.find((one) => one.startsWith('n1'));
+    // Two slow cores give half of two fast ones; found by six halvings.
+    const cores = Number(/the guests of n1 using ([\d.]+) cores/.exec(flip ?? '')?.[1]);
+    expect(cores).toBeGreaterThanOrEqual(1);
+    expect(cores).toBeLessThan(1.2);
   });
 
   it('is a wait and a lock where one alone is not enough', () => {

@@ -1,6 +1,7 @@
 /** Makes the change that each refusal of given clusters names, and counts what came of it. */
 import { decide } from '../../../backend/decide/decide.ts';
-import { changed, isFlipped, smallestFlip } from '../../../backend/decide/flip.ts';
+import { changed } from '../../../backend/decide/change.ts';
+import { isFlipped, smallestFlip } from '../../../backend/decide/flip.ts';
 import type { Situation } from '../../../backend/decide/model.ts';
 import { cluster, nowMs, type Scene } from './scenes.ts';
 
