@@ -5,12 +5,6 @@
 import { mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
-/** Root may write everywhere, and what it wrote its server could not read. */
-export class DataFolderForeign extends Error {
-  override readonly name = 'DataFolderForeign';
-  readonly code = 'KR_DATA_FOREIGN';
-}
-
 export class DataFolderLocked extends Error {
   override readonly name = 'DataFolderLocked';
   readonly code = 'KR_DATA_LOCKED';
@@ -39,23 +33,22 @@ function holderOf(path: string): Holder | null {
 const isAlive = (holder: Holder | null): holder is Holder =>
   holder !== null && startOf(holder.pid) === holder.startedAtTicks;
 
-function refuseForeign(folder: string): void {
-  const { uid } = statSync(folder);
+/** What root wrote there the owner's server could not read: root becomes the owner, for good. */
+function becomeOwner(folder: string): void {
+  const { uid, gid } = statSync(folder);
   if (process.geteuid?.() !== 0 || uid === 0) return;
-  throw new DataFolderForeign(
-    `${folder} belongs to the user with id ${uid}, whose server could not read what root writes ` +
-      `there: runuser -u "$(id -un ${uid})" -- kernreaktor ..., or systemctl start its unit`,
-  );
+  process.setgroups?.([gid]);
+  process.setgid?.(gid);
+  process.setuid?.(uid);
 }
 
 /**
- * Takes `<folder>/lock`; the answer releases it.
- * @throws DataFolderLocked naming the process that holds it; DataFolderForeign where root would
- * leave files that the owner of the folder cannot read.
+ * Takes `<folder>/lock`; the answer releases it. Root goes on as the owner of the folder.
+ * @throws DataFolderLocked naming the process that holds it.
  */
 export function lockFolder(folder: string, pid: number = process.pid): () => void {
   mkdirSync(folder, { recursive: true, mode: 0o700 });
-  refuseForeign(folder);
+  becomeOwner(folder);
   const path = join(folder, 'lock');
   const text = JSON.stringify({ pid, startedAtTicks: startOf(pid) ?? '' });
   for (let attempt = 1; ; attempt += 1) {
