@@ -62,6 +62,28 @@ function policyFlows(use: () => Use): void {
   });
 }
 
+function versionFlow(use: () => Use): void {
+  it('tells of each version who wrote it and what it changed, and goes back to one', async () => {
+    const { page, url, stack } = use();
+    for (const moves of [3, 4]) {
+      const yaml = `extends: balance\nlimits: {guestMovesPerDay: ${moves}}\n`;
+      await stack.api.post('policies', { name: 'house', yaml });
+    }
+    await page.goto(`${url}/#/policies/house`);
+    await page.getByLabel('Cluster', { exact: true }).selectOption('attic');
+    const versions = page.getByRole('region', { name: 'Versions' });
+    await versions.getByText('Version 2').waitFor();
+    await versions.getByRole('button', { name: 'What it changed' }).click();
+    const diff = (await versions.locator('.line-diff').textContent()) ?? '';
+    expect(diff).toMatch(/-\s+guestMovesPerDay: 3\n\+\s+guestMovesPerDay: 4\n/);
+    await versions.getByRole('button', { name: 'Back to it' }).last().click();
+    await page.getByRole('dialog').getByRole('button', { name: 'Go back' }).click();
+    await page.getByText('attic follows version 1 of house.').waitFor();
+    await versions.getByText('followed by attic').waitFor();
+    await stack.api.send('PUT', '/api/v1/clusters/attic/policy', { body: { policy: 'balance' } });
+  });
+}
+
 /** So low a threshold makes every node hot at once. What `run` did in `home` is taken back. */
 async function whileEager(stack: Stack, level: 'auto' | 'approve', run: () => Promise<void>) {
   const autonomy = (to: string) =>
@@ -184,15 +206,37 @@ function keeperFlows(use: () => Use): void {
     expect(await page.getByRole('row', { name: /gotify/ }).count()).toBe(0);
   });
 
-  it('keeps quiet hours', async () => {
+  it('keeps quiet hours, and what is told at all', async () => {
     const { page, url, stack } = use();
     await page.goto(`${url}/#/settings/notices`);
     await page.getByLabel(/Nothing is sent between/).check();
     await page.getByLabel('From', { exact: true }).fill('23:15');
+    await page.getByLabel('A backup failed or is overdue').uncheck();
     await page.getByRole('button', { name: 'Keep' }).click();
     await page.getByText('Kept.').waitFor();
-    const settings = await stack.api.get<{ quiet: object }>('notifications/settings');
+    const settings = await stack.api.get<{ quiet: object; rules: object }>(
+      'notifications/settings',
+    );
+    expect(settings.rules).toMatchObject({ backup: false, 'wake-failed': true });
     expect(settings.quiet).toMatchObject({ from: '23:15', to: '07:00', isStrict: false });
+  });
+
+  it('is told where Kernreaktor lives, and told otherwise', async () => {
+    const { page, url, stack } = use();
+    await page.goto(`${url}/#/settings/house`);
+    const say = async (place: string): Promise<void> => {
+      await page.getByRole('button', { name: 'Say where it is' }).click();
+      const dialog = page.getByRole('dialog');
+      await dialog.getByLabel('Runs on').selectOption(place);
+      await dialog.getByRole('button', { name: 'Keep' }).click();
+      await dialog.waitFor({ state: 'hidden' });
+    };
+    await say('attic/mini');
+    await page.getByText('as you said').waitFor();
+    await say('');
+    await page.getByText('as you said').waitFor({ state: 'hidden' });
+    const { unknown } = await stack.api.get<{ unknown: string[] }>('own-house');
+    expect(unknown).toEqual([]);
   });
 
   it('makes a backup and hands it out encrypted', async () => {
@@ -245,6 +289,7 @@ function keeperFlows(use: () => Use): void {
 
 export function engineFlows(use: () => Use, password: string): void {
   policyFlows(use);
+  versionFlow(use);
   decisionFlows(use);
   accountFlows(use, password);
   keeperFlows(use);

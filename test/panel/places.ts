@@ -6,7 +6,7 @@ export type Place = { name: string; hash: string };
 export const places = (ids: { decision: string; command: string }): Place[] => [
   { name: 'fleet', hash: '#/' },
   { name: 'node', hash: '#/nodes/home/nuc1' },
-  { name: 'saving', hash: '#/saving/home/nuc1' },
+  { name: 'saving', hash: '#/saving/home/xeon' },
   { name: 'guests', hash: '#/guests' },
   { name: 'guest', hash: '#/guests/home/102' },
   { name: 'guests-new', hash: '#/guests/new' },

@@ -16,8 +16,8 @@ export function Taken({
 }) {
   if (max === null) {
     return (
-      <span>
-        {taken !== null && `${textOf(taken)}, `}
+      <span class="no-limit">
+        {taken !== null && `${textOf(taken)} `}
         <span class="faint">no limit</span>
       </span>
     );

@@ -82,7 +82,7 @@ function Ask({ run }: { run: (enrolled: Enrolled) => void }) {
   return (
     <form class="card pad narrow" onSubmit={onSubmit}>
       {problem && <ProblemNote problem={problem} />}
-      <Field label="Host name" hint="As `hostname` prints it there, in lower case.">
+      <Field label="Host name" hint="As the command hostname prints it there, in lower case">
         <input
           name="node"
           required

@@ -70,7 +70,7 @@ const Residents = ({ of }: { of: House['residents'] }) => (
           {cluster}/{node}
         </a>
         {guest !== null && `, in guest ${guest}`}{' '}
-        <span class="faint">{by === 'answer' ? 'as you said' : by}</span>
+        <span class="faint">{by === 'answer' ? 'as you said' : `found by its ${by}`}</span>
       </li>
     ))}
   </ul>

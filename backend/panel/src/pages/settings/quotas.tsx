@@ -142,7 +142,7 @@ function askLimit(scope: Scope, done: () => void): void {
 }
 
 const Limits = ({ scopes, reload }: { scopes: readonly Scope[]; reload: () => void }) => (
-  <Table head={['Of', 'Virtual cpus', 'Memory', '']}>
+  <Table head={['Of', 'Cpus', 'Memory', '']}>
     {scopes.map((scope) => (
       <tr key={scope.key}>
         <th scope="row">
