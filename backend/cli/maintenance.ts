@@ -39,8 +39,9 @@ export async function maintain(
   const { kind, cluster, id } = await findSubject(api, wanted);
   if (kind !== 'node') throw new NotFound(`${wanted} is a guest: name a node`);
   const path = `/api/v1/clusters/${encodeURIComponent(cluster)}/nodes/${encodeURIComponent(id)}/maintenance`;
-  const now = await api.ask(z.unknown(), { method: 'PUT', path, body: bodyOf(options) });
-  if (options.json) return json(now);
+  const body = bodyOf(options);
+  await api.ask(z.unknown(), { method: 'PUT', path, body });
+  if (options.json) return json({ cluster, node: id, ...body });
   const name = `${cluster}/${id}`;
   const how = `kernreaktor why ${name} says how far it is`;
   if (options.end && options.stay)
