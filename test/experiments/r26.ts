@@ -4,7 +4,7 @@
  * of traps. Nothing hostile may be accepted, nothing may run but what was checked.
  */
 import { createHash } from 'node:crypto';
-import { mkdir, rename, rm, symlink, writeFile } from 'node:fs/promises';
+import { mkdir, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parsePolicy } from '../../daemon/command/local-policy.ts';
 import { runTool, SandboxError } from '../../daemon/command/sandbox.ts';
@@ -19,7 +19,7 @@ import {
   upperBound,
 } from '../support/experiment.ts';
 import { hostileCommand, hostileText } from '../support/hostile.ts';
-import { trustedFolder } from '../support/trusted-folder.ts';
+import { swapWithoutPause, trustedFolder } from '../support/trusted-folder.ts';
 
 /** A new executor after so many, so that its bound on open commands is not what refuses them. */
 const perExecutor = 40;
@@ -140,21 +140,7 @@ async function swappedPaths(count: number, violations: string[]) {
   for (const place of [real, wrong]) await mkdir(place);
   await write(join(real, 'tool'), good);
   await write(join(wrong, 'tool'), evil);
-  const state = { isOver: false };
-  const swapping = (async () => {
-    for (let turn = 0; !state.isOver; turn += 1) {
-      const next = join(folder, `next-${turn}`);
-      await symlink(turn % 2 === 0 ? wrong : real, next);
-      await rename(next, way);
-      await rm(way);
-      await rename(real, way);
-      // Stays longer each time, so that the swap meets every step of a run.
-      for (let pause = 0; pause < turn % 60; pause += 1) {
-        await new Promise((resolve) => setImmediate(resolve));
-      }
-      await rename(way, real);
-    }
-  })();
+  const swapping = swapWithoutPause(folder);
   const seen: Record<string, number> = {};
   try {
     for (let turn = 0; turn < count; turn += 1) {
@@ -163,8 +149,7 @@ async function swappedPaths(count: number, violations: string[]) {
       seen[outcome] = (seen[outcome] ?? 0) + 1;
     }
   } finally {
-    state.isOver = true;
-    await swapping;
+    await swapping.end();
     await rm(folder, { recursive: true, force: true });
   }
   return seen;

@@ -4,7 +4,7 @@
  * /tmp, which is refused by design.
  */
 import { lstatSync } from 'node:fs';
-import { mkdir, mkdtemp } from 'node:fs/promises';
+import { mkdir, mkdtemp, rename, rm, symlink } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 
@@ -29,4 +29,37 @@ export async function trustedFolder(): Promise<string> {
   }
   await mkdir(place, { recursive: true, mode: 0o755 });
   return mkdtemp(join(place, 'trusted-'));
+}
+
+/**
+ * Exchanges a folder `way` below this one, without a pause, between `real`, whose name it takes, and
+ * a symlink to `wrong`, until it is told to end; `real` has its own name again then.
+ */
+export function swapWithoutPause(folder: string): { end(): Promise<void> } {
+  const [real, wrong, way] = ['real', 'wrong', 'way'].map((name) => join(folder, name)) as [
+    string,
+    string,
+    string,
+  ];
+  const state = { isOver: false };
+  const swapping = (async () => {
+    for (let turn = 0; !state.isOver; turn += 1) {
+      const next = join(folder, `next-${turn}`);
+      await symlink(turn % 2 === 0 ? wrong : real, next);
+      await rename(next, way);
+      await rm(way);
+      await rename(real, way);
+      // Stays for another while each time, so that the swap meets every step of a run.
+      for (let pause = 0; pause < turn % 60; pause += 1) {
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+      await rename(way, real);
+    }
+  })();
+  return {
+    end() {
+      state.isOver = true;
+      return swapping;
+    },
+  };
 }

@@ -18,7 +18,7 @@ import { parsePolicy, type PolicyReading } from '../../../daemon/command/local-p
 import { SandboxError } from '../../../daemon/command/sandbox.ts';
 import { pinnedBelow } from '../../support/pins.ts';
 import { createScriptRunner } from '../../../daemon/command/script-trust.ts';
-import { trustedFolder } from '../../support/trusted-folder.ts';
+import { swapWithoutPause, trustedFolder } from '../../support/trusted-folder.ts';
 
 let folder: string;
 beforeEach(async () => {
@@ -218,21 +218,7 @@ describe('a swap between the check and the start', () => {
       await writeFile(join(place, 'tool'), text, { mode: 0o755 });
     }
     const way = join(folder, 'way');
-    const state = { isOver: false };
-    const swapping = (async () => {
-      for (let turn = 0; !state.isOver; turn += 1) {
-        const next = join(folder, `next-${turn}`);
-        await symlink(turn % 2 === 0 ? wrong : real, next);
-        await rename(next, way);
-        await rm(way);
-        await rename(real, way);
-        // Stays for another while each time, so that the swap meets every step of a run.
-        for (let pause = 0; pause < turn % 60; pause += 1) {
-          await new Promise((resolve) => setImmediate(resolve));
-        }
-        await rename(way, real);
-      }
-    })();
+    const swapping = swapWithoutPause(folder);
     const outcomes = { ran: 0, refused: 0 };
     const path = join(way, 'tool');
     // The swapper decides which outcome is how frequent, so the loop lasts until both were met.
@@ -245,8 +231,7 @@ describe('a swap between the check and the start', () => {
       expect(['good\n', 'refused']).toContain(outcome);
       outcomes[outcome === 'refused' ? 'refused' : 'ran'] += 1;
     }
-    state.isOver = true;
-    await swapping;
+    await swapping.end();
     expect(outcomes.ran).toBeGreaterThanOrEqual(60);
     expect(outcomes.refused).toBeGreaterThanOrEqual(60);
   });
