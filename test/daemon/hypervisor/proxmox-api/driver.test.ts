@@ -1,5 +1,4 @@
 import { afterEach, describe, expect, it } from 'vitest';
-import { type Action, commandArgs } from '../../../../broker/contract/command.ts';
 import type { ApiEndpoint } from '../../../../daemon/hypervisor/proxmox-api/client.ts';
 import {
   createProxmoxApiHypervisor,
@@ -11,6 +10,7 @@ import { queuedForGood } from '../../../../daemon/hypervisor/proxmox/tasks.ts';
 import type { FakeApi } from '../../../../simulator/proxmox/api/server.ts';
 import { crash } from '../../../../simulator/world/node-effects.ts';
 import { realClock } from '../../../broker/wire.ts';
+import { placeOf, workContext, workOf } from '../work.ts';
 import { apiOf, proxmoxRig, type Rig } from '../../../simulator/proxmox/rig.ts';
 import { idsOf, seededRandom } from '../../../support/clock.ts';
 import { memoryLog } from '../../../support/log.ts';
@@ -53,22 +53,7 @@ async function bench(options: Parameters<typeof proxmoxRig>[0] = {}) {
   return { rig, api, endpoint, log, driverWith, driver: driverWith() };
 }
 
-const work = (kind: Action['kind'], id: string, args: object = {}, node = 'alpha'): Work => ({
-  commandId: newId(),
-  node,
-  target: kind.startsWith('node.') ? { kind: 'node', id } : { kind: 'guest', id },
-  action: { kind, args: commandArgs[kind].parse(args) } as Action,
-  timeScale: 1,
-});
-
-function context() {
-  const handles: string[] = [];
-  const abort = new AbortController();
-  const onHandle = async (handle: string): Promise<void> => void handles.push(handle);
-  return { handles, abort, signal: abort.signal, onHandle };
-}
-
-const placeOf = (rig: Rig, id: string) => rig.live.world.guests.get(`lab/${id}`)?.node.spec.node;
+const work = workOf(newId);
 const cut = (rig: Rig, node: string): void =>
   rig.live.change((world) => {
     const found = world.nodes.get(`lab/${node}`);
@@ -229,7 +214,7 @@ describe('effects by the API', () => {
       targetNode: 'beta',
       bandwidthBytesPerSecond: 2 ** 30,
     });
-    const ctx = context();
+    const ctx = workContext();
     const running = driver.perform(deed, ctx);
     await until(() => ctx.handles.length === 1);
     expect(placeOf(rig, '100')).toBe('alpha');
@@ -243,10 +228,10 @@ describe('effects by the API', () => {
     const { rig, driver, driverWith } = await bench({ timeScale: 4 });
     rig.pve.ha.set('100', { autoRebalance: 0 });
     const deed = work('guest.migrate', '100', { targetNode: 'gamma' });
-    const ctx = context();
+    const ctx = workContext();
     const lost = driver.perform(deed, ctx);
     await until(() => ctx.handles.length > 0);
-    const again = context();
+    const again = workContext();
     const joined = await driverWith().attach?.(deed, ctx.handles[0] ?? '', again);
     expect(joined).toMatchObject({ exitCode: 0, detail: 'qmigrate: OK' });
     expect(await lost).toMatchObject({ exitCode: 0 });
@@ -258,12 +243,12 @@ describe('effects by the API', () => {
     for (const isJoined of [false, true]) {
       const { rig, api, driver, driverWith } = await bench({ timeScale: 1 });
       const deed = work('guest.migrate', '100', { targetNode: 'beta' });
-      const ctx = context();
+      const ctx = workContext();
       const running = driver.perform(deed, ctx);
       await until(() => ctx.handles.length === 1);
       const [upid = ''] = ctx.handles;
       expect(upid.split(':')[7]).toBe('kr@pve!kernreaktor');
-      const again = context();
+      const again = workContext();
       const after = driverWith();
       const joined = isJoined ? after.attach?.(deed, upid, again) : running;
       (isJoined ? again : ctx).abort.abort();
@@ -284,7 +269,7 @@ describe('effects by the API', () => {
   it('call back what HA carries out only with the right to, and never what it has queued', async () => {
     const { rig, api, driver } = await bench({ timeScale: 1 });
     rig.pve.ha.set('100', { autoRebalance: 0 });
-    const queued = context();
+    const queued = workContext();
     const first = driver.perform(work('guest.migrate', '100', { targetNode: 'beta' }), queued);
     rig.pve.haQueueMs = 2_000;
     await until(() => queued.handles.length === 1);
@@ -295,7 +280,7 @@ describe('effects by the API', () => {
     const [real] = rig.pve.tasks.filter(({ type }) => type === 'qmigrate');
     const handle = rig.pve.tasks[0]?.upid ?? '';
     const join = async () => {
-      const ctx = context();
+      const ctx = workContext();
       const joined = driver.attach?.(
         work('guest.migrate', '100', { targetNode: 'beta' }),
         handle,
@@ -320,7 +305,7 @@ describe('effects by the API', () => {
     const { rig, driver, driverWith } = await bench({ timeScale: 20 });
     const startedAtWallMs = realClock.wallMs();
     const deed = work('guest.restart', '100');
-    const ctx = context();
+    const ctx = workContext();
     const running = driver.perform(deed, ctx);
     await until(() => ctx.handles.length === 1);
     const [upid = ''] = ctx.handles;
@@ -347,7 +332,7 @@ describe('effects by the API', () => {
   it('refuse what the tools on the host refuse, before anything begins', async () => {
     const { rig, driver } = await bench();
     const refusal = async (deed: Work): Promise<string> =>
-      (await driver.perform(deed, context())).detail;
+      (await driver.perform(deed, workContext())).detail;
     const move = (id: string, args = {}) =>
       work('guest.migrate', id, { targetNode: 'beta', ...args });
     expect(await refusal(move('101'))).toContain('cannot move live');
@@ -370,7 +355,7 @@ describe('effects by the API', () => {
     const { rig, driver } = await bench();
     const args = { cpuCount: 4, cpuLimit: 2, memoryBytes: 4 * 2 ** 30 };
     const deed = work('guest.scale', '100', args);
-    expect(await driver.perform(deed, context())).toMatchObject({ exitCode: 0 });
+    expect(await driver.perform(deed, workContext())).toMatchObject({ exitCode: 0 });
     expect(await driver.observe(deed)).toMatchObject({ postcondition: true });
     expect(rig.live.world.guests.get('lab/100')).toMatchObject(args);
     const more = work('guest.scale', '100', { memoryBytes: 6 * 2 ** 30 });
@@ -379,7 +364,7 @@ describe('effects by the API', () => {
       if (line.startsWith('PUT ')) rig.pve.extra.set('100', { hotplug: 'disk' });
       return undefined;
     };
-    expect(await driver.perform(more, context())).toMatchObject({ exitCode: 0 });
+    expect(await driver.perform(more, workContext())).toMatchObject({ exitCode: 0 });
     expect(await driver.observe(more)).toEqual({
       postcondition: false,
       detail: 'memory waits for the next start of the guest',
@@ -390,7 +375,7 @@ describe('effects by the API', () => {
     const { rig, api, driver } = await bench();
     const rights = new Set(['Sys.Audit', 'VM.Audit', 'Datastore.Audit', 'VM.Migrate']);
     api.tokens[0]?.rights.set('/', rights);
-    const result = await driver.perform(work('guest.start', '102'), context());
+    const result = await driver.perform(work('guest.start', '102'), workContext());
     expect(result).toMatchObject({ exitCode: 1 });
     expect(result.detail).toContain('Permission check failed (/vms/102, VM.PowerMgmt)');
     expect(await rig.effects()).toEqual([]);
@@ -405,9 +390,9 @@ describe('effects by the API', () => {
         ? { kind: 'fail', exitCode: 501, stderr: 'not implemented' }
         : undefined;
     const vm = work('guest.migrate', '100', { targetNode: 'beta' });
-    expect((await driver.perform(vm, context())).detail).toContain('501');
+    expect((await driver.perform(vm, workContext())).detail).toContain('501');
     const container = work('guest.migrate', '101', { targetNode: 'beta', online: false });
-    expect(await driver.perform(container, context())).toMatchObject({ exitCode: 0 });
+    expect(await driver.perform(container, workContext())).toMatchObject({ exitCode: 0 });
     expect(placeOf(rig, '101')).toBe('beta');
   });
 
@@ -415,7 +400,7 @@ describe('effects by the API', () => {
     const { rig, api, driver } = await bench();
     rig.pve.apiFaultOf = ({ line }) => (line.startsWith('POST ') ? { kind: 'hang' } : undefined);
     const deed = work('guest.start', '102');
-    const ctx = context();
+    const ctx = workContext();
     const running = driver.perform(deed, ctx);
     await until(() => api.requests.some(({ line }) => line.startsWith('POST ')));
     ctx.abort.abort();
@@ -437,11 +422,11 @@ describe('a request that pveproxy passed on to another member', () => {
     const { rig, driver, driverWith } = await bench();
     failing(rig, status);
     const stop = work('guest.stop', '100');
-    expect(await driver.perform(stop, context())).toMatchObject({ exitCode: null });
+    expect(await driver.perform(stop, workContext())).toMatchObject({ exitCode: null });
     expect((await driver.observe(stop)).postcondition).toBeNull();
     for (const guest of rig.live.world.guests.values()) guest.state = 'stopped';
     const off = driverWith({ declared: { alpha: idle } });
-    const told = await off.perform(work('node.shutdown', 'alpha'), context());
+    const told = await off.perform(work('node.shutdown', 'alpha'), workContext());
     expect(told.exitCode).toBeNull();
     expect(told.detail).toContain(`${status}`);
     expect(told.detail).not.toContain('not started');
@@ -451,7 +436,7 @@ describe('a request that pveproxy passed on to another member', () => {
     const { rig, driver } = await bench();
     failing(rig, 595);
     const stop = work('guest.stop', '100');
-    expect(await driver.perform(stop, context())).toMatchObject({ exitCode: 1 });
+    expect(await driver.perform(stop, workContext())).toMatchObject({ exitCode: 1 });
     expect((await driver.observe(stop)).postcondition).toBe(false);
   });
 });
@@ -468,7 +453,7 @@ describe('reaching the cluster', () => {
     });
     cut(rig, 'alpha');
     const start = work('guest.start', '102', {}, 'beta');
-    expect(await driver.perform(start, context())).toMatchObject({ exitCode: 0 });
+    expect(await driver.perform(start, workContext())).toMatchObject({ exitCode: 0 });
     expect((await rig.effects()).map(({ kind }) => kind)).toEqual(['qmstart']);
   });
 
@@ -505,7 +490,7 @@ describe('power by the API', () => {
     const driver = driverWith({ declared: { alpha: idle } });
     empty(rig);
     const off = work('node.shutdown', 'alpha');
-    const result = await driver.perform(off, context());
+    const result = await driver.perform(off, workContext());
     expect(result).toMatchObject({ exitCode: 0 });
     expect(result.detail).toBe('confirmed by beta and gamma, told to shut down');
     await until(() => rig.live.world.nodes.get('lab/alpha')?.power === 'off');
@@ -565,7 +550,7 @@ describe('power by the API', () => {
     const { rig, driverWith } = await bench();
     const driver = driverWith({ declared: { alpha: idle } });
     arrange(rig);
-    const result = await driver.perform(work('node.shutdown', 'alpha'), context());
+    const result = await driver.perform(work('node.shutdown', 'alpha'), workContext());
     expect(result).toMatchObject({ exitCode: null, detail: expect.stringContaining(why) });
     expect(await rig.effects()).toEqual([]);
     expect(rig.live.world.nodes.get('lab/alpha')?.power).toBe('on');
@@ -574,7 +559,7 @@ describe('power by the API', () => {
   it('stays on when nobody has declared what the node does', async () => {
     const { rig, driver } = await bench();
     empty(rig);
-    const result = await driver.perform(work('node.shutdown', 'alpha'), context());
+    const result = await driver.perform(work('node.shutdown', 'alpha'), workContext());
     expect(result.detail).toContain('nobody has declared what alpha does');
     expect(await rig.effects()).toEqual([]);
   });

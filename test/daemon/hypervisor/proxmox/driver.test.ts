@@ -1,7 +1,6 @@
 import { chmod, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
-import { type Action, commandArgs } from '../../../../broker/contract/command.ts';
 import { createProxmoxHypervisor } from '../../../../daemon/hypervisor/proxmox/driver.ts';
 import { queuedForGood } from '../../../../daemon/hypervisor/proxmox/tasks.ts';
 import type { Hypervisor, Work } from '../../../../daemon/hypervisor/port.ts';
@@ -9,6 +8,7 @@ import { createSampler } from '../../../../daemon/sample/sampler.ts';
 import { cgroupOf } from '../../../../simulator/proxmox/gauges.ts';
 import { crash } from '../../../../simulator/world/node-effects.ts';
 import { realClock } from '../../../broker/wire.ts';
+import { placeOf, workContext, workOf } from '../work.ts';
 import { proxmoxRig, type Rig } from '../../../simulator/proxmox/rig.ts';
 import { idsOf, seededRandom } from '../../../support/clock.ts';
 import { memoryLog } from '../../../support/log.ts';
@@ -52,22 +52,7 @@ async function bench(options: Parameters<typeof proxmoxRig>[0] = {}) {
   return { rig, log, driverOn, driverWith, driver: driverOn('alpha') };
 }
 
-const work = (kind: Action['kind'], id: string, args: object = {}): Work => ({
-  commandId: newId(),
-  node: 'alpha',
-  target: kind.startsWith('node.') ? { kind: 'node', id } : { kind: 'guest', id },
-  action: { kind, args: commandArgs[kind].parse(args) } as Action,
-  timeScale: 1,
-});
-
-function context() {
-  const handles: string[] = [];
-  const abort = new AbortController();
-  const onHandle = async (handle: string): Promise<void> => void handles.push(handle);
-  return { handles, abort, signal: abort.signal, onHandle };
-}
-
-const placeOf = (rig: Rig, id: string) => rig.live.world.guests.get(`lab/${id}`)?.node.spec.node;
+const work = workOf(newId);
 const asked = (rig: Rig) => rig.server.calls.filter(({ tool }) => tool === 'pvesh').length;
 
 describe('draining a node', () => {
@@ -77,12 +62,12 @@ describe('draining a node', () => {
   it('is offered only where HA manages guests, and moves those until none is left', async () => {
     const { rig, driver } = await bench();
     expect(await canDrain(driver)).toBe(false);
-    const off = await driver.perform(work('node.drain', 'alpha'), context());
+    const off = await driver.perform(work('node.drain', 'alpha'), workContext());
     expect(off.detail).toContain('move the guests one by one');
     rig.pve.ha.set('100', { autoRebalance: null });
     rig.pve.onChange();
     expect(await canDrain(driver)).toBe(true);
-    const [drain, ctx] = [work('node.drain', 'alpha'), context()];
+    const [drain, ctx] = [work('node.drain', 'alpha'), workContext()];
     expect(await driver.observe(drain)).toMatchObject({ postcondition: null });
     expect(await driver.perform(drain, ctx)).toMatchObject({ exitCode: 0 });
     expect(ctx.handles).toEqual(['maintenance:alpha']);
@@ -97,14 +82,14 @@ describe('draining a node', () => {
     rig.pve.ha.set('100', { autoRebalance: null });
     rig.pve.onChange();
     const drain = work('node.drain', 'alpha');
-    await driver.perform(drain, context());
+    await driver.perform(drain, workContext());
     const again = driverOn('alpha');
-    expect(await again.attach?.(drain, 'maintenance:alpha', context())).toMatchObject({
+    expect(await again.attach?.(drain, 'maintenance:alpha', workContext())).toMatchObject({
       exitCode: 0,
     });
     const restore = work('node.restore', 'alpha');
     expect(await again.observe(restore)).toMatchObject({ postcondition: null });
-    expect(await again.perform(restore, context())).toMatchObject({ exitCode: 0 });
+    expect(await again.perform(restore, workContext())).toMatchObject({ exitCode: 0 });
     expect(await again.observe(restore)).toMatchObject({ postcondition: true });
     expect((await rig.effects()).map(({ kind }) => kind)).toEqual([
       'maintenance-enable',
@@ -120,7 +105,7 @@ describe('draining a node', () => {
     rig.pve.faultOf = ({ tool }) =>
       tool === 'ha-manager' ? { kind: 'fail', exitCode: 255, stderr: 'no quorum?' } : undefined;
     const drain = work('node.drain', 'alpha');
-    const refused = await driver.perform(drain, context());
+    const refused = await driver.perform(drain, workContext());
     expect(refused).toMatchObject({ exitCode: 1, detail: expect.stringContaining('no quorum?') });
     expect(await driver.observe(drain)).toMatchObject({ postcondition: false });
   });
@@ -295,7 +280,7 @@ describe('effects', () => {
   it('migrate a VM live, with the name of the task before it has ended', async () => {
     const { rig, driver } = await bench({ timeScale: 4 });
     const deed = work('guest.migrate', '100', { targetNode: 'beta' });
-    const ctx = context();
+    const ctx = workContext();
     const running = driver.perform(deed, ctx);
     await until(() => ctx.handles.length === 1);
     expect(placeOf(rig, '100')).toBe('alpha');
@@ -309,15 +294,15 @@ describe('effects', () => {
   it('move a container only with consent, and only when a restart was asked for', async () => {
     const { rig, driver } = await bench();
     const live = work('guest.migrate', '101', { targetNode: 'beta' });
-    expect((await driver.perform(live, context())).detail).toContain('cannot move live');
+    expect((await driver.perform(live, workContext())).detail).toContain('cannot move live');
     const offline = work('guest.migrate', '101', { targetNode: 'beta', online: false });
-    expect((await driver.perform(offline, context())).detail).toContain('kr_restart');
+    expect((await driver.perform(offline, workContext())).detail).toContain('kr_restart');
     expect((await driver.observe(offline)).postcondition).toBe(false);
     expect(await rig.effects()).toEqual([]);
     rig.pve.extra.set('101', { tags: 'lab;kr_restart' });
     rig.pve.onChange();
     const again = { ...offline, commandId: newId() };
-    expect(await driver.perform(again, context())).toMatchObject({ exitCode: 0 });
+    expect(await driver.perform(again, workContext())).toMatchObject({ exitCode: 0 });
     expect(placeOf(rig, '101')).toBe('beta');
   });
 
@@ -325,7 +310,7 @@ describe('effects', () => {
     const { rig, driver } = await bench();
     rig.pve.ha.set('100', { autoRebalance: 0 });
     const deed = work('guest.migrate', '100', { targetNode: 'gamma' });
-    const ctx = context();
+    const ctx = workContext();
     const result = await driver.perform(deed, ctx);
     expect(result).toEqual({ exitCode: 0, detail: 'qmigrate: OK', output: expect.any(String) });
     expect(ctx.handles.map((handle) => handle.split(':')[5])).toEqual(['hamigrate', 'qmigrate']);
@@ -336,11 +321,11 @@ describe('effects', () => {
     const { rig, driver, driverOn } = await bench({ timeScale: 4 });
     rig.pve.ha.set('100', { autoRebalance: 0 });
     const deed = work('guest.migrate', '100', { targetNode: 'gamma' });
-    const ctx = context();
+    const ctx = workContext();
     const lost = driver.perform(deed, ctx);
     await until(() => ctx.handles.length > 0);
     const restarted = driverOn('alpha');
-    const again = context();
+    const again = workContext();
     const joined = await restarted.attach?.(deed, ctx.handles[0] ?? '', again);
     expect(joined).toMatchObject({ exitCode: 0, detail: 'qmigrate: OK' });
     expect(await lost).toMatchObject({ exitCode: 0 });
@@ -354,10 +339,10 @@ describe('effects', () => {
     const { rig, driver } = await bench();
     rig.pve.extra.set('100', { hostpci0: '0000:01:00' });
     const deed = work('guest.migrate', '100', { targetNode: 'beta' });
-    expect((await driver.perform(deed, context())).detail).toContain('hostpci0');
+    expect((await driver.perform(deed, workContext())).detail).toContain('hostpci0');
     rig.pve.faultOf = ({ argv }) =>
       argv[1]?.endsWith('/migrate') ? { kind: 'fail', exitCode: 255, stderr: 'x' } : undefined;
-    expect((await driver.perform(deed, context())).detail).toContain('no usable answer');
+    expect((await driver.perform(deed, workContext())).detail).toContain('no usable answer');
     expect(await rig.effects()).toEqual([]);
   });
 
@@ -370,9 +355,9 @@ describe('effects', () => {
         ? { kind: 'fail', exitCode: 1, stderr: `No 'get' handler defined for '${argv[1]}'` }
         : undefined;
     const vm = work('guest.migrate', '100', { targetNode: 'beta' });
-    expect((await driver.perform(vm, context())).detail).toContain('no usable answer');
+    expect((await driver.perform(vm, workContext())).detail).toContain('no usable answer');
     const container = work('guest.migrate', '101', { targetNode: 'beta', online: false });
-    expect(await driver.perform(container, context())).toMatchObject({ exitCode: 0 });
+    expect(await driver.perform(container, workContext())).toMatchObject({ exitCode: 0 });
     expect(placeOf(rig, '101')).toBe('beta');
   });
 
@@ -381,12 +366,12 @@ describe('effects', () => {
     rig.pve.ha.set('100', { autoRebalance: null });
     rig.pve.options = { crs: 'ha=static,ha-auto-rebalance=1' };
     const owned = work('guest.migrate', '100', { targetNode: 'beta' });
-    const { detail } = await driver.perform(owned, context());
+    const { detail } = await driver.perform(owned, workContext());
     expect(detail).toContain('the balancer of the HA scheduler itself moves this guest');
     const root = rig.trees['alpha']?.root ?? '';
     await writeFile(join(root, 'etc/pve/ha/manager_status'), '{"node_status":');
     const deed = work('guest.migrate', '100', { targetNode: 'beta' });
-    const blind = await driverOn('alpha').perform(deed, context());
+    const blind = await driverOn('alpha').perform(deed, workContext());
     expect(blind.detail).toContain('nobody can tell who moves');
     expect(await rig.effects()).toEqual([]);
   });
@@ -396,7 +381,7 @@ describe('effects', () => {
     rig.pve.extra.set('100', { memory: '30000' });
     rig.pve.onChange();
     const deed = work('guest.migrate', '100', { targetNode: 'beta' });
-    expect((await driver.perform(deed, context())).detail).toContain('are in use there');
+    expect((await driver.perform(deed, workContext())).detail).toContain('are in use there');
     expect(await driver.observe(deed)).toMatchObject({ postcondition: false });
     expect(await rig.effects()).toEqual([]);
   });
@@ -405,7 +390,7 @@ describe('effects', () => {
     const { rig, driver, driverOn } = await bench({ timeScale: 4 });
     const startedAtWallMs = realClock.wallMs();
     const deed = work('guest.restart', '100');
-    const ctx = context();
+    const ctx = workContext();
     const running = driver.perform(deed, ctx);
     await until(() => ctx.handles.length === 1);
     const [upid = ''] = ctx.handles;
@@ -430,15 +415,15 @@ describe('effects', () => {
   it('start, stop and restart, each seen in the world', async () => {
     const { rig, driver } = await bench();
     const start = work('guest.start', '102');
-    const ctx = context();
+    const ctx = workContext();
     expect(await driver.perform(start, ctx)).toMatchObject({ exitCode: 0 });
     expect(ctx.handles[0]).toContain(':qmstart:102:');
     expect((await driver.observe(start)).postcondition).toBe(true);
     const stop = work('guest.stop', '101', { force: true });
-    expect(await driver.perform(stop, context())).toMatchObject({ exitCode: 0 });
+    expect(await driver.perform(stop, workContext())).toMatchObject({ exitCode: 0 });
     expect((await driver.observe(stop)).postcondition).toBe(true);
     const restart = work('guest.restart', '100');
-    expect(await driver.perform(restart, context())).toMatchObject({ exitCode: 0 });
+    expect(await driver.perform(restart, workContext())).toMatchObject({ exitCode: 0 });
     expect((await driver.observe(restart)).postcondition).toBe(true);
     expect((await rig.effects()).map(({ kind }) => kind)).toEqual([
       'qmstart',
@@ -453,7 +438,7 @@ describe('effects', () => {
       tool === 'qm' ? { kind: 'fail', exitCode: 255, stderr: 'start failed: QEMU' } : undefined;
     const deed = work('guest.start', '102');
     expect((await driver.observe(deed)).postcondition).toBeNull();
-    const result = await driver.perform(deed, context());
+    const result = await driver.perform(deed, workContext());
     expect(result).toMatchObject({ exitCode: 255 });
     expect(result.detail).toContain('start failed');
     expect((await driver.observe(deed)).postcondition).toBe(false);
@@ -463,7 +448,7 @@ describe('effects', () => {
     const { rig, driver } = await bench();
     rig.pve.faultOf = ({ tool }) => (tool === 'qm' ? { kind: 'hang' } : undefined);
     const deed = work('guest.start', '102');
-    const ctx = context();
+    const ctx = workContext();
     const running = driver.perform(deed, ctx);
     await until(() => rig.server.calls.some(({ tool }) => tool === 'qm'));
     ctx.abort.abort();
@@ -474,7 +459,7 @@ describe('effects', () => {
   it('do not call a guest moved that ran before and is down at its target', async () => {
     const { rig, driver } = await bench();
     const deed = work('guest.migrate', '100', { targetNode: 'beta' });
-    expect(await driver.perform(deed, context())).toMatchObject({ exitCode: 0 });
+    expect(await driver.perform(deed, workContext())).toMatchObject({ exitCode: 0 });
     const guest = rig.live.world.guests.get('lab/100');
     if (guest) guest.state = 'stopped';
     rig.pve.onChange();
@@ -484,14 +469,14 @@ describe('effects', () => {
     rig.pve.onChange();
     expect((await driver.observe(deed)).postcondition).toBe(true);
     const moved = work('guest.migrate', '102', { targetNode: 'beta' });
-    expect(await driver.perform(moved, context())).toMatchObject({ exitCode: 0 });
+    expect(await driver.perform(moved, workContext())).toMatchObject({ exitCode: 0 });
     expect((await driver.observe(moved)).postcondition).toBe(true);
   });
 
   it('ask a migration that takes too long to end, and tell what its task says of that', async () => {
     const { rig, driver } = await bench({ timeScale: 1 });
     const deed = work('guest.migrate', '100', { targetNode: 'beta' });
-    const ctx = context();
+    const ctx = workContext();
     const running = driver.perform(deed, ctx);
     await until(() => ctx.handles.length === 1);
     ctx.abort.abort();
@@ -509,11 +494,11 @@ describe('effects', () => {
       const { rig, driver, driverOn } = await bench({ timeScale: 1 });
       if (isOfHa) rig.pve.ha.set('100', { autoRebalance: 0 });
       const deed = work('guest.migrate', '100', { targetNode: 'beta' });
-      const ctx = context();
+      const ctx = workContext();
       const lost = driver.perform(deed, ctx);
       const isAtWork = (): boolean => ctx.handles.at(-1)?.includes(':qmigrate:') ?? false;
       await until(isAtWork);
-      const again = context();
+      const again = workContext();
       const after = driverOn('alpha');
       const joined = after.attach?.(deed, ctx.handles.at(-1) ?? '', again);
       again.abort.abort();
@@ -533,7 +518,7 @@ describe('effects', () => {
     rig.pve.ha.set('100', { autoRebalance: 0 });
     rig.pve.haQueueMs = 1_000;
     const deed = work('guest.migrate', '100', { targetNode: 'beta' });
-    const ctx = context();
+    const ctx = workContext();
     const running = driver.perform(deed, ctx);
     await until(() => rig.pve.tasks.some(({ exitStatus }) => exitStatus === 'OK'));
     await until(() => ctx.handles.length === 1);
@@ -548,10 +533,10 @@ describe('effects', () => {
     const { rig, driver } = await bench();
     rig.pve.extra.set('100', { lock: 'backup' });
     rig.pve.onChange();
-    const locked = await driver.perform(work('guest.stop', '100'), context());
+    const locked = await driver.perform(work('guest.stop', '100'), workContext());
     expect(locked.detail).toContain('locked (backup)');
     expect((await driver.observe(work('guest.stop', '100'))).postcondition).toBeNull();
-    const missing = await driver.perform(work('guest.stop', '999'), context());
+    const missing = await driver.perform(work('guest.stop', '999'), workContext());
     expect(missing.detail).toContain('not on this node');
     expect(await rig.effects()).toEqual([]);
   });
@@ -562,11 +547,11 @@ describe('scaling', () => {
     const { rig, driver } = await bench();
     const args = { cpuCount: 4, cpuLimit: 2, cpuUnits: 200, memoryBytes: 4 * 2 ** 30 };
     const deed = work('guest.scale', '100', args);
-    expect(await driver.perform(deed, context())).toMatchObject({ exitCode: 0 });
+    expect(await driver.perform(deed, workContext())).toMatchObject({ exitCode: 0 });
     expect(await driver.observe(deed)).toMatchObject({ postcondition: true });
     expect(rig.live.world.guests.get('lab/100')).toMatchObject(args);
     const smaller = work('guest.scale', '101', { cpuCount: 1 });
-    expect(await driver.perform(smaller, context())).toMatchObject({ exitCode: 0 });
+    expect(await driver.perform(smaller, workContext())).toMatchObject({ exitCode: 0 });
     expect((await driver.observe(smaller)).postcondition).toBe(true);
   });
 
@@ -578,7 +563,7 @@ describe('scaling', () => {
       if (tool === 'qm') rig.pve.extra.set('100', { hotplug: 'disk' });
       return undefined;
     };
-    expect(await driver.perform(deed, context())).toMatchObject({ exitCode: 0 });
+    expect(await driver.perform(deed, workContext())).toMatchObject({ exitCode: 0 });
     expect(await driver.observe(deed)).toEqual({
       postcondition: false,
       detail: 'memory waits for the next start of the guest',
@@ -725,7 +710,7 @@ describe('in a container of the host', () => {
     await chmod(nsenter, 0o755);
     const driver = driverWith({ nsenter });
     expect((await driver.describe('alpha')).facts.quorum).toMatchObject({ quorate: true });
-    expect(await driver.perform(work('guest.start', '102'), context())).toMatchObject({
+    expect(await driver.perform(work('guest.start', '102'), workContext())).toMatchObject({
       exitCode: 0,
     });
     const entered = (await readFile(calls, 'utf8')).trim().split('\n');
@@ -747,7 +732,7 @@ describe('power', () => {
 
   it('stays on while a guest runs, whatever was granted', async () => {
     const { rig, driver } = await bench();
-    const off = await driver.perform(work('node.shutdown', 'alpha'), context());
+    const off = await driver.perform(work('node.shutdown', 'alpha'), workContext());
     expect(off).toMatchObject({ exitCode: null, detail: 'not started: 2 guests run here' });
     expect(await rig.effects()).toEqual([]);
   });
@@ -757,7 +742,7 @@ describe('power', () => {
     await emptied(rig);
     rig.pve.ha.set('100', { autoRebalance: null });
     const off = work('node.shutdown', 'alpha');
-    const ctx = context();
+    const ctx = workContext();
     expect(await driver.perform(off, ctx)).toMatchObject({ exitCode: 0 });
     expect(ctx.handles).toEqual(['maintenance:alpha']);
     expect((await rig.effects()).map(({ kind }) => kind)).toEqual([
@@ -769,7 +754,7 @@ describe('power', () => {
     await rig.run('beta', 'pvenode', 'wakeonlan', 'alpha');
     await until(() => rig.live.world.nodes.get('lab/alpha')?.power === 'on');
     const woken = driverOn('alpha');
-    expect(await woken.undo?.(off, 'maintenance:alpha', context())).toBeNull();
+    expect(await woken.undo?.(off, 'maintenance:alpha', workContext())).toBeNull();
     expect(rig.pve.maintenance.has('alpha')).toBe(false);
   });
 
@@ -781,7 +766,7 @@ describe('power', () => {
       argv[0] === 'create'
         ? { kind: 'fail', exitCode: 255, stderr: 'permission denied' }
         : undefined;
-    const off = await driver.perform(work('node.shutdown', 'alpha'), context());
+    const off = await driver.perform(work('node.shutdown', 'alpha'), workContext());
     expect(off).toMatchObject({ exitCode: 255 });
     expect(off.detail).toContain('its HA maintenance was taken back');
     expect(rig.pve.maintenance.has('alpha')).toBe(false);
@@ -792,18 +777,18 @@ describe('power', () => {
     await emptied(rig);
     rig.pve.ha.set('100', { autoRebalance: null });
     rig.pve.maintenance.set('alpha', true);
-    const ctx = context();
+    const ctx = workContext();
     expect(await driver.perform(work('node.shutdown', 'alpha'), ctx)).toMatchObject({
       exitCode: 0,
     });
     expect(ctx.handles).toEqual([]);
     expect(rig.pve.maintenance.has('alpha')).toBe(true);
     const woken = driverOn('alpha');
-    const told = await woken.undo?.(work('node.shutdown', 'alpha'), null, context());
+    const told = await woken.undo?.(work('node.shutdown', 'alpha'), null, workContext());
     expect(told).toContain('still in the HA maintenance that was begun before it slept');
     expect(rig.pve.maintenance.has('alpha')).toBe(true);
     rig.pve.maintenance.delete('alpha');
-    expect(await woken.undo?.(work('node.shutdown', 'alpha'), null, context())).toBeNull();
+    expect(await woken.undo?.(work('node.shutdown', 'alpha'), null, workContext())).toBeNull();
   });
 
   it('says what is left by hand when the maintenance cannot be ended', async () => {
@@ -811,7 +796,7 @@ describe('power', () => {
     rig.pve.maintenance.set('alpha', true);
     rig.pve.faultOf = ({ tool }) =>
       tool === 'ha-manager' ? { kind: 'fail', exitCode: 255, stderr: 'no quorum?' } : undefined;
-    const ctx = context();
+    const ctx = workContext();
     const undone = driver.undo?.(work('node.shutdown', 'alpha'), 'maintenance:alpha', ctx);
     await until(() => rig.server.calls.some(({ tool }) => tool === 'ha-manager'));
     ctx.abort.abort();
@@ -823,7 +808,7 @@ describe('power', () => {
     const { rig, driver } = await bench();
     await emptied(rig);
     rig.pve.ha.set('100', { autoRebalance: null });
-    const held = { ...context(), heldBy: async () => 'somebody holds' };
+    const held = { ...workContext(), heldBy: async () => 'somebody holds' };
     const off = await driver.perform(work('node.shutdown', 'alpha'), held);
     expect(off.detail).toBe('not started: somebody holds; its HA maintenance was taken back');
     expect((await rig.effects()).map(({ kind }) => kind)).not.toContain('shutdown');
@@ -833,9 +818,9 @@ describe('power', () => {
     const { rig, driver } = await bench();
     await emptied(rig);
     const suspend = work('node.shutdown', 'alpha', { mode: 'suspend' });
-    expect((await driver.perform(suspend, context())).detail).toContain('only mode poweroff');
+    expect((await driver.perform(suspend, workContext())).detail).toContain('only mode poweroff');
     const off = work('node.shutdown', 'alpha');
-    expect(await driver.perform(off, context())).toMatchObject({ exitCode: 0 });
+    expect(await driver.perform(off, workContext())).toMatchObject({ exitCode: 0 });
     expect((await driver.observe(off)).postcondition).toBeNull();
     await until(() => rig.live.world.nodes.get('lab/alpha')?.power === 'off');
     expect(await rig.effects()).toMatchObject([{ kind: 'shutdown', id: 'alpha' }]);
