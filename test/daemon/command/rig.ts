@@ -150,6 +150,19 @@ function driverOf(world: World, isAlive: () => boolean, nodes: string[]): Hyperv
 
 export type RigOptions = { seed?: number; nodes?: string[]; deps?: Partial<ExecutorDeps> };
 
+export const offerOf =
+  (newId: () => string) =>
+  (more: Partial<Offer> = {}): Offer => ({
+    commandId: newId(),
+    kind: 'guest.start',
+    target: { kind: 'guest', id: '100' },
+    args: {},
+    generation: 1,
+    epoch: 1,
+    ttlMs: 60_000,
+    ...more,
+  });
+
 export function createRig({ seed = 1, nodes = [node, 'n2'], deps = {} }: RigOptions = {}) {
   const clock = virtualClock();
   const random = seededRandom(seed);
@@ -231,16 +244,7 @@ export function createRig({ seed = 1, nodes = [node, 'n2'], deps = {} }: RigOpti
       await flush();
       return introduction;
     },
-    offer: (more: Partial<Offer> = {}): Offer => ({
-      commandId: newId(),
-      kind: 'guest.start',
-      target: { kind: 'guest', id: '100' },
-      args: {},
-      generation: 1,
-      epoch: 1,
-      ttlMs: 60_000,
-      ...more,
-    }),
+    offer: offerOf(newId),
     grantOf: (offer: Offer, claim: Pick<Claim, 'nonce'>, more: object = {}): GrantContent => ({
       v: 1,
       type: 'grant',

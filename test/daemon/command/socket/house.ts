@@ -23,7 +23,7 @@ import type { Hypervisor } from '../../../../daemon/hypervisor/port.ts';
 import { createRemoteWakers } from '../../../../daemon/waker/remote.ts';
 import { seededRandom } from '../../../support/clock.ts';
 import { memoryLog } from '../../../support/log.ts';
-import { cluster, createSigner, createWorld, node, type World } from '../rig.ts';
+import { cluster, createSigner, createWorld, node, offerOf, type World } from '../rig.ts';
 import { tornDisk } from '../torn-files.ts';
 
 export const realClock: Clock = {
@@ -119,16 +119,7 @@ export async function createHouse() {
       agents.push(agent);
       return agent;
     },
-    offer: (more: Partial<Offer> = {}): Offer => ({
-      commandId: newId(),
-      kind: 'guest.start',
-      target: { kind: 'guest', id: '100' },
-      args: {},
-      generation: 1,
-      epoch: 1,
-      ttlMs: 60_000,
-      ...more,
-    }),
+    offer: offerOf(newId),
     grantOf: (offer: Offer, { nonce }: Pick<Claim, 'nonce'>): GrantContent => {
       const { ttlMs: _ttlMs, ...same } = offer;
       const rest = { simulated: false, timeoutMs: 60_000, timeScale: 1, policyHash: null };
