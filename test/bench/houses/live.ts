@@ -71,9 +71,10 @@ export class Live {
       known.membersOnline = sample.membersOnline;
       known.sampleAtMs = nowMs;
       known.sampledAtWallMs = nowMs;
-      // What lasts is told anew when guests or members come or go.
+      // What lasts is told anew when guests or members come, go or change.
       const members = this.world.clusters.get('home')!.online.join();
-      const standing = `${node.guests.map(({ spec }) => spec.id).join()} ${members}`;
+      const sizes = node.guests.map(({ spec, cpuLimit }) => `${spec.id} ${cpuLimit}`);
+      const standing = `${sizes.join()} ${members}`;
       if (standing === this.standing[place]) return;
       this.standing[place] = standing;
       known.facts = factsOf(this.world, node);
