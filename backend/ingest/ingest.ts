@@ -4,13 +4,15 @@
  * and one for the store (every sample). It never waits and never throws on foreign input. Every
  * sample received is accounted for; see counters.ts. A receipt goes out only for what is durable.
  */
-import { decode } from '../../broker/contract/codec.ts';
+import { decode, type Decoded } from '../../broker/contract/codec.ts';
 import type { Message } from '../../broker/contract/messages.ts';
 import type { Cancel, Clock, Log, NewId } from '../../broker/contract/ports.ts';
+import type { Numbers } from '../../broker/contract/telemetry-quick.ts';
 import type { Incoming, ServerLink } from '../../broker/port.ts';
 import type { StateInput } from '../state/inputs.ts';
 import type { DaemonDirectory } from '../store/sql/daemons.ts';
 import type { MetricsStore, StoredSample } from '../store/ports.ts';
+import { bytesOf, storedSample } from '../store/stored-sample.ts';
 import { createBuffer, type Entry, push, queuedCount } from './buffer.ts';
 import { type Counters, newCounters } from './counters.ts';
 import { judge, type RefusedSessions } from './judge.ts';
@@ -34,7 +36,7 @@ import { createWriter } from './writer.ts';
 
 /** 48 s of 2048 nodes at 5 s; daemons keep 15 minutes, so a longer outage costs a replay. */
 const samplesMax = 20_000;
-/** Wire bytes; decoded, a sample takes about as much again. 11 s of 2048 nodes x 20 guests. */
+/** As they lie here, 3.5 kB with 20 guests: 23 s of 2048 nodes at 5 s. */
 const bytesMax = 32 * 1024 * 1024;
 /** Clocks differ; more than this ahead of ours is wrong, and would outlive the retention. */
 const clockAheadMaxMs = 60_000;
@@ -136,21 +138,27 @@ function toState(parts: Parts, input: Parameters<typeof offer>[1]): void {
   if (outcome === 'full') parts.counters.inputsDropped += 1;
 }
 
+type Arrived = { message: Message<'telemetry'>; numbers: Numbers | undefined; incoming: Incoming };
+
 /** What is stored of it, with a time that retention can be trusted to reach. */
-function sampleOf({ counters }: Parts, message: Message<'telemetry'>, wallMs: number) {
+function sampleOf({ counters }: Parts, { message, numbers }: Arrived, wallMs: number) {
   const { cluster, node, seq, body } = message;
-  const { incarnation, node: values, guests } = body;
+  const { incarnation, node: values, guests, powerSource } = body;
   const isAhead = body.sampledAtMs > wallMs + clockAheadMaxMs;
   if (isAhead) counters.clockCorrected += 1;
   const sampledAtMs = isAhead ? wallMs : body.sampledAtMs;
-  return { cluster, node, incarnation, seq, sampledAtMs, values, guests: guests ?? [] };
+  const identity = { cluster, node, incarnation, seq, sampledAtMs };
+  // What the server gave watts to is not as it came any more.
+  const asTheyCame = powerSource === undefined ? numbers : undefined;
+  return storedSample(identity, { values, guests: guests ?? [], numbers: asTheyCame });
 }
 
 function takeTelemetry(
   parts: Parts,
   { clock, role = 'whole' }: IngestDeps,
-  [message, incoming]: readonly [Message<'telemetry'>, Incoming],
+  arrived: Arrived,
 ): void {
+  const { message, incoming } = arrived;
   const { counters, nodes, buffer, writer, receipts } = parts;
   const { cluster, node, session, seq, body } = message;
   const atMs = clock.monotonicMs();
@@ -173,8 +181,8 @@ function takeTelemetry(
     receipts.touch(entry);
     return;
   }
-  const sample = sampleOf(parts, message, clock.wallMs());
-  parts.onDropped(push(buffer, { sample, bytes: incoming.payload.byteLength }));
+  const sample = sampleOf(parts, arrived, clock.wallMs());
+  parts.onDropped(push(buffer, { sample, bytes: bytesOf(sample) }));
   writer.wake();
 }
 
@@ -188,9 +196,14 @@ function endedWith({ directory }: IngestDeps, message: Message<'presence'>): Ite
   return directory.ownerOf(cluster, node)?.nodes ?? [node];
 }
 
-function route(parts: Parts, deps: IngestDeps, message: Message, incoming: Incoming): void {
+type Accepted = Extract<Decoded, { ok: true }>;
+
+function route(parts: Parts, deps: IngestDeps, accepted: Accepted, incoming: Incoming): void {
+  const { message, numbers } = accepted;
   deps.enrich?.(message);
-  if (message.name === 'telemetry') return takeTelemetry(parts, deps, [message, incoming]);
+  if (message.name === 'telemetry') {
+    return takeTelemetry(parts, deps, { message, numbers, incoming });
+  }
   parts.counters.forwarded += 1;
   const atMs = deps.clock.monotonicMs();
   switch (message.name) {
@@ -232,7 +245,7 @@ function accept(parts: Parts, deps: IngestDeps, incoming: Incoming): void {
     if (isTelemetry) counters.rejected += 1;
     parts.logRejection(incoming, rejection);
   } else if (decoded.ok) {
-    route(parts, deps, decoded.message, incoming);
+    route(parts, deps, decoded, incoming);
   }
 }
 

@@ -3,7 +3,6 @@
  * (store/sql), whose two dialects differ only in what `Dialect` names.
  */
 import type { Entity } from '../../broker/contract/metrics.ts';
-import type { GuestSample, NodeValues } from '../../broker/contract/telemetry.ts';
 
 /** One sample as stored; (cluster, node, incarnation, seq) is its identity. */
 export type StoredSample = {
@@ -12,8 +11,13 @@ export type StoredSample = {
   incarnation: number;
   seq: number;
   sampledAtMs: number;
-  values: NodeValues;
-  guests: readonly GuestSample[];
+  /**
+   * Of the node in the order of `nodeMetrics`, then of each guest in that of `guestMetrics`; what was
+   * not measured is NaN.
+   */
+  values: Float64Array;
+  /** Their ids, in the order of their values. */
+  guests: readonly string[];
 };
 
 /**

@@ -7,7 +7,7 @@ import type { z } from 'zod';
 import { packetBytesMax } from './limits.ts';
 import { type Bodies, type Envelope, EnvelopeHead, type Message, messages } from './messages.ts';
 import { Signed } from './server.ts';
-import { quickTelemetry } from './telemetry-quick.ts';
+import { type Numbers, quickTelemetry } from './telemetry-quick.ts';
 import { isSentByNode, parseTopic, serverTopic, type TopicName, topicOf } from './topics.ts';
 
 export type RejectionCode =
@@ -19,7 +19,10 @@ export type RejectionCode =
   | 'KR_BODY';
 
 export type Rejection = { code: RejectionCode; field: string; hint: string };
-export type Decoded = { ok: true; message: Message } | { ok: false; rejection: Rejection };
+/** `numbers`: of a telemetry message, where they could be taken in passing. */
+export type Decoded =
+  | { ok: true; message: Message; numbers?: Numbers }
+  | { ok: false; rejection: Rejection };
 
 const reject = (code: RejectionCode, field: string, hint: string): Decoded => ({
   ok: false,
@@ -68,7 +71,7 @@ export function decode(topic: string, bytes: Uint8Array): Decoded {
   }
   const quick = parts.name === 'telemetry' ? quickTelemetry(head.data.body) : undefined;
   const body = quick
-    ? { success: true as const, data: quick }
+    ? { success: true as const, data: quick.body }
     : messages[parts.name].body.safeParse(head.data.body);
   if (!body.success) {
     const { field, hint } = firstIssue(body.error, 'body');
@@ -80,6 +83,7 @@ export function decode(topic: string, bytes: Uint8Array): Decoded {
   return {
     ok: true,
     message: { ...head.data, body: body.data, name: parts.name } as Message,
+    ...(quick && { numbers: quick.numbers }),
   };
 }
 

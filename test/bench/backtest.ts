@@ -13,6 +13,7 @@ import { shippedPolicy } from '../../backend/decide/strategies.ts';
 import { emptyFleet } from '../../backend/state/fleet.ts';
 import { openDuckDbStore } from '../../backend/store/metrics/duckdb.ts';
 import type { StoredSample } from '../../backend/store/ports.ts';
+import { storedSample } from '../../backend/store/stored-sample.ts';
 import { guestFact, nodeFact } from '../backend/backtest/reels.ts';
 import { seededRandom } from '../support/clock.ts';
 import { memoryLog } from '../support/log.ts';
@@ -64,21 +65,20 @@ function sampleOf(place: number, seq: number, atMs: number): StoredSample {
       }),
     );
   const used = guests.reduce((sum, { cpuRatio }) => sum + (cpuRatio ?? 0) * 2, 0.3);
-  return {
-    cluster: 'home',
-    node: `n${place}`,
-    incarnation: 1,
-    seq,
-    sampledAtMs: atMs,
-    values: nodeValues({
-      cpuCount: cores,
-      cpuRatio: Math.min(1, used / cores),
-      memoryUsedBytes: 4 * gib + guests.length * gib,
-      memoryTotalBytes: 64 * gib,
-      powerWatts: 40 + 120 * Math.min(1, used / cores),
-    }),
-    guests,
-  };
+  const name = { cluster: 'home', node: `n${place}`, incarnation: 1, seq };
+  return storedSample(
+    { ...name, sampledAtMs: atMs },
+    {
+      values: nodeValues({
+        cpuCount: cores,
+        cpuRatio: Math.min(1, used / cores),
+        memoryUsedBytes: 4 * gib + guests.length * gib,
+        memoryTotalBytes: 64 * gib,
+        powerWatts: 40 + 120 * Math.min(1, used / cores),
+      }),
+      guests,
+    },
+  );
 }
 
 const beganMs = performance.now();

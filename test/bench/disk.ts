@@ -17,6 +17,7 @@ import { openDuckDb } from '../../backend/store/metrics/duckdb-driver.ts';
 import { openDuckDbStore } from '../../backend/store/metrics/duckdb.ts';
 import { openInfluxStore } from '../../backend/store/metrics/influx.ts';
 import type { MetricsStore, StoredSample } from '../../backend/store/ports.ts';
+import { storedSample } from '../../backend/store/stored-sample.ts';
 import { advance } from '../../simulator/world/advance.ts';
 import { buildHomelab } from '../../simulator/world/homelab.ts';
 import { sampleNode } from '../../simulator/world/sample.ts';
@@ -46,7 +47,7 @@ function* homelab(): Generator<StoredSample> {
     for (const node of nodes) {
       const { node: values, guests } = sampleNode(world, node, atMs);
       const identity = { cluster: 'home', node: node.spec.node, incarnation: 1, seq };
-      yield { ...identity, sampledAtMs: atMs, values, guests: guests ?? [] };
+      yield storedSample({ ...identity, sampledAtMs: atMs }, { values, guests: guests ?? [] });
     }
   }
 }

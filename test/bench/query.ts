@@ -16,6 +16,7 @@ import { openDuckDb } from '../../backend/store/metrics/duckdb-driver.ts';
 import { dayOf, rawTable, seriesTable } from '../../backend/store/metrics/duckdb-sql.ts';
 import { openDuckDbStore } from '../../backend/store/metrics/duckdb.ts';
 import type { MetricsStore } from '../../backend/store/ports.ts';
+import { storedSample } from '../../backend/store/stored-sample.ts';
 import { virtualClock } from '../support/clock.ts';
 import { memoryLog } from '../support/log.ts';
 import { nodeValues } from '../support/messages.ts';
@@ -54,15 +55,11 @@ const open = () => {
 async function begin(): Promise<void> {
   const { store } = await open();
   const names = Array.from({ length: nodes }, (_, index) => index);
-  const sampleOf = (index: number) => ({
-    cluster: `c${Math.floor(index / 16)}`,
-    node: `n${index % 16}`,
-    incarnation: 1,
-    seq: 1,
-    sampledAtMs: midnightMs,
-    values: nodeValues(),
-    guests: [],
-  });
+  const sampleOf = (index: number) => {
+    const name = { cluster: `c${Math.floor(index / 16)}`, node: `n${index % 16}` };
+    const identity = { ...name, incarnation: 1, seq: 1, sampledAtMs: midnightMs };
+    return storedSample(identity, { values: nodeValues(), guests: [] });
+  };
   await store.write(names.map(sampleOf));
   await store.close();
 }

@@ -128,11 +128,14 @@ const valuesOf = (metrics: readonly Metric[]): Record<string, number> =>
     }),
   );
 
+/** Stands in prepared samples for the name of the node, so that each has guests of its own. */
+const ownName = '@';
+
 /** The values of a sample as JSON; made before the run, since making them costs as much as reading. */
 function noise(guests: number): string {
   const node = nodeValues(valuesOf(nodeMetrics));
   const list = Array.from({ length: guests }, (_, guest) =>
-    guestSample(`${guest}`, valuesOf(guestMetrics)),
+    guestSample(`${ownName}.${guest}`, valuesOf(guestMetrics)),
   );
   return JSON.stringify(telemetryBody({ node, guests: list })).replace(
     /^\{"incarnation":\d+,"sampledAtMs":\d+,/,
@@ -147,7 +150,8 @@ function sampleFrame(index: number, seq: number, { atMs, values }: Taken): Buffe
   const head = { v: 1, id: uuidOf(seq), cluster: 'bench', node: nameOf(index) };
   const rest = { session: uuidOf(index), seq, sentAtMs: atMs, body: { incarnation: 1 } };
   const envelope = JSON.stringify({ ...head, ...rest }).slice(0, -2);
-  const payload = `${envelope},"sampledAtMs":${atMs},${values}}`;
+  const own = values.replaceAll(ownName, nameOf(index));
+  const payload = `${envelope},"sampledAtMs":${atMs},${own}}`;
   const publish = { cmd: 'publish', qos: 0, dup: false, retain: false } as const;
   return generate({ ...publish, topic: topicOf(index), payload });
 }

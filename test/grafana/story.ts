@@ -7,6 +7,7 @@ import { linesOfPoints } from '../../backend/observe/publisher.ts';
 import { emptyFleet, type NodeRecord } from '../../backend/state/fleet.ts';
 import { escape } from '../../backend/store/metrics/influx-client.ts';
 import { linesOf } from '../../backend/store/metrics/lines.ts';
+import { storedSample } from '../../backend/store/stored-sample.ts';
 import { advance } from '../../simulator/world/advance.ts';
 import { buildFleetWorld } from '../../simulator/world/build.ts';
 import type { World } from '../../simulator/world/model.ts';
@@ -64,12 +65,13 @@ function sampleAll(
       now.memoryUsedRatio === null ? {} : { memoryUsedBytes: now.memoryUsedRatio * memoryBytes };
     const values = { ...seen, ...used };
     const seq = (nodes.get(node)?.seq ?? 0) + 1;
-    const sample = { cluster, node, incarnation: 1, seq, sampledAtMs: nowMs, values };
-    lines.push(...linesOf({ ...sample, guests: guests ?? [] }));
+    const sample = { cluster, node, incarnation: 1, seq, sampledAtMs: nowMs };
+    lines.push(...linesOf(storedSample(sample, { values, guests: guests ?? [] })));
     nodes.set(node, {
       ...unseenNode(cluster, node),
       online: true,
       ...sample,
+      values,
       guests,
       sampleAtMs: nowMs,
       sampledAtWallMs: nowMs,

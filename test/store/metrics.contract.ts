@@ -3,11 +3,11 @@
  * what that store cannot do here.
  */
 import { beforeEach, describe, expect, it } from 'vitest';
-import type { MetricsEvent, MetricsStore, StoredSample } from '../../backend/store/ports.ts';
+import type { MetricsEvent, MetricsStore } from '../../backend/store/ports.ts';
 import { guestSample, nodeValues } from '../support/messages.ts';
-import { sampleOf, startMs } from './metrics-samples.ts';
+import { type Change, sampleOf, startMs } from './metrics-samples.ts';
 
-const sequence = (from: number, to: number, change: Partial<StoredSample> = {}) =>
+const sequence = (from: number, to: number, change: Change = {}) =>
   Array.from({ length: to - from + 1 }, (_, index) => sampleOf(from + index, change));
 
 const cpu = { cluster: 'home', entity: 'node', metrics: ['cpuRatio'] } as const;

@@ -2,14 +2,16 @@
  * Samples and events as rows of the embedded store's tables. A guest beyond the number of series a
  * day tells apart is left out and counted; its node never is.
  */
+import { type Entity, metricsOf } from '../../../broker/contract/metrics.ts';
 import type { MetricsEvent, StoredSample } from '../ports.ts';
+import { guestOffset } from '../stored-sample.ts';
 import { type OpenDay, seriesPerDayMax } from './duckdb-days.ts';
 import type { Column, DuckDb } from './duckdb-driver.ts';
 import { rawTable, seriesTable } from './duckdb-sql.ts';
 import { addSeries, emptySeries, findSeries, type SeriesName } from './series-numbers.ts';
 
 /** Side by side, not as an object each: a second of a full fleet has 43,000 rows. */
-type Rows = { series: number[]; atMs: number[]; values: Readonly<Record<string, unknown>>[] };
+type Rows = { series: number[]; atMs: number[]; values: Float64Array[]; offsets: number[] };
 type NodeRows = Rows & { incarnations: number[]; seqs: number[] };
 type NewSeries = SeriesName & { id: number };
 export type DayRows = {
@@ -19,12 +21,15 @@ export type DayRows = {
   refusedGuests: number;
 };
 
-const emptyRows = (): Rows => ({ series: [], atMs: [], values: [] });
+const emptyRows = (): Rows => ({ series: [], atMs: [], values: [], offsets: [] });
 
-function pushRow(rows: Rows, series: number, atMs: number, values: Rows['values'][number]): void {
+type At = { atMs: number; offset: number };
+
+function pushRow(rows: Rows, series: number, values: Float64Array, { atMs, offset }: At): void {
   rows.series.push(series);
   rows.atMs.push(atMs);
   rows.values.push(values);
+  rows.offsets.push(offset);
 }
 
 /** Rows of one day with the numbers their series have or will have. */
@@ -43,13 +48,13 @@ export function rowsOf(day: OpenDay, samples: readonly StoredSample[]): DayRows 
     return series.id;
   };
   for (const { cluster, node, incarnation, seq, sampledAtMs: atMs, values, guests } of samples) {
-    pushRow(nodes, idOf(cluster, node, null) as number, atMs, values);
+    pushRow(nodes, idOf(cluster, node, null) as number, values, { atMs, offset: 0 });
     nodes.incarnations.push(incarnation);
     nodes.seqs.push(seq);
-    for (const guest of guests) {
-      const series = idOf(cluster, node, guest.id);
+    for (let index = 0; index < guests.length; index += 1) {
+      const series = idOf(cluster, node, guests[index] as string);
       if (series === undefined) rows.refusedGuests += 1;
-      else pushRow(rows.guests, series, atMs, guest);
+      else pushRow(rows.guests, series, values, { atMs, offset: guestOffset(index) });
     }
   }
   return rows;
@@ -79,23 +84,28 @@ const seriesColumns = (rows: readonly NewSeries[]): Column[] => [
 ];
 
 /** Row by row, since the values of a row lie side by side in memory and those of a column do not. */
-function metricColumns(names: readonly string[], rows: Rows): Column[] {
+function metricColumns(names: readonly string[], entity: Entity, rows: Rows): Column[] {
+  const known = metricsOf(entity).map(({ name }) => name);
+  const places = Int32Array.from(names, (name) => known.indexOf(name));
   const columns = names.map(() => new Float64Array(rows.values.length));
   rows.values.forEach((values, row) => {
-    for (let index = 0; index < names.length; index += 1) {
-      const value = values[names[index] as string];
+    const offset = rows.offsets[row] as number;
+    for (let index = 0; index < places.length; index += 1) {
+      const place = places[index] as number;
       // A column the catalogue no longer has stays in old tables, and is null.
-      (columns[index] as Float64Array)[row] = typeof value === 'number' ? value : NaN;
+      const value = place < 0 ? NaN : (values[offset + place] as number);
+      (columns[index] as Float64Array)[row] = value;
     }
   });
   return names.map((name, index) => ({ name, values: columns[index] as Float64Array }));
 }
 
 /** The columns as the table orders them, which an older catalogue may have made. */
-function inOrder(names: readonly string[], fixed: Column[], rows: Rows): Column[] {
+function inOrder(day: OpenDay, entity: Entity, fixed: Column[], rows: Rows): Column[] {
+  const names = day.columns[entity];
   const byName = new Map(fixed.map((column) => [column.name, column]));
   const others = names.filter((name) => !byName.has(name));
-  for (const column of metricColumns(others, rows)) byName.set(column.name, column);
+  for (const column of metricColumns(others, entity, rows)) byName.set(column.name, column);
   return names.map((name) => byName.get(name) as Column);
 }
 
@@ -105,10 +115,10 @@ export async function appendDay(db: DuckDb, day: OpenDay, rows: DayRows): Promis
     await db.append(seriesTable(day.day), seriesColumns(series), series.length);
   }
   const nodeColumns = [...fixedColumns(nodes), ...identityColumns(nodes)];
-  const columns = inOrder(day.columns.node, nodeColumns, nodes);
+  const columns = inOrder(day, 'node', nodeColumns, nodes);
   await db.append(rawTable('node', day.day), columns, nodes.series.length);
   if (guests.series.length > 0) {
-    const guestColumns = inOrder(day.columns.guest, fixedColumns(guests), guests);
+    const guestColumns = inOrder(day, 'guest', fixedColumns(guests), guests);
     await db.append(rawTable('guest', day.day), guestColumns, guests.series.length);
   }
 }

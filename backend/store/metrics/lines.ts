@@ -4,18 +4,18 @@
  * client escapes the tags; our field names need none. A null is no field. By hand, because the
  * client's Point takes 14 us a line and this 3 us, of 8 600 lines a second. Pure.
  */
-import { guestMetrics, nodeMetrics } from '../../../broker/contract/metrics.ts';
+import { guestMetrics, type Metric, nodeMetrics } from '../../../broker/contract/metrics.ts';
 import type { MetricsEvent, StoredSample, Watermark } from '../ports.ts';
+import { guestOffset } from '../stored-sample.ts';
 import { escape } from './influx-client.ts';
 
-type Values = Readonly<Record<string, unknown>>;
-
 /** Floats all of them: InfluxDB fixes a field's type by its first value for ever. */
-function fieldsOf(values: Values, metrics: readonly { name: string }[]): string {
+function fieldsOf(values: Float64Array, from: number, metrics: readonly Metric[]): string {
   let fields = '';
-  for (const { name } of metrics) {
-    const value = values[name];
-    if (typeof value === 'number') fields += `${fields === '' ? '' : ','}${name}=${value}`;
+  for (let index = 0; index < metrics.length; index += 1) {
+    const value = values[from + index] as number;
+    if (Number.isNaN(value)) continue;
+    fields += `${fields === '' ? '' : ','}${(metrics[index] as Metric).name}=${value}`;
   }
   return fields;
 }
@@ -26,16 +26,16 @@ const tagsOf = ({ cluster, node }: { cluster: string; node: string }): string =>
 export function linesOf(sample: StoredSample): string[] {
   const { incarnation, seq, sampledAtMs, values, guests } = sample;
   const tags = tagsOf(sample);
-  const fields = fieldsOf(values, nodeMetrics);
+  const fields = fieldsOf(values, 0, nodeMetrics);
   const identity = `incarnation=${incarnation}i,seq=${seq}i`;
   const lines = [`node,${tags} ${identity}${fields === '' ? '' : ','}${fields} ${sampledAtMs}`];
-  for (const guest of guests) {
-    const guestFields = fieldsOf(guest, guestMetrics);
-    if (guestFields === '') continue;
+  guests.forEach((guest, index) => {
+    const guestFields = fieldsOf(values, guestOffset(index), guestMetrics);
+    if (guestFields === '') return;
     // Tags in the order of their names, as the server sorts them anyway.
-    const guestTags = `cluster=${escape.tag(sample.cluster)},guest=${escape.tag(guest.id)}`;
+    const guestTags = `cluster=${escape.tag(sample.cluster)},guest=${escape.tag(guest)}`;
     lines.push(`guest,${guestTags},node=${escape.tag(sample.node)} ${guestFields} ${sampledAtMs}`);
-  }
+  });
   return lines;
 }
 

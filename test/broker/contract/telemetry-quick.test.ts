@@ -62,18 +62,39 @@ function changed(body: Json, { where, key, how, name, value }: Change): void {
   else if (how === 'remove' && chosen !== undefined) delete target[chosen];
 }
 
+/** In the order of the catalogue, NaN for null. */
+function numbersOf({ node, guests }: Telemetry): number[] {
+  const ofGuests = (guests ?? []).flatMap((guest) => guestMetrics.map(({ name }) => guest[name]));
+  return [...nodeMetrics.map(({ name }) => node[name]), ...ofGuests].map((value) => value ?? NaN);
+}
+
+/** Its answer, whose numbers must be those of its objects. */
+function quickly(body: unknown): Telemetry | undefined {
+  const found = quickTelemetry(body);
+  if (!found) return undefined;
+  expect([...found.numbers]).toEqual(numbersOf(found.body));
+  return found.body;
+}
+
 describe('the quick yes for telemetry', () => {
   it('answers an ordinary sample itself, as the schema would', () => {
     const body = wire(full());
-    const quick = quickTelemetry(body);
+    const quick = quickly(body);
     expect(quick).toEqual(Telemetry.parse(wire(full())));
     expect(quick?.guests).toBe((body as { guests: Json }).guests);
+  });
+
+  it('hands out the numbers in the order of the catalogue, each in its place', () => {
+    const each = Object.fromEntries(guestMetrics.map(({ name }, at) => [name, at / 32]));
+    const found = quickTelemetry(wire({ ...full(), guests: [guestSample('1', each)] }));
+    const ofGuest = [...(found?.numbers ?? [])].slice(nodeMetrics.length);
+    expect(ofGuest).toEqual(guestMetrics.map((_, at) => at / 32));
   });
 
   it('takes a sample without guests, and one whose driver could not tell', () => {
     for (const guests of [[], null]) {
       const body = wire({ ...full(), guests });
-      expect(quickTelemetry(body)).toEqual(Telemetry.parse(body));
+      expect(quickly(body)).toEqual(Telemetry.parse(body));
     }
   });
 
@@ -83,7 +104,7 @@ describe('the quick yes for telemetry', () => {
       fc.property(fc.array(change, { minLength: 1, maxLength: 3 }), (changes) => {
         const body = wire(full());
         for (const one of changes) changed(body, one);
-        const quick = quickTelemetry(body);
+        const quick = quickly(body);
         const schema = Telemetry.safeParse(body);
         if (!schema.success) seen.refused += 1;
         seen[quick === undefined ? 'left' : 'quick'] += 1;
