@@ -60,7 +60,7 @@ describe('the simulate command', () => {
       errors: [
         '--nodes: use a whole number from 1 to 16384',
         '--scenario: use one of steady, hot-spot, node-crash, flapping, broker-restart, ' +
-          'thundering-herd, wake-fails',
+          'thundering-herd, wake-fails, closed-loop',
         "--slo: p99 is not measured in 'h': use ms or s",
         '',
       ].join('\n'),
