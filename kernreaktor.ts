@@ -50,6 +50,20 @@ async function dropStaleCredential(folder: string, backend: Backend): Promise<bo
   return false;
 }
 
+/** Lets this host in and protects its node. @returns what it enrols with, null when it is in */
+async function admitLocal(
+  { folder, node }: { folder: string; node: string },
+  backend: Backend,
+): Promise<DaemonConfig['enrolment']> {
+  const reason = 'this machine runs the backend';
+  await backend.protect({ cluster: localCluster, node, reason });
+  if (await dropStaleCredential(folder, backend)) return null;
+  const order = { cluster: localCluster, node, actor: 'start' };
+  const created = await backend.enrolments.createToken(order);
+  if (!created.ok) throw new Error(`${created.refusal.detail}. ${created.refusal.wayOut}`);
+  return { secret: created.token.split('.')[0] ?? '', caSha256: null };
+}
+
 /**
  * This host's own daemon, enrolled like any other, its node protected. It only observes, unless a
  * daemon.yaml of this host names what it may do.
@@ -67,20 +81,13 @@ async function startLocalDaemon(
     dataDir: folder,
     intervalMs: settings.KR_SAMPLE_INTERVAL_MS,
   });
-  const { node } = config;
-  const isEnrolled = await dropStaleCredential(folder, backend);
-  let enrolment: DaemonConfig['enrolment'] = null;
-  if (!isEnrolled) {
-    const order = { cluster: localCluster, node, actor: 'start' };
-    const created = await backend.enrolments.createToken(order);
-    if (!created.ok) throw new Error(`${created.refusal.detail}. ${created.refusal.wayOut}`);
-    enrolment = { secret: created.token.split('.')[0] ?? '', caSha256: null };
-  }
-  await backend.protect({
-    cluster: localCluster,
-    node,
-    reason: 'this machine runs the backend',
-  });
+  // A store that falls silent right after the start is no reason to end.
+  const patience = { ...parts, signal: stopping.signal };
+  const { whenStoreAnswers } = await import('./backend/store/patience.ts');
+  const enrolment = await whenStoreAnswers(
+    () => admitLocal({ folder, node: config.node }, backend),
+    patience,
+  );
   const { startDaemon } = await import('./daemon/main.ts');
   return startDaemon(
     { ...config, enrolment, logLevel: settings.KR_LOG_LEVEL },
