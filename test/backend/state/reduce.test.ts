@@ -1,6 +1,8 @@
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { NodeFacts } from '../../../broker/contract/facts.ts';
+import { guestMetrics } from '../../../broker/contract/metrics.ts';
+import type { GuestSample } from '../../../broker/contract/telemetry.ts';
 import { emptyFleet, type Fleet } from '../../../backend/state/fleet.ts';
 import type { StateInput } from '../../../backend/state/inputs.ts';
 import { nodeState } from '../../../backend/state/node-state.ts';
@@ -103,6 +105,28 @@ describe('telemetry', () => {
     );
     expect(fleet.guests.get('home/100')?.node).toBe('n2');
     expect(fleet.guests.has('home/101')).toBe(false);
+  });
+
+  it('takes every field of a guest from its newest sample, as if it had seen no other', () => {
+    const before = guestSample('100');
+    const now = guestSample('100', {
+      ...(Object.fromEntries(guestMetrics.map(({ name }, index) => [name, 7 + index])) as object),
+      kind: 'container',
+      name: 'other',
+      state: 'stopped',
+      tags: ['kr_park'],
+      lock: 'backup',
+      haState: 'started',
+    });
+    const same = Object.entries(before).filter(([name, value]) => now[name as never] === value);
+    expect(same).toEqual([['id', '100']]);
+    const sampled = (seq: number, guest: GuestSample): StateInput => ({
+      kind: 'telemetry',
+      atMs: 1_000 * seq,
+      message: message('telemetry', telemetryBody({ guests: [guest] }), { node: 'n1', seq }),
+    });
+    const both = after(sampled(1, before), sampled(2, now)).guests.get('home/100');
+    expect(both).toEqual(after(sampled(2, now)).guests.get('home/100'));
   });
 
   it('keeps the known guests when the driver cannot tell', () => {
