@@ -10,7 +10,7 @@ import type { Clock, NewId } from '../../broker/contract/ports.ts';
 import { ApiRefused, type Call, type ClientApi } from './api.ts';
 import { findSubject, type Subject } from './find.ts';
 import { json } from './output.ts';
-import { pause } from './pause.ts';
+import { pause } from '../pause.ts';
 import { withProof } from './proof.ts';
 import type { Person } from './prove-wake.ts';
 import { CommandDetail } from './views.ts';

@@ -6,7 +6,7 @@
 import { z } from 'zod';
 import type { Clock } from '../../broker/contract/ports.ts';
 import type { ClientApi } from './api.ts';
-import { pause } from './pause.ts';
+import { pause } from '../pause.ts';
 import { withProof } from './proof.ts';
 
 const Campaign = z.object({

@@ -5,7 +5,7 @@ import type { ClientApi } from './api.ts';
 import { allNodes } from './find.ts';
 import { nodeTable } from './look.ts';
 import { json } from './output.ts';
-import { pause } from './pause.ts';
+import { pause } from '../pause.ts';
 import type { NodeRow } from './views.ts';
 
 const everyMs = 2_000;

@@ -7,7 +7,7 @@ import { z } from 'zod';
 import type { Clock } from '../../broker/contract/ports.ts';
 import { duration } from '../format.ts';
 import { ApiRefused, type ClientApi } from './api.ts';
-import { pause } from './pause.ts';
+import { pause } from '../pause.ts';
 import type { Person } from './prove-wake.ts';
 import type { RunRemote } from './remote.ts';
 import { askHost, hostIs, installScript, lineFor, otherwise, PackageRow } from './upgrade-lines.ts';

@@ -4,6 +4,7 @@
  * caller's at once. Everything else refuses while the store is away.
  */
 import type { Clock, Log } from '../../broker/contract/ports.ts';
+import { pause } from '../pause.ts';
 import { StoreUnavailable } from './sql/errors.ts';
 
 const tryEveryMs = 1_000;
@@ -16,18 +17,15 @@ export type Patience = { clock: Clock; log: Log; signal: AbortSignal };
  */
 export async function whenStoreAnswers<T>(
   work: () => Promise<T>,
-  { clock, log, signal }: Patience,
+  { log, ...waiting }: Patience,
 ): Promise<T> {
   for (;;) {
     try {
       return await work();
     } catch (error) {
-      if (!(error instanceof StoreUnavailable) || signal.aborted) throw error;
+      if (!(error instanceof StoreUnavailable) || waiting.signal.aborted) throw error;
       log.warn({ err: error }, 'waiting for the SQL store');
     }
-    await new Promise<void>((resolve) => {
-      const cancel = clock.after(tryEveryMs, resolve);
-      signal.addEventListener('abort', () => (cancel(), resolve()), { once: true });
-    });
+    await pause(waiting, tryEveryMs);
   }
 }

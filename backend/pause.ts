@@ -1,5 +1,5 @@
-/** Waits, but no longer than the person does. */
-import type { Clock } from '../../broker/contract/ports.ts';
+/** Waits, but no longer than whoever asked does. */
+import type { Clock } from '../broker/contract/ports.ts';
 
 export const pause = (
   { clock, signal }: { clock: Clock; signal: AbortSignal },
