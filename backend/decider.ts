@@ -6,7 +6,7 @@ import { parse } from 'yaml';
 import type { Clock, NewId } from '../broker/contract/ports.ts';
 import type { Commands } from './act/commands.ts';
 import { dispatch } from './act/dispatch.ts';
-import { isUnderWay } from './act/lifecycle.ts';
+import { isPowerOff, isUnderWay } from './act/lifecycle.ts';
 import { remembered } from './act/remembered.ts';
 import { proofMaxAgeMs, proofsMin } from './act/wake-ways.ts';
 import { appendAudit } from './audit/chain.ts';
@@ -25,10 +25,9 @@ import type { ClusterRecord, Fleet } from './state/fleet.ts';
 import type { Database } from './store/sql/database.ts';
 import { insertDecision } from './store/sql/decisions.ts';
 import { endEvacuation, restEvacuated } from './store/sql/evacuations.ts';
-import { type GuestCommand, recentGuestCommands } from './store/sql/guest-commands.ts';
 import { type Migration, recentMigrations } from './store/sql/moves.ts';
-import { recentPowerOffs } from './store/sql/power-offs.ts';
 import { provenNodes } from './store/sql/proven.ts';
+import { type RecentCommand, recentCommands } from './store/sql/recent-commands.ts';
 
 export type DeciderDeps = {
   database: Database;
@@ -61,10 +60,14 @@ const failedStates: ReadonlySet<string> = new Set(['FAILED', 'EXPIRED', 'INDETER
 const explaining: ReadonlySet<string> = new Set(['guest.stop', 'guest.restart']);
 
 /** A start by a person ends the engine's row of attempts, as one that helped would. */
-function recallOrders(history: History, commands: readonly GuestCommand[], offsetMs: number): void {
+function recallOrders(
+  history: History,
+  commands: readonly RecentCommand[],
+  offsetMs: number,
+): void {
   const ordered = new Map<string, Ordered>();
-  for (const { cluster, guest, kind, state, byEngine, plannedAtMs } of commands) {
-    const key = `${cluster}/${guest}`;
+  for (const { cluster, target, kind, state, byEngine, plannedAtMs } of commands) {
+    const key = `${cluster}/${target}`;
     const known = ordered.get(key) ?? { startsAtMs: [], isStarting: false, otherAtMs: null };
     const atMs = plannedAtMs + offsetMs;
     if (explaining.has(kind)) ordered.set(key, { ...known, otherAtMs: atMs });
@@ -77,11 +80,15 @@ function recallOrders(history: History, commands: readonly GuestCommand[], offse
 }
 
 /** An uncertain change of size may be repeated, so nobody waits for its end. */
-function recallScales(history: History, commands: readonly GuestCommand[], offsetMs: number): void {
+function recallScales(
+  history: History,
+  commands: readonly RecentCommand[],
+  offsetMs: number,
+): void {
   const scaled = new Map<string, Scaled>();
-  for (const { cluster, guest, kind, state, plannedAtMs } of commands) {
+  for (const { cluster, target, kind, state, plannedAtMs } of commands) {
     if (kind !== 'guest.scale') continue;
-    const key = `${cluster}/${guest}`;
+    const key = `${cluster}/${target}`;
     scaled.set(key, {
       atMs: plannedAtMs + offsetMs,
       isOpen: isUnderWay(state),
@@ -110,12 +117,13 @@ function recall(history: History, migrations: readonly Migration[], offsetMs: nu
 
 function recallPowerOffs(
   history: History,
-  rows: Awaited<ReturnType<typeof recentPowerOffs>>,
+  commands: readonly RecentCommand[],
   offsetMs: number,
 ): void {
   const powerOffs = new Map<string, PowerOff[]>();
-  for (const { cluster, node, plannedAtMs } of rows) {
-    append(powerOffs, cluster, { node, atMs: plannedAtMs + offsetMs });
+  for (const { cluster, target, kind, plannedAtMs } of commands) {
+    if (!isPowerOff(kind)) continue;
+    append(powerOffs, cluster, { node: target, atMs: plannedAtMs + offsetMs });
   }
   history.powerOffs = powerOffs;
 }
@@ -220,10 +228,10 @@ export function createDecider(deps: DeciderDeps): Decider {
       // SQL stamps are wall time, the engine's are monotonic; both are this server's own.
       const offsetMs = clock.monotonicMs() - nowMs;
       recall(history, await recentMigrations(database.db, clusters, nowMs), offsetMs);
-      const onGuests = await recentGuestCommands(database.db, clusters, nowMs);
-      recallScales(history, onGuests, offsetMs);
-      recallOrders(history, onGuests, offsetMs);
-      recallPowerOffs(history, await recentPowerOffs(database.db, clusters, nowMs), offsetMs);
+      const recent = await recentCommands(database.db, clusters, nowMs);
+      recallScales(history, recent, offsetMs);
+      recallOrders(history, recent, offsetMs);
+      recallPowerOffs(history, recent, offsetMs);
       history.proven = await provenNodes(database.db, {
         clusters: clusters.filter((id) => {
           const cluster = fleet.clusters.get(id);
