@@ -6,11 +6,10 @@ import type { GuestSample } from '../../broker/contract/telemetry.ts';
 import { boundReason } from './constraints.ts';
 import type { GuestRule } from './guest-rules.ts';
 import type { Situation } from './model.ts';
+import { secondsText } from './plan.ts';
 import { scaledMs } from './policy.ts';
 import type { Recent } from './recent.ts';
 import { refusalOf, targetsMax } from './refusals.ts';
-
-const seconds = (ms: number): string => `${Math.round(ms / 1000)} s`;
 
 /** Why this guest may not be moved now, or null. */
 export function barrierOf(
@@ -23,7 +22,7 @@ export function barrierOf(
   if (bound !== null) return bound;
   const refused = refusalOf(situation, 'guest', guest.id);
   if (refused && refused.targets.length >= targetsMax) {
-    return `was refused by the guards ${seconds(nowMs - refused.atMs)} ago`;
+    return `was refused by the guards ${secondsText(nowMs - refused.atMs)} ago`;
   }
   // What a person wants moved waits for no cooldown.
   if (isOrdered || history.lastMovedAtMs.size === 0) return null;
@@ -35,6 +34,6 @@ export function barrierOf(
   const backoff = 2 ** recent.failuresOf(guest.id);
   const cooldownMs = scaledMs(policy.limits.guestCooldownMs, cluster) * backoff;
   return nowMs - movedAtMs < cooldownMs
-    ? `moved ${seconds(nowMs - movedAtMs)} ago, cooldown ${seconds(cooldownMs)}`
+    ? `moved ${secondsText(nowMs - movedAtMs)} ago, cooldown ${secondsText(cooldownMs)}`
     : null;
 }

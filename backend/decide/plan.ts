@@ -25,6 +25,9 @@ export type Intent = {
   orderedBy?: string;
 };
 
+/** As reasons and flips tell a time. */
+export const secondsText = (ms: number): string => `${Math.round(ms / 1000)} s`;
+
 /** A node or guest that was looked at and left alone. */
 export type NonAction = {
   subject: { kind: 'node' | 'guest' | 'cluster'; id: string };

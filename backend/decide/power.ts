@@ -6,10 +6,10 @@
 import { nodeKey } from '../../broker/contract/ids.ts';
 import { benefitOf, expectedPeak, hoursText, pays, roomUnits } from './benefit.ts';
 import { type Model, nodeRole, type Situation } from './model.ts';
-import type { Intent, NonAction } from './plan.ts';
+import { type Intent, type NonAction, secondsText } from './plan.ts';
 import { type Policy, scaledMs, zoneOf } from './policy.ts';
 import { refusalOf, wakesForSure, wakeWaitMs } from './refusals.ts';
-import { type Look, secondsText } from './relieve.ts';
+import type { Look } from './relieve.ts';
 import { localTime } from './windows.ts';
 import { othersAwake, tooFew } from './staying.ts';
 import { unrestOf } from './rest.ts';

@@ -10,7 +10,7 @@ import type { Need } from './calendar.ts';
 import { mayStand } from './constraints.ts';
 import { isUrgent } from './history.ts';
 import { fits, type Margin, type Model, nodeRole, plan, type Situation, slack } from './model.ts';
-import type { Fact, Intent, NonAction } from './plan.ts';
+import { type Fact, type Intent, type NonAction, secondsText } from './plan.ts';
 import { scaledMs } from './policy.ts';
 import type { Traffic } from './traffic.ts';
 import { leastWorth, noRelief, type Relief, unmetOf } from './worth.ts';
@@ -30,7 +30,6 @@ const lossUnits = 0.094;
 
 const round = (value: number): number => Math.round(value * 1000) / 1000;
 const gib = (bytes: number): string => `${(bytes / 2 ** 30).toFixed(1)} GiB`;
-export const secondsText = (ms: number): string => `${Math.round(ms / 1000)} s`;
 export const ratioOf = (model: Model, place: number): number =>
   model.asked[place]! / model.capacity[place]!;
 

@@ -6,6 +6,7 @@
 import { nodeKey } from '../../broker/contract/ids.ts';
 import type { Model, Situation } from './model.ts';
 import { busiest, idleInMs } from './minutes.ts';
+import { secondsText } from './plan.ts';
 import { scaledMs } from './policy.ts';
 
 /** A node that began to go to sleep or was switched off, whoever asked. */
@@ -20,7 +21,6 @@ const idleForMs = 40 * minuteMs;
 /** Why not yet, and for how long at least. */
 export type Unrest = { reason: string; waitMs: number };
 
-const secondsText = (ms: number): string => `${Math.round(ms / 1000)} s`;
 const none: readonly PowerOff[] = [];
 
 const powerOffsOf = ({ history, cluster }: Situation): readonly PowerOff[] =>

@@ -8,7 +8,7 @@ import { attemptsOf } from './deaths.ts';
 import { ruleFor } from './guest-policy.ts';
 import { guestRules } from './guest-rules.ts';
 import { type Model, nodeRole, type Situation } from './model.ts';
-import type { Intent, NonAction } from './plan.ts';
+import { type Intent, type NonAction, secondsText } from './plan.ts';
 import { scaledMs } from './policy.ts';
 import { refusalOf } from './refusals.ts';
 import type { GuestSample } from '../../broker/contract/telemetry.ts';
@@ -19,7 +19,6 @@ export const gaveUpRule = 'restart.gave-up';
 const perRoundMax = 4;
 const starting = 'it is being started';
 
-const secondsText = (ms: number): string => `${Math.round(ms / 1000)} s`;
 const times = (count: number): string => (count === 1 ? 'once' : `${count} times`);
 
 type Dead = { model: Model; place: number; guest: GuestSample; diedAtMs: number };

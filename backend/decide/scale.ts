@@ -9,7 +9,7 @@ import { isIgnored } from './constraints.ts';
 import { ruleFor, type ScaleRule } from './guest-policy.ts';
 import { type GuestRule, guestRules } from './guest-rules.ts';
 import { type Model, nodeRole, type Situation } from './model.ts';
-import type { Intent, NonAction } from './plan.ts';
+import { type Intent, type NonAction, secondsText } from './plan.ts';
 import { scaledMs } from './policy.ts';
 import { refusalOf } from './refusals.ts';
 import { type Resource, resources, type Size, sizeOf, type SizeWait, waitKey } from './sizing.ts';
@@ -44,7 +44,6 @@ const coresText = (cores: number): string => `${Number(cores.toFixed(2))} cores`
 const gib = (bytes: number): string => `${Number((bytes / 2 ** 30).toFixed(2))} GiB`;
 const textOf = (resource: Resource, value: number): string =>
   resource === 'cpu' ? coresText(value) : gib(value);
-const secondsText = (ms: number): string => `${Math.round(ms / 1000)} s`;
 const round = (value: number): number => Math.round(value * 1000) / 1000;
 
 const grown = ({ size, range }: Case): number =>
