@@ -2,7 +2,7 @@
  * Changes that could turn a refusal into an action, made to the inputs of a decision: later, guests
  * freed or smaller, more room or another node. Pure; the situation that is given stays as it is.
  */
-import type { GuestSample } from '../../broker/contract/telemetry.ts';
+import type { GuestSample, NodeValues } from '../../broker/contract/telemetry.ts';
 import type { NodeRecord } from '../state/fleet.ts';
 import { unmeasuredGuest } from '../state/reduce.ts';
 import type { Forecast } from './forecast.ts';
@@ -60,19 +60,32 @@ function freed(situation: Situation, ids: readonly string[]): Situation {
   return { ...situation, nodes, history: { ...history, lastMovedAtMs, moves } };
 }
 
+const capacityOf = (record: NodeRecord): number =>
+  (record.values?.cpuCount ?? 0) * factorOf(record);
+
+/** What a node uses when so much less runs there; what is unknown stays unknown. */
+function lessUsed(
+  record: NodeRecord,
+  values: NodeValues,
+  { cpuUnits, memoryBytes }: { cpuUnits: number; memoryBytes: number },
+): NodeValues {
+  const { cpuRatio, memoryUsedBytes } = values;
+  const less = cpuUnits / capacityOf(record);
+  return {
+    ...values,
+    cpuRatio: cpuRatio === null ? null : Math.max(0, cpuRatio - less),
+    memoryUsedBytes: memoryUsedBytes === null ? null : Math.max(0, memoryUsedBytes - memoryBytes),
+  };
+}
+
 /** The node and its guests use less, each guest its share. */
 function roomier(situation: Situation, { node, cpuUnits, memoryBytes }: Room): Situation {
   const record = find(situation, node);
   if (!record?.values) return situation;
-  const { cpuRatio, cpuCount, memoryUsedBytes } = record.values;
-  const capacity = (cpuCount ?? 0) * factorOf(record);
-  if (cpuRatio === null || memoryUsedBytes === null || capacity <= 0) return situation;
-  const values = {
-    ...record.values,
-    cpuRatio: Math.max(0, cpuRatio - cpuUnits / capacity),
-    memoryUsedBytes: Math.max(0, memoryUsedBytes - memoryBytes),
-  };
-  const kept = cpuRatio > 0 ? values.cpuRatio / cpuRatio : 1;
+  const { cpuRatio, memoryUsedBytes } = record.values;
+  if (cpuRatio === null || memoryUsedBytes === null || capacityOf(record) <= 0) return situation;
+  const values = lessUsed(record, record.values, { cpuUnits, memoryBytes });
+  const kept = cpuRatio > 0 ? (values.cpuRatio ?? 0) / cpuRatio : 1;
   const guests =
     record.guests?.map((guest) => ({
       ...guest,
@@ -104,13 +117,7 @@ function smaller(situation: Situation, { node, share, cpuUnits, memoryBytes }: S
     memoryUsedBytes: by(guest.memoryUsedBytes),
     memoryTotalBytes: by(guest.memoryTotalBytes),
   }));
-  const { cpuRatio, cpuCount, memoryUsedBytes } = record.values;
-  const capacity = (cpuCount ?? 0) * factorOf(record);
-  const values = {
-    ...record.values,
-    cpuRatio: cpuRatio === null ? null : Math.max(0, cpuRatio - cpuUnits / capacity),
-    memoryUsedBytes: memoryUsedBytes === null ? null : Math.max(0, memoryUsedBytes - memoryBytes),
-  };
+  const values = lessUsed(record, record.values, { cpuUnits, memoryBytes });
   const { cluster, history } = situation;
   const known = new Map(history.forecasts.get(cluster.id));
   for (const { id } of guests) {
