@@ -23,32 +23,30 @@ type Measured = {
   facts: { name: string; predicted: Fact['value']; value: Fact['value'] }[];
 };
 
+type Memory = { memoryUsedBytes: number | null; memoryTotalBytes: number | null };
+
+function memoryRatioOf(of: Memory | null | undefined): number | null {
+  const { memoryUsedBytes: used = null, memoryTotalBytes: total = null } = of ?? {};
+  return used !== null && total ? used / total : null;
+}
+
 /** The newest value of what a rule predicts by that name; null where nobody measured it. */
 function valueOf(fleet: Fleet, intent: Intent, name: string, nowMs: number): Fact['value'] {
-  const cpuOf = (node: string): number | null => {
-    const record = fleet.nodes.get(nodeKey(intent.cluster, node));
-    const isHeard = record !== undefined && nodeState(record, nowMs) === 'awake';
-    return isHeard ? (record.values?.cpuRatio ?? null) : null;
+  const { cluster, executor, action, target } = intent;
+  const told = (node: string) => {
+    const record = fleet.nodes.get(nodeKey(cluster, node));
+    return record !== undefined && nodeState(record, nowMs) === 'awake' ? record.values : null;
   };
-  const memoryOf = (node: string): number | null => {
-    const record = fleet.nodes.get(nodeKey(intent.cluster, node));
-    const { memoryUsedBytes: used = null, memoryTotalBytes: total = null } = record?.values ?? {};
-    const isHeard = record !== undefined && nodeState(record, nowMs) === 'awake';
-    return isHeard && used !== null && total ? used / total : null;
-  };
-  const guest = fleet.guests.get(`${intent.cluster}/${intent.target.id}`);
-  if (name === 'sourceCpuRatio') return cpuOf(intent.executor);
-  if (name === 'targetCpuRatio' && intent.action.kind === 'guest.migrate') {
-    return cpuOf(intent.action.args.targetNode);
-  }
-  if (name === 'sourceMemoryRatio') return memoryOf(intent.executor);
-  if (name === 'targetMemoryRatio' && intent.action.kind === 'guest.migrate') {
-    return memoryOf(intent.action.args.targetNode);
-  }
+  const source = told(executor);
+  const destination = action.kind === 'guest.migrate' ? told(action.args.targetNode) : null;
+  const guest = fleet.guests.get(`${cluster}/${target.id}`);
+  if (name === 'sourceCpuRatio') return source?.cpuRatio ?? null;
+  if (name === 'targetCpuRatio') return destination?.cpuRatio ?? null;
+  if (name === 'sourceMemoryRatio') return memoryRatioOf(source);
+  if (name === 'targetMemoryRatio') return memoryRatioOf(destination);
   if (name === 'guestCpuRatio') return guest?.cpuRatio ?? null;
-  if (name === 'state') return guest?.state ?? null;
-  const { memoryUsedBytes: used = null, memoryTotalBytes: total = null } = guest ?? {};
-  return name === 'guestMemoryRatio' && used !== null && total ? used / total : null;
+  if (name === 'guestMemoryRatio') return memoryRatioOf(guest);
+  return name === 'state' ? (guest?.state ?? null) : null;
 }
 
 /** Of the intents whose command succeeded. */
