@@ -9,7 +9,7 @@ import type { Intent } from '../../../backend/decide/plan.ts';
 import type { Policy } from '../../../backend/decide/policy.ts';
 import { noteRefusal } from '../../../backend/decide/refusals.ts';
 import type { PowerOff } from '../../../backend/decide/rest.ts';
-import type { ClusterRecord, NodeRecord } from '../../../backend/state/fleet.ts';
+import type { NodeRecord } from '../../../backend/state/fleet.ts';
 import { unseenNode } from '../../../backend/state/reduce.ts';
 import { hostPower } from '../../../simulator/replay/physical-power.ts';
 import type { ReplayCluster } from '../../../simulator/replay/physical-engine.ts';
@@ -18,21 +18,14 @@ import { factsOf, guestFactsOf } from '../../../simulator/world/facts.ts';
 import type { World, WorldNode } from '../../../simulator/world/model.ts';
 import { settleEnergy } from '../../../simulator/world/power.ts';
 import { sampleNode } from '../../../simulator/world/sample.ts';
+import { homeCluster } from '../../support/records.ts';
 import type { GateWorld, GuardedGate } from '../replay-gate.ts';
 
 const dayMs = 86_400_000;
 const joulesPerKwh = 3_600_000;
 const megabyte = 2 ** 20;
 
-export const houseCluster: ClusterRecord = {
-  id: 'home',
-  simulated: false,
-  timeScale: 1,
-  hold: false,
-  autonomy: {},
-  policyHash: null,
-  policyYaml: null,
-};
+export const houseCluster = homeCluster();
 
 const desiredOf = ({ power }: WorldNode): NodeRecord['desired'] =>
   power === 'off' || power === 'stopping' ? 'asleep' : 'awake';
