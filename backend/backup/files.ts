@@ -1,7 +1,8 @@
 /**
  * The files of an installation that no other place can give back: keys, certificates, who we are,
- * kernreaktor.yaml, and by which token each cluster is reached that this server watches by its API. A daemon's journal is never among them: one that has forgotten the last
- * hour would let a command begin twice, while a missing one only asks a person.
+ * kernreaktor.yaml, and by which token each cluster is reached that this server watches by its API.
+ * A daemon's journal is never among them: one that has forgotten the last hour would let a command
+ * begin twice, while a missing one only asks a person.
  */
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';

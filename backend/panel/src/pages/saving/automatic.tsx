@@ -1,4 +1,7 @@
-/** When the node may sleep by itself: what has to be allowed for it, since when it is watched, and the typed way round the wait. */
+/**
+ * When the node may sleep by itself: what has to be allowed for it, since when it is watched, and
+ * the typed way round the wait.
+ */
 import type { PowerSaving } from '../../../../http/routes/power-saving.ts';
 import type { Standing } from '../../../../http/routes/wake-proofs.ts';
 import { call } from '../../api.ts';
