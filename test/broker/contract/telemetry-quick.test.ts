@@ -48,8 +48,10 @@ const change = fc.record({
   value: odd,
 });
 
-function changed(body: Json, { where, key, how, name, value }: Change): void {
+function changed(body: Json, { where, key, how, name, value: drawn }: Change): void {
   const all = containers(body);
+  // The list it is drawn from is shared: an object put into itself by a later change is no JSON.
+  const value = structuredClone(drawn);
   const target = all[where % all.length] as Json[] | { [key: string]: Json };
   const keys = Object.keys(target);
   const chosen = keys[key % Math.max(1, keys.length)];
