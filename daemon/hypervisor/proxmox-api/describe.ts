@@ -5,7 +5,7 @@
  */
 import { z } from 'zod';
 import type { CommandKind } from '../../../broker/contract/command.ts';
-import { type GuestFacts, MacAddress, NodeFacts } from '../../../broker/contract/facts.ts';
+import { type GuestFacts, NodeFacts } from '../../../broker/contract/facts.ts';
 import { Uuid } from '../../../broker/contract/ids.ts';
 import type { Description } from '../port.ts';
 import { GuestList, NodeStatus, TaskList } from '../proxmox/answers.ts';
@@ -16,9 +16,9 @@ import { allowedNodes, QuorumUnknownError, storagesOf } from '../proxmox/describ
 import { guestFacts } from '../proxmox/guest-config.ts';
 import { haFacts, isInMaintenance, isOwnedByBalancer, serviceOf } from '../proxmox/ha.ts';
 import { ConfigAnswer } from '../proxmox/pmxcfs.ts';
-import { propertiesOf } from '../proxmox/scalars.ts';
 import type { Look } from './cluster.ts';
 import { awakeRow, type Context } from './context.ts';
+import { linksOf } from './links.ts';
 
 const guestKinds: CommandKind[] = [
   'guest.start',
@@ -130,30 +130,6 @@ async function bootIdOf({ api, log }: Context, pveNode: string): Promise<string 
     log.warn({ node: pveNode, problem: (error as Error).message }, 'its boot is not known');
     return null;
   });
-}
-
-const NodeConfig = z.object({ wakeonlan: z.string().optional() });
-
-/** The card whose address the administrator gave Proxmox for Wake on LAN. */
-async function linksOf(
-  { api, declared }: Context,
-  node: string,
-  pveNode: string,
-): Promise<NodeFacts['links']> {
-  const { wakeonlan } = await api.get(NodeConfig, `/nodes/${pveNode}/config`);
-  const options = propertiesOf(wakeonlan ?? '', 'mac');
-  const mac = MacAddress.safeParse(options['mac']?.toLowerCase());
-  if (!mac.success) return null;
-  return [
-    {
-      name: (options['bind-interface'] ?? 'wakeonlan').slice(0, 32),
-      mac: mac.data,
-      address: null,
-      broadcast: options['broadcast-address'] ?? null,
-      wakeOnMagic: declared[node]?.wakeOnMagic ?? null,
-      driver: null,
-    },
-  ];
 }
 
 async function busyOf(

@@ -134,7 +134,7 @@ const ofCluster = [
   '/cluster/ha/status/manager_status',
   '/cluster/ha/status/current',
 ];
-const ofNode = ['/status', '/config', '/qemu', '/lxc'];
+const ofNode = ['/status', '/config', '/network', '/qemu', '/lxc'];
 /** Of each kind and node; configurations of more tell little that is new. */
 const guestsMax = 3;
 

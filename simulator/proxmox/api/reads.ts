@@ -49,8 +49,37 @@ function ofCluster(pve: Pve, here: WorldNode, path: string): unknown {
   return undefined;
 }
 
+/** A bridge on one card, as the installer leaves it. */
+const network = ({ spec }: WorldNode): Row[] => [
+  {
+    iface: 'vmbr0',
+    type: 'bridge',
+    method: 'static',
+    active: 1,
+    autostart: 1,
+    address: spec.address,
+    netmask: '24',
+    cidr: `${spec.address}/24`,
+    gateway: spec.address.replace(/[^.]+$/, '1'),
+    bridge_ports: 'nic0',
+    families: ['inet'],
+    priority: 4,
+  },
+  {
+    iface: 'nic0',
+    type: 'eth',
+    method: 'manual',
+    active: 1,
+    exists: 1,
+    altnames: [`enx${spec.mac.replaceAll(':', '')}`],
+    families: ['inet'],
+    priority: 3,
+  },
+];
+
 function ofNode(node: WorldNode, what: string): unknown {
   if (what === 'config') return { wakeonlan: `mac=${node.spec.mac},bind-interface=vmbr0` };
+  if (what === 'network') return network(node);
   return what === 'journal' ? journal(node) : undefined;
 }
 
@@ -61,7 +90,7 @@ function check(token: Token, path: string): void {
   if (vmid !== undefined)
     require(token, `/vms/${vmid}`, rest === 'migrate' ? 'VM.Migrate' : 'VM.Audit');
   else if (what === 'journal') require(token, `/nodes/${node}`, 'Sys.Syslog');
-  else if (what !== '' && what !== 'qemu' && what !== 'lxc') {
+  else if (!['', 'qemu', 'lxc', 'network'].includes(what)) {
     require(token, `/nodes/${node}`, 'Sys.Audit');
   } else if (/^\/cluster\/(status|config|ha|options|metrics)/.test(path)) {
     require(token, '/', 'Sys.Audit');
