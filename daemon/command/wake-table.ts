@@ -73,22 +73,31 @@ export async function openWakeTable(deps: TableDeps): Promise<WakeTableStore> {
     await write(deps, next);
     [kept, content] = [next, said];
   };
+  // One daemon may speak for a whole cluster, whose members are told at the same time.
+  let last: Promise<void> = Promise.resolve();
+  const inTurn = (change: () => Promise<void>): Promise<void> => {
+    const turn = last.then(change);
+    last = turn.catch(() => undefined);
+    return turn;
+  };
   return {
     current: () => (content?.wakeTable ? { content, table: content.wakeTable } : null),
-    async keep(node, sync, said) {
-      if (!said.wakeTable) return;
-      const isSame =
-        content?.wakeTable?.version === said.wakeTable.version && content.hold === said.hold;
-      if (isSame && kept?.woken.nodes.length === 0) return;
-      await replace({ node, sync, woken: nobody }, said);
-    },
+    keep: (node, sync, said) =>
+      inTurn(async () => {
+        if (!said.wakeTable) return;
+        const isSame =
+          content?.wakeTable?.version === said.wakeTable.version && content.hold === said.hold;
+        if (isSame && kept?.woken.nodes.length === 0) return;
+        await replace({ node, sync, woken: nobody }, said);
+      }),
     hasWoken: (node, bootId) => kept?.woken.bootId === bootId && kept.woken.nodes.includes(node),
-    async note(node, bootId, hasWoken) {
-      if (!kept || !content) return;
-      const before = kept.woken.bootId === bootId ? kept.woken.nodes : [];
-      const others = before.filter((one) => one !== node);
-      const nodes = hasWoken ? [...others, node] : others;
-      await replace({ ...kept, woken: { bootId, nodes } }, content);
-    },
+    note: (node, bootId, hasWoken) =>
+      inTurn(async () => {
+        if (!kept || !content) return;
+        const before = kept.woken.bootId === bootId ? kept.woken.nodes : [];
+        const others = before.filter((one) => one !== node);
+        const nodes = hasWoken ? [...others, node] : others;
+        await replace({ ...kept, woken: { bootId, nodes } }, content);
+      }),
   };
 }
