@@ -19,6 +19,8 @@ import { type Loaded, startLoaded } from '../support/loaded.ts';
 import { until } from '../support/servers.ts';
 
 const groups = 4;
+/** Longer than that until work is done again is a violation. */
+const slowMs = 30_000;
 const kinds = ['hold', 'one way up', 'one way down', 'cut', 'flap', 'swizzle'] as const;
 type Kind = (typeof kinds)[number];
 
@@ -98,15 +100,20 @@ async function run({ n, seed, say }: Scope): Promise<Figures> {
     for (let turn = 0; turn < n; turn += 1) {
       const site = draw.is(0.3) ? proxies.filter(({ name }) => name === 'store') : proxies;
       const chosen = draw.is(0.2) ? proxies : [draw.pick(site)];
+      const told: string[] = [];
       await Promise.all(
         chosen.map((one) => {
           const kind = draw.pick(kinds);
           const key = `${one.name}: ${kind}`;
           done[key] = (done[key] ?? 0) + 1;
-          return disturb(draw, one, kind, draw.between(300, draw.is(0.1) ? 12_000 : 4_000));
+          const lastMs = draw.between(300, draw.is(0.1) ? 12_000 : 4_000);
+          told.push(`${key} for ${Math.round(lastMs)} ms`);
+          return disturb(draw, one, kind, lastMs);
         }),
       );
-      recoveredMs.push(await recovery(loaded));
+      const ms = await recovery(loaded);
+      recoveredMs.push(ms);
+      if (ms > slowMs) say(`${Math.round(ms)} ms after ${told.join(' beside ')}`);
       if (turn % 25 === 24) say(`${turn + 1} schedules, ${loaded.load.counts.accepted} commands`);
     }
     const { violations, figures, settledMs } = await loaded.conclude({ withinMs: 400_000 });
@@ -120,7 +127,7 @@ async function run({ n, seed, say }: Scope): Promise<Figures> {
       violations: [
         ...violations,
         ...recoveredMs
-          .filter((ms) => ms > 30_000)
+          .filter((ms) => ms > slowMs)
           .map((ms) => `work came back after ${Math.round(ms)} ms`),
       ],
     };
