@@ -11,6 +11,7 @@ import { remembered } from './act/remembered.ts';
 import { proofMaxAgeMs, proofsMin } from './act/wake-ways.ts';
 import { appendAudit } from './audit/chain.ts';
 import type { Foretold } from './decide/calibration.ts';
+import { type Emptying, emptyingOf } from './decide/emptying.ts';
 import type { Ordered } from './decide/deaths.ts';
 import { emptyHistory, type History, type Move } from './decide/history.ts';
 import type { Scaled } from './decide/sizing.ts';
@@ -44,6 +45,8 @@ export type Decider = {
   /** Once before the clusters of a round are decided. */
   remember(clusters: readonly string[]): Promise<void>;
   round(cluster: ClusterRecord, nowMs: number): Promise<void>;
+  /** Who would leave a node for a maintenance, and to where; null: there is no such node. */
+  emptying(at: { cluster: string; node: string }): Emptying | null;
   /** How loads came beside what was foretold, by cluster. */
   foretold(): ReadonlyMap<string, Foretold>;
   /** What decisions promised beside what came, by cluster and fact. */
@@ -170,16 +173,33 @@ const noteMaintenance = (
     }
   });
 
+type Foresight = Pick<DeciderDeps, 'fleet' | 'clock'> & {
+  history: History;
+  policyOf: (cluster: ClusterRecord) => Policy;
+};
+
+/** The engine's own targets, with all that it remembers, for a maintenance nobody has begun. */
+const createForesight =
+  ({ fleet, clock, history, policyOf }: Foresight): Decider['emptying'] =>
+  ({ cluster: id, node }) => {
+    const cluster = fleet.clusters.get(id);
+    if (cluster === undefined) return null;
+    const nodes = [...(fleet.nodesByCluster.get(id)?.values() ?? [])];
+    const policy = policyOf(cluster);
+    return emptyingOf({ cluster, nodes, policy, history, nowMs: clock.monotonicMs() }, node);
+  };
+
 export function createDecider(deps: DeciderDeps): Decider {
   const { database, fleet, commands, clock } = deps;
   const history = emptyHistory();
+  const policyOf = createPolicyReader();
   const effects = createEffects();
   const lookBack = createMeasurer({ db: database.db, fleet, clock, onMeasured: effects.note });
   const recollect = createRecollection({ database, fleet, history, clock });
   const round = createRound({
     ...deps,
     history,
-    policyOf: createPolicyReader(),
+    policyOf,
     epochOf: (cluster) => commands.lease.epochOf(cluster) ?? 0,
     dispatch: (plan, decisionId) =>
       dispatch(plan, decisionId, {
@@ -221,6 +241,7 @@ export function createDecider(deps: DeciderDeps): Decider {
   });
   return {
     round,
+    emptying: createForesight({ fleet, clock, history, policyOf }),
     foretold: () => history.calibrations.foretold,
     effects: effects.of,
     async remember(clusters) {

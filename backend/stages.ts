@@ -248,6 +248,7 @@ export async function createStages(settings: Settings, deps: StageDeps) {
     commands,
     pipeline,
     observation,
+    emptying: (at: { cluster: string; node: string }) => decider.emptying(at),
     onDecision,
   };
 }

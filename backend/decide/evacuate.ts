@@ -9,17 +9,14 @@ import type { CommandKind } from '../../broker/contract/command.ts';
 import type { Evacuation } from '../state/fleet.ts';
 import { nodeState } from '../state/node-state.ts';
 import { mayStand } from './constraints.ts';
-import { fits, type Margin, type Model, nodeRole, plan, slack } from './model.ts';
+import { biggestFirst, fitsNowhere, roomiest, unmetOf } from './roomiest.ts';
+import { fits, type Model, nodeRole, plan } from './model.ts';
 import type { Intent, NonAction } from './plan.ts';
 import { refusalOf, wakeWaitMs } from './refusals.ts';
 import { type Look, ratioOf } from './relieve.ts';
 
 const rule = 'maintenance.evacuate';
 const returnRule = 'maintenance.return';
-const laterMargins: readonly Margin[] = [
-  { sigmas: 1, fillRatio: 0.95 },
-  { sigmas: 0, fillRatio: 0.98 },
-];
 const namedMax = 3;
 
 /** `emptied` may rest now; `returned` have their guests back. */
@@ -62,28 +59,6 @@ function order(
 
 const can = ({ model, place }: Work, kind: CommandKind): boolean =>
   model.nodes[place]!.driver?.capabilities.includes(kind) === true;
-
-/** Of the nodes that keep the widest margin, the one with most room left. */
-function roomiest({ model, look }: Work, guest: number): number | null {
-  const { relieve } = look.situation.policy;
-  const planned = {
-    sigmas: relieve.sigmas,
-    fillRatio: relieve.fillRatio ?? relieve.cpuRatio.clear,
-  };
-  for (const margin of [planned, ...laterMargins]) {
-    let best: number | null = null;
-    let most = -Infinity;
-    for (let place = 0; place < model.nodes.length; place += 1) {
-      if (model.role[place] !== nodeRole.awake || place === model.nodeOf[guest]) continue;
-      if (model.draining[place] || !look.traffic.mayReceive(place)) continue;
-      if (!fits(model, guest, place, margin) || !mayStand(model, guest, place, true)) continue;
-      const room = slack(model, place, margin) / model.capacity[place]!;
-      if (room > most) [best, most] = [place, room];
-    }
-    if (best !== null) return best;
-  }
-  return null;
-}
 
 function move(work: Work, guest: number, to: number, why: string): void {
   const { model, look } = work;
@@ -139,9 +114,7 @@ function rest(work: Work): void {
 function leave(work: Work): void {
   const { model, look, place, done } = work;
   const node = model.nodes[place]!;
-  const guests = model.guestsOf[place]!.toSorted(
-    (a, b) => model.memory[b]! - model.memory[a]! || a - b,
-  );
+  const guests = biggestFirst(model, place);
   const isOfHa = (guest: number): boolean => model.guests[guest]!.haState !== null;
   if (guests.some(isOfHa) && can(work, 'node.drain') && node.facts?.maintenance !== true) {
     if (isRefused(work, rule)) return;
@@ -156,11 +129,11 @@ function leave(work: Work): void {
     const barrier = model.barrier[guest];
     if (barrier !== null) blocked.push(`${name} ${barrier}`);
     else if (look.traffic.maySend(place)) {
-      const to = roomiest(work, guest);
+      const to = roomiest(model, guest, look);
       if (to !== null) move(work, guest, to, `${node.node} is to be emptied`);
       else {
-        blocked.push(`${name} fits on no other awake node`);
-        done.unmetUnits += Math.max(0.1, model.counted[guest]!);
+        blocked.push(`${name} ${fitsNowhere}`);
+        done.unmetUnits += unmetOf(model, guest);
       }
     }
   }

@@ -13,6 +13,7 @@ import type { QuotaStanding } from '../act/quota-claims.ts';
 import type { CommandEvent as ActEvent } from '../act/step.ts';
 import type { WakerKind } from '../act/wake-ways.ts';
 import type { Backtests } from '../backtest/backtests.ts';
+import type { Emptying } from '../decide/emptying.ts';
 import type { Joining } from '../joining.ts';
 import type { Observation } from '../observe/metrics.ts';
 import type { Fleet } from '../state/fleet.ts';
@@ -144,6 +145,8 @@ export type HttpDeps = {
   secrets: Secrets;
   notifier: Pick<Notifier, 'store' | 'settings' | 'pricing' | 'seal' | 'test' | 'wake'>;
   backtests: Backtests;
+  /** Who would leave a node for a maintenance; null: there is no such node. */
+  emptying: (at: { cluster: string; node: string }) => Emptying | null;
   observation: Observation;
   /** What else must work before this process is of use: metrics store, broker, pipeline. */
   readiness: () => Promise<Readiness[]>;

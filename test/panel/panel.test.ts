@@ -12,6 +12,7 @@ import { type Stack, startStack } from '../support/stack.ts';
 import { violations } from './axe.ts';
 import { engineFlows } from './engine-flows.ts';
 import { guestFlows } from './guest-flows.ts';
+import { nodeFlows } from './node-flows.ts';
 import { places } from './places.ts';
 
 const password = 'a long sentence nobody guesses';
@@ -171,6 +172,7 @@ describe.skipIf(noChromium !== '')(`the panel${noChromium}`, () => {
   });
 
   guestFlows(() => ({ page, url, stack }));
+  nodeFlows(() => ({ page, url, stack }));
   engineFlows(() => ({ page, url, stack }), password);
 
   it('passes axe on every page, in dark and on a phone', async () => {

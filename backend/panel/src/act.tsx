@@ -9,7 +9,7 @@ import { submitCommand } from './api.ts';
 import { counted } from './format.ts';
 import { nodes } from './live.ts';
 import { Targets } from './pages/guest/migrate.tsx';
-import { ask, Field, type Values } from './parts/dialog.tsx';
+import { ask, Field, TypedWord, type Values } from './parts/dialog.tsx';
 import { toast } from './parts/feedback.tsx';
 import { mayAct } from './session.ts';
 
@@ -68,19 +68,23 @@ function Buttons({
   deeds,
   order,
   can,
+  children,
 }: {
   deeds: readonly Deed[];
   order: Omit<Order, 'kind'>;
   can: readonly string[];
+  /** What may be done beside commands. */
+  children?: ComponentChildren;
 }) {
   if (!mayAct.value) return <p class="faint">Your role may look, not act.</p>;
   const offered = deeds.filter(({ kind }) => can.includes(kind) || kind === 'node.wake');
-  if (offered.length === 0) return <p class="faint">The driver of this node offers no action.</p>;
   return (
     <div class="buttons start">
+      {offered.length === 0 && <p class="faint">The driver of this node offers no action.</p>}
       {offered.map((deed) => (
         <DeedButton key={deed.name} deed={deed} order={order} />
       ))}
+      {children}
     </div>
   );
 }
@@ -94,10 +98,14 @@ function nodeDeeds(node: NodeView): Deed[] {
   return [
     {
       kind: 'node.drain',
-      name: 'Drain',
-      says: `Its ${guests} move elsewhere; ${node.id} stays on and takes no new ones.`,
+      name: 'Drain of HA',
+      says: `The hypervisor's own HA moves what it manages away from ${node.id}; every other guest stays. To empty it whole, take Maintenance.`,
     },
-    { kind: 'node.restore', name: 'Restore', says: `${node.id} may take guests again.` },
+    {
+      kind: 'node.restore',
+      name: 'Give back to HA',
+      says: `The hypervisor's own HA may use ${node.id} again.`,
+    },
     {
       kind: 'node.shutdown',
       name: 'Sleep',
@@ -114,8 +122,16 @@ function nodeDeeds(node: NodeView): Deed[] {
   ];
 }
 
-export const NodeActions = ({ node, can }: { node: NodeView; can: readonly string[] }) => (
-  <Buttons deeds={nodeDeeds(node)} order={{ cluster: node.cluster, node: node.id }} can={can} />
+type NodeActionsProps = {
+  node: NodeView;
+  can: readonly string[];
+  children?: ComponentChildren;
+};
+
+export const NodeActions = ({ node, can, children }: NodeActionsProps) => (
+  <Buttons deeds={nodeDeeds(node)} order={{ cluster: node.cluster, node: node.id }} can={can}>
+    {children}
+  </Buttons>
 );
 
 function scaleDeed(guest: GuestView): Deed {
@@ -187,17 +203,7 @@ function guestDeeds(guest: GuestView): Deed[] {
         name: 'Delete',
         isDangerous: true,
         says: `${name} is deleted from ${guest.node} with its disks and snapshots. Nothing here brings it back.`,
-        fields: (
-          <Field label={`Type ${guest.id}`}>
-            <input
-              name="confirm"
-              required
-              pattern={guest.id.replaceAll('.', String.raw`\.`)}
-              autocomplete="off"
-              autocapitalize="none"
-            />
-          </Field>
-        ),
+        fields: <TypedWord word={guest.id} />,
       },
     ];
   }

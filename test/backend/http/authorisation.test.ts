@@ -91,6 +91,10 @@ const samples: Record<string, Sample> = {
     url: '/api/v1/clusters/home/nodes/n1/wake-proofs',
     status: 200,
   },
+  'GET /api/v1/clusters/:cluster/nodes/:node/maintenance': {
+    url: '/api/v1/clusters/home/nodes/n1/maintenance',
+    status: 200,
+  },
   'PUT /api/v1/clusters/:cluster/nodes/:node/maintenance': {
     url: '/api/v1/clusters/home/nodes/n1/maintenance',
     payload: { maintenance: true },
@@ -313,6 +317,7 @@ beforeAll(async () => {
   await addCluster(h.database, h.fleet, 'elsewhere');
   await h.database.db.updateTable('clusters').set({ simulated: 0 }).execute();
   addNode(h.fleet, { cluster: 'home', node: 'n1', guests: ['100'] });
+  h.emptyings.set('n1', { guests: [], wakes: [], inTheWay: [], isProven: false });
   who = await signInAll(h);
   const submitted = await h.app.inject({
     method: 'POST',

@@ -29,6 +29,7 @@ import { createNotifier } from '../../../backend/notify/notifier.ts';
 import { createSecrets } from '../../../backend/store/sql/secrets.ts';
 import { createObservation } from '../../../backend/observe/metrics.ts';
 import { createPackages } from '../../../backend/packages.ts';
+import type { Emptying } from '../../../backend/decide/emptying.ts';
 import { emptyFleet, type Fleet, type NodeRecord } from '../../../backend/state/fleet.ts';
 import type { RangeQuery } from '../../../backend/store/ports.ts';
 import { createAccounts } from '../../../backend/store/sql/accounts.ts';
@@ -301,6 +302,7 @@ export async function startHarness(config: Partial<HttpConfig> = {}) {
   const joined: unknown[] = [];
   const decisionListeners: ((event: DecisionEvent) => void)[] = [];
   const setupDone: number[] = [];
+  const emptyings = new Map<string, Emptying>();
   const sealing = createSecrets(random.bytes(32), random);
   const deps: HttpDeps = {
     config: {
@@ -319,6 +321,7 @@ export async function startHarness(config: Partial<HttpConfig> = {}) {
     database,
     fleet: () => fleet,
     commands: commands.face,
+    emptying: ({ node }) => emptyings.get(node) ?? null,
     enrolments: createEnrolments({
       database,
       directory,
@@ -447,6 +450,7 @@ export async function startHarness(config: Partial<HttpConfig> = {}) {
     joined,
     ranges,
     readiness,
+    emptyings,
     setupDone,
     decide: (event: DecisionEvent) => decisionListeners.forEach((listener) => listener(event)),
     async stop() {

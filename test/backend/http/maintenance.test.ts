@@ -7,9 +7,10 @@ import { addCluster, addNode, bearer, type Harness, signInAll, startHarness } fr
 
 let h: Harness;
 let admin: string | null;
+let viewer: string | null;
 beforeEach(async () => {
   h = await startHarness();
-  ({ admin } = await signInAll(h));
+  ({ admin, viewer } = await signInAll(h));
   await addCluster(h.database, h.fleet, 'home');
   await h.database.transaction((trx) =>
     ensureNodes(trx, { cluster: 'home', nodes: ['n1'], nowMs: 1 }),
@@ -35,6 +36,19 @@ it('takes a node in hand and gives it back, audited with the reason', async () =
 it('knows no other node', async () => {
   const unknown = await put('n9', { maintenance: true });
   expect(unknown.json()).toMatchObject({ status: 404, code: 'KR_NOT_FOUND', field: 'node' });
+});
+
+it('tells who would leave it and to where, to everybody who may look', async () => {
+  const web = { id: 'web', name: 'web', way: 'moves' as const, target: 'n2', targetCpuRatio: 0.4 };
+  const found = { guests: [{ ...web, why: null }], wakes: [], inTheWay: [], isProven: true };
+  h.emptyings.set('n1', found);
+  const ask = (node: string) =>
+    h.server.app.inject({
+      url: `/api/v1/clusters/home/nodes/${node}/maintenance`,
+      headers: bearer(viewer),
+    });
+  expect((await ask('n1')).json()).toEqual(found);
+  expect((await ask('n9')).json()).toMatchObject({ status: 404, code: 'KR_NOT_FOUND' });
 });
 
 it('writes down who runs there when it is emptied, and forgets it when all is over', async () => {

@@ -1,7 +1,6 @@
 /** One node: how it is, what can be done to it, its guests, its charts, how it would be woken. */
 import type { z } from 'zod';
-import type { NodeDetail } from '../../../http/views.ts';
-import type { GuestView } from '../../../http/views.ts';
+import type { GuestView, NodeDetail, NodeView } from '../../../http/views.ts';
 import type { Standing } from '../../../http/routes/wake-proofs.ts';
 import { NodeActions } from '../act.tsx';
 import { AutomationOf } from '../automation.tsx';
@@ -27,6 +26,7 @@ import { Figure, State } from '../parts/figures.tsx';
 import { useQuery } from '../query.ts';
 import { mayAct } from '../session.ts';
 import { guestCells } from './guests.tsx';
+import { Maintenance, MaintenanceButton } from './node/maintenance.tsx';
 import { Table } from '../parts/table.tsx';
 
 type Detail = z.infer<typeof NodeDetail>;
@@ -113,6 +113,25 @@ function Guests({ cluster, node }: { cluster: string; node: string }) {
   );
 }
 
+function Doing({
+  view,
+  can,
+  reload,
+}: {
+  view: NodeView;
+  can: readonly string[];
+  reload: () => void;
+}) {
+  return (
+    <>
+      <Maintenance view={view} reload={reload} />
+      <NodeActions node={view} can={can}>
+        <MaintenanceButton view={view} reload={reload} />
+      </NodeActions>
+    </>
+  );
+}
+
 const wakers: Record<string, string> = {
   wol: 'Wake-on-LAN',
   ipmi: 'IPMI',
@@ -188,8 +207,9 @@ export function NodePage({ cluster, node }: { cluster: string; node: string }) {
         {(data) => (
           <>
             <Figures detail={data} />
-            <NodeActions
-              node={nodes.get(`${cluster}/${node}`)?.value ?? data}
+            <Doing
+              view={nodes.get(`${cluster}/${node}`)?.value ?? data}
+              reload={detail.reload}
               can={data.capabilities}
             />
             {mayAct.value && data.capabilities.includes('guest.create') && (

@@ -85,6 +85,20 @@ export const Field = ({
   </label>
 );
 
+/** The word that says somebody means it, an id of ours: of what it may hold, only a dot is special. */
+export const TypedWord = ({ word }: { word: string }) => (
+  <Field label={`Type ${word}`}>
+    <input
+      name="confirm"
+      required
+      pattern={word.replaceAll('.', String.raw`\.`)}
+      title={word}
+      autocomplete="off"
+      autocapitalize="none"
+    />
+  </Field>
+);
+
 /** Some acts want the password again; within five minutes of the last time the server does not. */
 export const PasswordAgain = () => (
   <Field label="Your password" hint="Leave it empty within 5 minutes of the last time.">

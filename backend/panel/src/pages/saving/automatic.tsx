@@ -6,7 +6,7 @@ import type { PowerSaving } from '../../../../http/routes/power-saving.ts';
 import type { Standing } from '../../../../http/routes/wake-proofs.ts';
 import { call } from '../../api.ts';
 import { duration } from '../../format.ts';
-import { ask, Field, PasswordAgain } from '../../parts/dialog.tsx';
+import { ask, PasswordAgain, TypedWord } from '../../parts/dialog.tsx';
 import { isAdmin } from '../../session.ts';
 import type { At } from './proof.tsx';
 
@@ -64,9 +64,7 @@ function askTrust({ cluster, node }: At, done: () => void): void {
           switch its nodes off unasked. You end that now: the guards stay, and the first
           contradiction begins the watch anew. It is written into the audit log under your name.
         </p>
-        <Field label={`Type ${cluster}`}>
-          <input name="confirm" required autocomplete="off" autocapitalize="none" />
-        </Field>
+        <TypedWord word={cluster} />
         <PasswordAgain />
       </>
     ),

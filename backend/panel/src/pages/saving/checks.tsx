@@ -7,7 +7,7 @@ import type { Rehearsed } from '../../../../http/routes/rehearsal.ts';
 import type { Standing } from '../../../../http/routes/wake-proofs.ts';
 import { call } from '../../api.ts';
 import { sentence } from '../../format.ts';
-import { ask, Field } from '../../parts/dialog.tsx';
+import { ask, TypedWord } from '../../parts/dialog.tsx';
 import { isAdmin } from '../../session.ts';
 import type { At } from './proof.tsx';
 
@@ -73,9 +73,7 @@ const askSpare = ({ cluster }: At, reason: string, done: () => void): void =>
           {sentence(reason)} While a node of {cluster} sleeps, the loss of one more stops what runs
           on the others until somebody wakes it. The quorum itself is never given up.
         </p>
-        <Field label={`Type ${cluster}`}>
-          <input name="confirm" required autocomplete="off" autocapitalize="none" />
-        </Field>
+        <TypedWord word={cluster} />
       </>
     ),
     run: async ({ confirm = '' }) => {

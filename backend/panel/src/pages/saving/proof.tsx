@@ -6,7 +6,7 @@ import type { PowerSaving } from '../../../../http/routes/power-saving.ts';
 import type { Standing } from '../../../../http/routes/wake-proofs.ts';
 import { call } from '../../api.ts';
 import { duration, moment, watts } from '../../format.ts';
-import { ask, Field, PasswordAgain } from '../../parts/dialog.tsx';
+import { ask, PasswordAgain, TypedWord } from '../../parts/dialog.tsx';
 import { toast } from '../../parts/feedback.tsx';
 import { Table } from '../../parts/table.tsx';
 
@@ -26,9 +26,7 @@ export function askProof({ cluster, node }: At, done: () => void): void {
           {node} is switched off and woken {cycles} times while you stand by. It is refused when a
           guest would be lost; you may end it at any time, and the node is woken all the same.
         </p>
-        <Field label={`Type ${node}`}>
-          <input name="confirm" required autocomplete="off" autocapitalize="none" />
-        </Field>
+        <TypedWord word={node} />
         <PasswordAgain />
       </>
     ),

@@ -1,0 +1,70 @@
+/**
+ * Which guest of a node goes where when it is emptied, in the server's own words: its engine chose
+ * the targets, and says what keeps a guest or what is in the way of the next step.
+ */
+import type { EmptyingView } from '../../../../http/routes/maintenance.ts';
+import { counted, percent } from '../../format.ts';
+import type { NodeAt } from './maintenance.tsx';
+
+type Leaving = EmptyingView['guests'][number];
+
+const marks: Record<Leaving['way'], string> = {
+  moves: 'note',
+  leaving: 'note',
+  ha: 'note',
+  stays: 'wrong',
+};
+
+/** From here on a list has an end of its own, so that a dialog stays one. */
+const shownMax = 40;
+
+function Where({ guest, of: { guests, wakes } }: { guest: Leaving; of: EmptyingView }) {
+  const { way, target, targetCpuRatio, why } = guest;
+  if (way === 'ha') return <>is moved by the hypervisor's own HA</>;
+  if (way === 'leaving') return <>is on its way</>;
+  if (target !== null) {
+    const isLast = guests.findLast((other) => other.target === target) === guest;
+    return (
+      <>
+        moves to <strong>{target}</strong>
+        {isLast && targetCpuRatio !== null && `, cpu there then ${percent(targetCpuRatio)}`}
+      </>
+    );
+  }
+  if (wakes.length > 0)
+    return (
+      <>
+        waits until {wakes.join(', ')} is awake: now it {why}
+      </>
+    );
+  return <>stays: it {why}</>;
+}
+
+export function GuestsLeaving({ at, of }: { at: NodeAt; of: EmptyingView }) {
+  const more = of.guests.length - shownMax;
+  return (
+    <ul class="plain-list checks residents leaving" aria-label="Who goes where">
+      {of.guests.slice(0, shownMax).map((guest) => (
+        <li key={guest.id} data-state={marks[guest.way]}>
+          <a href={`#/guests/${at.cluster}/${guest.id}`}>{guest.name}</a>{' '}
+          <span class="faint">
+            <Where guest={guest} of={of} />
+          </span>
+        </li>
+      ))}
+      {more > 0 && <li data-state="note">{counted(more, 'more guest')}</li>}
+    </ul>
+  );
+}
+
+/** Beside what the list of guests says already. */
+export const InTheWay = ({ of: { inTheWay, guests } }: { of: EmptyingView }) => (
+  <>
+    {guests.every(({ way }) => way !== 'stays') &&
+      inTheWay.map(({ reason, flip }) => (
+        <p key={reason}>
+          In the way: {reason}.{flip !== null && ` It goes on when ${flip}.`}
+        </p>
+      ))}
+  </>
+);
