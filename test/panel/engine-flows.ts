@@ -181,10 +181,15 @@ function accountFlows(use: () => Use, password: string): void {
     await stack.api.post('session', { username: 'anna', password });
     await page.goto(`${url}/#/settings/sign-in`);
     await page.reload();
-    await page.getByRole('button', { name: 'End', exact: true }).first().click();
+    const end = page.getByRole('button', { name: 'End', exact: true });
+    await end.first().waitFor();
+    const others = await end.count();
+    await end.first().click();
     await page.getByRole('dialog').getByRole('button', { name: 'End it' }).click();
     await page.getByText('It is ended.').waitFor();
-    expect(await page.getByRole('button', { name: 'End', exact: true }).count()).toBe(0);
+    // The list is read anew after the word of success.
+    const isGone = async () => (await end.count()) === others - 1;
+    await until(isGone, { what: 'the list without the ended session' });
   });
 }
 
