@@ -23,8 +23,9 @@ export const createState = [
      text VARCHAR NOT NULL, id VARCHAR)`,
 ];
 
-export const countSeries = (day: Day): string =>
-  `SELECT CAST(count(*) AS DOUBLE) AS count FROM ${seriesTable(day)}`;
+/** The highest number of a series of the day; they count from 1 without gaps. */
+export const lastSeries = (day: Day): string =>
+  `SELECT CAST(coalesce(max(id), 0) AS DOUBLE) AS id FROM ${seriesTable(day)}`;
 
 export const readUntil = `SELECT resolution, CAST(until_ms AS DOUBLE) AS until_ms FROM rollup_until`;
 
@@ -78,15 +79,25 @@ export const addRollupMetrics = (
 
 const between = (fromMs: number, toMs: number): string => `at_ms >= ${fromMs} AND at_ms < ${toMs}`;
 
+/** Some of a day's series over some of its minutes; what comes after `firstId` where no end is told. */
+export type Piece = { fromMs: number; toMs: number; firstId: number; endId: number | null };
+
+const within = ({ fromMs, toMs, firstId, endId }: Piece): string =>
+  [
+    between(fromMs, toMs),
+    ...(firstId > 0 ? [`series >= ${firstId}`] : []),
+    ...(endId === null ? [] : [`series < ${endId}`]),
+  ].join(' AND ');
+
 /** Within one day. Columns are named, since a table may have grown. */
-export function makeMinutes(entity: Entity, fromMs: number, toMs: number): string {
-  const day: Day = dayOf(fromMs);
+export function makeMinutes(entity: Entity, piece: Piece): string {
+  const day: Day = dayOf(piece.fromMs);
   const names = metricsOf(entity).map(({ name }) => name);
   const columns = names.flatMap(pairOf).map((name) => `"${name}"`);
   const values = names.flatMap((name) => [`avg("${name}")`, `max("${name}")`]);
   return `INSERT INTO ${tableOf(entity, '1m', day)} (series, at_ms, samples, ${columns.join(', ')})
     SELECT series, at_ms // ${minuteMs} * ${minuteMs}, count(*), ${values.join(', ')}
-    FROM ${rawTable(entity, day)} WHERE ${between(fromMs, toMs)}
+    FROM ${rawTable(entity, day)} WHERE ${within(piece)}
     GROUP BY series, at_ms // ${minuteMs}`;
 }
 
@@ -108,13 +119,11 @@ export function makeHour(entity: Entity, hour: number): string {
     WHERE ${between(hour, hour + hourMs)} GROUP BY ${ofSeries.join(', ')}`;
 }
 
-export const forgetRollup = (
-  entity: Entity,
-  resolution: Resolution,
-  [fromMs, toMs]: readonly [number, number],
-): string =>
-  `DELETE FROM ${tableOf(entity, resolution, periodOf[resolution](fromMs))}
-   WHERE ${between(fromMs, toMs)}`;
+export const forgetMinutes = (entity: Entity, piece: Piece): string =>
+  `DELETE FROM ${tableOf(entity, '1m', dayOf(piece.fromMs))} WHERE ${within(piece)}`;
+
+export const forgetHour = (entity: Entity, hour: number): string =>
+  `DELETE FROM ${tableOf(entity, '1h', monthOf(hour))} WHERE ${between(hour, hour + hourMs)}`;
 
 export const forgetEvents = (beforeMs: number): string =>
   `DELETE FROM events WHERE at_ms < ${beforeMs}`;

@@ -1,20 +1,21 @@
 /**
  * Means and maxima of a minute (90 days) and an hour (2 years), made from raw samples 90 s after
  * each minute ends. What comes later marks its minute, in the transaction that stores it, and the
- * minute and its hour are made again. Each slice is one transaction with the mark that it is done,
- * so a crash at any moment neither loses nor doubles one.
+ * minute and its hour are made again. Minutes are made piece by piece, so that storing waits for
+ * none of them for long; each piece replaces what it makes, and the last one is one transaction with
+ * the mark that all are done, so a crash at any moment neither loses nor doubles one.
  */
-import type { Cancel, Clock, Log } from '../../../broker/contract/ports.ts';
 import type { DuckDb } from './duckdb-driver.ts';
 import {
   addLate,
-  countSeries,
   addRollupMetrics,
   createRollup,
   createState,
   forgetEvents,
-  forgetRollup,
+  forgetHour,
+  forgetMinutes,
   makeHour,
+  lastSeries,
   makeMinutes,
   readLate,
   readUntil,
@@ -36,13 +37,13 @@ import { stepOf } from './grid.ts';
 import { hourMs, minuteMs, type Resolution, retentionMs } from './sources.ts';
 
 const settleMs = 90_000;
-const everyMs = 10_000;
-const lateMinutesPerTurn = 30;
 /**
- * Rows of one slice's groups: each takes 0.5 kB while it is made, of the 64 MB the store has. A
- * minute of 2048 nodes x 20 guests is 43 000; a small house catches up in slices of ten minutes.
+ * Series times minutes of one piece: each takes 0.5 kB while it is made, of the 64 MB the store has,
+ * and nothing is stored meanwhile. A minute of 2048 nodes x 20 guests is 43 000, at a sample a second
+ * seconds of work; a small house catches up in pieces of ten minutes.
  */
-const groupsPerSlice = 40_000;
+const groupsPerPiece = 8_000;
+const lateMinutesRead = 1_000;
 
 export type RollupStore = {
   db: DuckDb;
@@ -56,6 +57,18 @@ export type RollupState = {
   periods: Record<Resolution, string[]>;
   ensured: Set<string>;
   lateCount: number;
+  /** What is being made, and from which series on it is not made yet. */
+  making: Making | null;
+};
+
+type Making = {
+  fromMs: number;
+  toMs: number;
+  nextId: number;
+  /** Minutes of one hour that are made once more, and those after this one; null for new ones. */
+  late: { all: readonly number[]; left: readonly number[] } | null;
+  /** Late minutes that samples came for meanwhile, so that they are to be made once more. */
+  marked: Set<number>;
 };
 
 export const startOfDay = (day: Day): number =>
@@ -85,15 +98,18 @@ export async function openRollups(db: DuckDb): Promise<RollupState> {
     until[row['resolution'] as Resolution] = row['until_ms'] as number;
   }
   const late = await db.query(readLate(1_000_000));
-  return { until, periods, ensured: new Set(), lateCount: late.length };
+  return { until, periods, ensured: new Set(), lateCount: late.length, making: null };
 }
 
 /** For the transaction that stores samples of these times. Returns the SQL, or none. */
 export function markLate(state: RollupState, timesMs: readonly number[]): string | undefined {
+  const { making, until } = state;
+  const madeUntilMs = Math.max(until['1m'], making?.toMs ?? 0);
   const minutes = new Set<number>();
   for (const timeMs of timesMs) {
-    if (timeMs < state.until['1m']) minutes.add(stepOf(timeMs, minuteMs));
+    if (timeMs < madeUntilMs) minutes.add(stepOf(timeMs, minuteMs));
   }
+  for (const minute of minutes) making?.marked.add(minute);
   state.lateCount += minutes.size;
   return minutes.size === 0 ? undefined : addLate([...minutes]);
 }
@@ -108,19 +124,33 @@ async function ensure(state: RollupState, db: DuckDb, resolution: Resolution, ti
   if (!known.includes(period)) state.periods[resolution] = [...known, period].sort();
 }
 
-/** Minutes of one day, from its raw samples; nothing where these are gone. */
-async function minutes({ db, days }: RollupStore, [fromMs, toMs]: readonly [number, number]) {
-  if (!days.list().includes(dayOf(fromMs))) return;
-  for (const entity of entities) {
-    await db.execute(forgetRollup(entity, '1m', [fromMs, toMs]));
-    await db.execute(makeMinutes(entity, fromMs, toMs));
-  }
+/** The next piece of these minutes; `done` belongs to the transaction of the last. True when it was. */
+async function makePiece(
+  { db }: RollupStore,
+  making: Making,
+  done: () => Promise<void>,
+): Promise<boolean> {
+  const { fromMs, toMs, nextId: firstId } = making;
+  const [row] = await db.query(lastSeries(dayOf(fromMs)));
+  const seriesFit = Math.floor((groupsPerPiece * minuteMs) / (toMs - fromMs));
+  const nextId = firstId + Math.max(1, seriesFit);
+  const isLast = nextId > Number(row?.['id'] ?? 0);
+  const piece = { fromMs, toMs, firstId, endId: isLast ? null : nextId };
+  await db.transaction(async () => {
+    for (const entity of entities) {
+      await db.execute(forgetMinutes(entity, piece));
+      await db.execute(makeMinutes(entity, piece));
+    }
+    if (isLast) await done();
+  });
+  making.nextId = nextId;
+  return isLast;
 }
 
 async function hour({ db }: RollupStore, state: RollupState, hourAtMs: number): Promise<void> {
   if (!state.periods['1m'].includes(dayOf(hourAtMs))) return;
   for (const entity of entities) {
-    await db.execute(forgetRollup(entity, '1h', [hourAtMs, hourAtMs + hourMs]));
+    await db.execute(forgetHour(entity, hourAtMs));
     await db.execute(makeHour(entity, hourAtMs));
   }
 }
@@ -138,13 +168,18 @@ const nextDay = (days: readonly Day[], afterMs: number): number => {
 };
 
 async function sliceMsOf({ db }: RollupStore, day: Day): Promise<number> {
-  const [row] = await db.query(countSeries(day));
-  const minutesFit = Math.floor(groupsPerSlice / Math.max(1, Number(row?.['count'])));
+  const [row] = await db.query(lastSeries(day));
+  const minutesFit = Math.floor(groupsPerPiece / Math.max(1, Number(row?.['id'])));
   // A divisor of an hour, so that no slice reaches into the next day.
   const fitting = [10, 5, 2].find((count) => count <= minutesFit);
   return (fitting ?? 1) * minuteMs;
 }
 
+async function setMinutesUntil({ db }: RollupStore, toMs: number): Promise<void> {
+  for (const sql of setUntil('1m', toMs)) await db.execute(sql);
+}
+
+/** True when there is more to do. */
 async function advanceMinutes(store: RollupStore, state: RollupState, nowMs: number) {
   const targetMs = stepOf(nowMs - settleMs, minuteMs);
   const fromMs = state.until['1m'] === 0 ? beginning(store, targetMs) : state.until['1m'];
@@ -154,11 +189,12 @@ async function advanceMinutes(store: RollupStore, state: RollupState, nowMs: num
   const endMs = isStored ? stepOf(fromMs, sliceMs) + sliceMs : nextDay(store.days.list(), fromMs);
   const toMs = Math.min(targetMs, endMs);
   if (toMs <= fromMs && state.until['1m'] !== 0) return false;
-  if (isStored) await ensure(state, store.db, '1m', fromMs);
-  await store.db.transaction(async () => {
-    if (isStored) await minutes(store, [fromMs, toMs]);
-    for (const sql of setUntil('1m', toMs)) await store.db.execute(sql);
-  });
+  if (isStored && toMs > fromMs) {
+    await ensure(state, store.db, '1m', fromMs);
+    state.making = { fromMs, toMs, nextId: 0, late: null, marked: new Set() };
+    return true;
+  }
+  await store.db.transaction(() => setMinutesUntil(store, toMs));
   state.until['1m'] = toMs;
   return toMs < targetMs;
 }
@@ -180,27 +216,54 @@ async function advanceHours(store: RollupStore, state: RollupState) {
   return toMs < targetMs;
 }
 
-/** Minutes that samples came for after they were made. */
-async function redoLate(store: RollupStore, state: RollupState): Promise<boolean> {
+/** The late minutes of the newest hour that has some; true when there were any. */
+async function beginLate(store: RollupStore, state: RollupState): Promise<boolean> {
   if (state.lateCount === 0) return false;
-  const rows = await store.db.query(readLate(lateMinutesPerTurn));
-  const late = rows.map(({ at_ms: atMs }) => atMs as number);
-  if (late.length === 0) {
-    state.lateCount = 0;
-    return false;
-  }
-  const hours = [...new Set(late.map((atMs) => stepOf(atMs, hourMs)))];
-  for (const atMs of hours) {
-    await ensure(state, store.db, '1m', atMs);
-    await ensure(state, store.db, '1h', atMs);
-  }
-  await store.db.transaction(async () => {
-    for (const atMs of late) await minutes(store, [atMs, atMs + minuteMs]);
-    for (const atMs of hours) if (atMs < state.until['1h']) await hour(store, state, atMs);
+  const rows = await store.db.query(readLate(lateMinutesRead));
+  const all = rows.map(({ at_ms: atMs }) => atMs as number);
+  state.lateCount = all.length;
+  const [newest] = all;
+  if (newest === undefined) return false;
+  const hourAtMs = stepOf(newest, hourMs);
+  const late = all.filter((atMs) => stepOf(atMs, hourMs) === hourAtMs);
+  if (!store.days.list().includes(dayOf(newest))) {
     await store.db.execute(removeLate(late));
-  });
-  state.lateCount = Math.max(1, state.lateCount - late.length);
+    return true;
+  }
+  await ensure(state, store.db, '1m', newest);
+  await ensure(state, store.db, '1h', hourAtMs);
+  const marked = new Set<number>();
+  state.making = { ...again(late), nextId: 0, marked };
   return true;
+}
+
+/** What is being made when these late minutes are the next ones. */
+const again = (all: readonly number[], left = all) => {
+  const [fromMs = 0, ...others] = left;
+  return { fromMs, toMs: fromMs + minuteMs, late: { all, left: others } };
+};
+
+/** One more piece of what is being made. */
+async function goOn(store: RollupStore, state: RollupState, making: Making): Promise<void> {
+  const { fromMs, toMs, late, marked } = making;
+  // A day that retention has dropped meanwhile has nothing left to be made from.
+  if (!store.days.list().includes(dayOf(fromMs))) {
+    state.making = null;
+    return;
+  }
+  const isDone = await makePiece(store, making, async () => {
+    if (late === null) return setMinutesUntil(store, toMs);
+    // Their marks stay until the hour is made from all of them.
+    if (late.left.length > 0) return;
+    const hourAtMs = stepOf(fromMs, hourMs);
+    if (hourAtMs < state.until['1h']) await hour(store, state, hourAtMs);
+    const made = late.all.filter((atMs) => !marked.has(atMs));
+    if (made.length > 0) await store.db.execute(removeLate(made));
+  });
+  if (!isDone) return;
+  if (late === null) state.until['1m'] = toMs;
+  const isMore = late !== null && late.left.length > 0;
+  state.making = isMore ? { ...again(late.all, late.left), nextId: 0, marked } : null;
 }
 
 /** Roll-ups and events that have outlived their retention. */
@@ -230,43 +293,11 @@ export async function rollUp(
   state: RollupState,
   nowMs: number,
 ): Promise<boolean> {
-  const isBehind = await advanceMinutes(store, state, nowMs);
-  const isHourBehind = await advanceHours(store, state);
-  const isLate = await redoLate(store, state);
-  return isBehind || isHourBehind || isLate;
-}
-
-export type Housekeeping = {
-  clock: Clock;
-  log: Log;
-  /** Runs between batches, one at a time. */
-  inTurn: (work: () => Promise<void>) => Promise<void>;
-  /** One piece of what is due; true when there is more. */
-  piece: (nowMs: number) => Promise<boolean>;
-};
-
-/** Does what is due, piece by piece, and looks again every 10 s. Returns how to stop. */
-export function keepHouse({ clock, log, inTurn, piece }: Housekeeping): () => void {
-  const house = { isStopped: false };
-  let cancel: Cancel = () => undefined;
-  const next = async (): Promise<boolean> => {
-    let isMore = false;
-    await inTurn(async () => {
-      isMore = !house.isStopped && (await piece(clock.wallMs()));
-    });
-    return isMore;
-  };
-  const turn = async (): Promise<void> => {
-    try {
-      while (await next());
-    } catch (error) {
-      log.warn({ err: error }, 'roll-ups not made, tried again in 10 s');
-    }
-    if (!house.isStopped) cancel = clock.after(everyMs, turn);
-  };
-  cancel = clock.after(everyMs, turn);
-  return () => {
-    house.isStopped = true;
-    cancel();
-  };
+  const isMore =
+    state.making !== null ||
+    (await advanceMinutes(store, state, nowMs)) ||
+    (await advanceHours(store, state)) ||
+    (await beginLate(store, state));
+  if (state.making) await goOn(store, state, state.making);
+  return isMore;
 }

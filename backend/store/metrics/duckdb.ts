@@ -14,7 +14,6 @@ import { events, latest, missing, range, type Source, top, total } from './duckd
 import { readUsedBytes } from './duckdb-rollup-sql.ts';
 import {
   dropOld,
-  keepHouse,
   markLate,
   openRollups,
   rollUp,
@@ -23,6 +22,7 @@ import {
 } from './duckdb-rollups.ts';
 import { MetricsWriteError } from './errors.ts';
 import { fresh, type Held, type HeldRange, hold, holdRange, watermarksOf } from './held.ts';
+import { keepHouse } from './housekeeping.ts';
 import { addSeries } from './series-numbers.ts';
 import { dayMs, rawRetentionDaysDefault, shortestStepMs } from './sources.ts';
 
