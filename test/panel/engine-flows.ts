@@ -188,8 +188,7 @@ function accountFlows(use: () => Use, password: string): void {
     await page.getByRole('dialog').getByRole('button', { name: 'End it' }).click();
     await page.getByText('It is ended.').waitFor();
     // The list is read anew after the word of success.
-    const isGone = async () => (await end.count()) === others - 1;
-    await until(isGone, { what: 'the list without the ended session' });
+    await expect.poll(() => end.count(), { timeout: 10_000 }).toBe(others - 1);
   });
 }
 
