@@ -237,6 +237,7 @@ describe('sampling', () => {
     const usage = /usage_usec (\d+)/.exec(await readFile(join(folder, 'cpu.stat'), 'utf8'))?.[1];
     await writeFile(join(folder, 'cpu.stat'), `usage_usec ${Number(usage) + 10}\n`);
     await writeFile(join(folder, 'cpu.pressure'), 'some avg10=25.00 avg60=1.00 total=1\n');
+    await writeFile(join(folder, 'memory.pressure'), 'some avg10=3.00 avg60=1.00 total=1\n');
     const second = await driver.sample('alpha');
     const guest = second.guests?.find(({ id }) => id === '100');
     expect(guest).toMatchObject({
@@ -246,7 +247,7 @@ describe('sampling', () => {
       cpuCount: 2,
       memoryUsedBytes: 2 ** 30,
       cpuPressureRatio: 0.25,
-      memoryPressureRatio: 0,
+      memoryPressureRatio: 0.03,
       lock: null,
     });
     expect(guest?.cpuRatio).toBeGreaterThanOrEqual(0);
