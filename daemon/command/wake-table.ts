@@ -12,6 +12,7 @@ import {
   type SyncContent,
   type WakeTable,
 } from '../../broker/contract/server.ts';
+import { oneByOne } from '../turns.ts';
 import type { FilePort } from './files.ts';
 import { checkTable } from './signature.ts';
 
@@ -74,12 +75,7 @@ export async function openWakeTable(deps: TableDeps): Promise<WakeTableStore> {
     [kept, content] = [next, said];
   };
   // One daemon may speak for a whole cluster, whose members are told at the same time.
-  let last: Promise<void> = Promise.resolve();
-  const inTurn = (change: () => Promise<void>): Promise<void> => {
-    const turn = last.then(change);
-    last = turn.catch(() => undefined);
-    return turn;
-  };
+  const inTurn = oneByOne();
   return {
     current: () => (content?.wakeTable ? { content, table: content.wakeTable } : null),
     keep: (node, sync, said) =>

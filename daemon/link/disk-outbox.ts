@@ -11,6 +11,7 @@ import { join } from 'node:path';
 import { crc32 } from 'node:zlib';
 import { z } from 'zod';
 import { NodeId } from '../../broker/contract/ids.ts';
+import { oneByOne } from '../turns.ts';
 
 export type Spilled = { node: string; incarnation: number; seq: number; payload: string };
 
@@ -110,7 +111,7 @@ class SegmentFiles implements DiskOutbox {
   #reading: { segment: Segment; records: Spilled[]; index: number } | undefined;
   #dropped: number;
   /** Writes, reads and deletions run one after the other. */
-  #tail: Promise<unknown> = Promise.resolve();
+  readonly #inTurn = oneByOne();
 
   constructor(options: DiskOutboxOptions, found: Segment[], dropped: number) {
     this.#options = options;
@@ -118,12 +119,6 @@ class SegmentFiles implements DiskOutbox {
     this.#dropped = dropped;
     const last = found.at(-1)?.path ?? '';
     this.#nextNumber = Number(segmentName.exec(last.slice(-18))?.[1] ?? 0) + 1;
-  }
-
-  #inTurn<T>(work: () => Promise<T>): Promise<T> {
-    const result = this.#tail.then(work);
-    this.#tail = result.catch(() => undefined);
-    return result;
   }
 
   append(samples: readonly Spilled[]): Promise<void> {

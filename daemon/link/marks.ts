@@ -6,6 +6,7 @@
 import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
+import { oneByOne } from '../turns.ts';
 
 /** `isLast`: written by an orderly end; otherwise samples may follow for up to `markEveryMs`. */
 const Mark = z.object({ atMs: z.int().min(0), isLast: z.boolean() });
@@ -21,7 +22,7 @@ export type Marks = {
 
 export function openMarks(folder: string): Marks {
   const pathOf = (node: string): string => join(folder, `${node}.json`);
-  let turn: Promise<unknown> = Promise.resolve();
+  const inTurn = oneByOne();
   const save = async (node: string, mark: Mark): Promise<void> => {
     await mkdir(folder, { recursive: true, mode: 0o700 });
     await writeFile(`${pathOf(node)}.new`, JSON.stringify(mark), { mode: 0o600 });
@@ -36,10 +37,6 @@ export function openMarks(folder: string): Marks {
         return null;
       }
     },
-    write(node, mark) {
-      const done = turn.then(() => save(node, mark));
-      turn = done.catch(() => undefined);
-      return done;
-    },
+    write: (node, mark) => inTurn(() => save(node, mark)),
   };
 }

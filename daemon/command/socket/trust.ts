@@ -10,6 +10,7 @@ import { ClusterId } from '../../../broker/contract/ids.ts';
 import type { Log } from '../../../broker/contract/ports.ts';
 import { ServerKey } from '../../../broker/contract/server.ts';
 import { writeWhole } from '../../durable.ts';
+import { oneByOne } from '../../turns.ts';
 import { SocketError } from './channel.ts';
 
 const Trusted = z.strictObject({
@@ -58,7 +59,8 @@ export async function openTrust(
       'correct KR_CLUSTER, or remove the file to enter another cluster',
     );
   }
-  let writing: Promise<void> = Promise.resolve();
+  // The next one waits for this one, whether it was let in or not.
+  const inTurn = oneByOne();
   async function admit(offered: Trusted): Promise<void> {
     if (offered.cluster !== cluster) {
       throw refused(`the agent speaks for cluster ${offered.cluster}`, `set KR_CLUSTER alike`);
@@ -75,11 +77,6 @@ export async function openTrust(
   }
   return {
     keys: () => trusted?.serverKeys ?? [],
-    admit(offered) {
-      const admitted = writing.then(() => admit(offered));
-      // The next one waits for this one, whether it was let in or not.
-      writing = admitted.catch(() => undefined);
-      return admitted;
-    },
+    admit: (offered) => inTurn(() => admit(offered)),
   };
 }

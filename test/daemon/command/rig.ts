@@ -163,6 +163,22 @@ export const offerOf =
     ...more,
   });
 
+export const syncOf = (more: Partial<SyncContent> & Pick<SyncContent, 'session'>): SyncContent => ({
+  v: 1,
+  type: 'sync',
+  cluster,
+  node,
+  epoch: 1,
+  hold: false,
+  simulated: false,
+  storedIncarnation: 1,
+  storedSeq: 7,
+  intervalMs: 5_000,
+  commands: [],
+  wakeTable: null,
+  ...more,
+});
+
 export function createRig({ seed = 1, nodes = [node, 'n2'], deps = {} }: RigOptions = {}) {
   const clock = virtualClock();
   const random = seededRandom(seed);
@@ -263,22 +279,7 @@ export function createRig({ seed = 1, nodes = [node, 'n2'], deps = {} }: RigOpti
       policyHash: null,
       ...more,
     }),
-    syncOf: (more: Partial<SyncContent> = {}): SyncContent => ({
-      v: 1,
-      type: 'sync',
-      cluster,
-      node,
-      session,
-      epoch: 1,
-      hold: false,
-      simulated: false,
-      storedIncarnation: 1,
-      storedSeq: 7,
-      intervalMs: 5_000,
-      commands: [],
-      wakeTable: null,
-      ...more,
-    }),
+    syncOf: (more: Partial<SyncContent> = {}): SyncContent => syncOf({ session, ...more }),
     async give(offer: Offer, at = node) {
       await running().deliver({ name: 'offer', node: at, body: offer });
       await flush();

@@ -2,42 +2,30 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { SyncContent } from '../../../broker/contract/server.ts';
+import type { SyncContent } from '../../../broker/contract/server.ts';
 import { nodeFiles } from '../../../daemon/command/files.ts';
 import { openWakeTable } from '../../../daemon/command/wake-table.ts';
 import { memoryLog } from '../../support/log.ts';
-import { createSigner } from './rig.ts';
+import { cluster, createSigner, syncOf } from './rig.ts';
 
 let folder: string;
 beforeEach(async () => void (folder = await mkdtemp(join(tmpdir(), 'kr-wake-table-'))));
 afterEach(() => rm(folder, { recursive: true, force: true }));
 
 const signer = createSigner();
-const cluster = 'lab';
 const members = ['alpha', 'beta', 'gamma'];
 
 /** As the server tells each member of a cluster that one daemon speaks for. */
-function syncFor(node: string, version: number): SyncContent {
-  return SyncContent.parse({
-    v: 1,
-    type: 'sync',
-    cluster,
-    node,
+const syncFor = (member: string, version: number): SyncContent =>
+  syncOf({
+    node: member,
     session: '0192f0c1-2a3b-7c4d-8e5f-000000000001',
-    epoch: 3,
-    hold: false,
-    simulated: false,
-    storedIncarnation: 1,
-    storedSeq: 7,
-    intervalMs: 5_000,
-    commands: [],
     wakeTable: {
       version,
       wakeAfterMs: 600_000,
       entries: [{ node: 'tower', macs: ['02:00:00:00:00:01'], broadcasts: [] }],
     },
   });
-}
 
 async function openIn(path: string) {
   const log = memoryLog();
