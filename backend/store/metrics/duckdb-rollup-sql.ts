@@ -83,11 +83,8 @@ const between = (fromMs: number, toMs: number): string => `at_ms >= ${fromMs} AN
 export type Piece = { fromMs: number; toMs: number; firstId: number; endId: number | null };
 
 const within = ({ fromMs, toMs, firstId, endId }: Piece): string =>
-  [
-    between(fromMs, toMs),
-    ...(firstId > 0 ? [`series >= ${firstId}`] : []),
-    ...(endId === null ? [] : [`series < ${endId}`]),
-  ].join(' AND ');
+  `${between(fromMs, toMs)} AND series >= ${firstId}` +
+  (endId === null ? '' : ` AND series < ${endId}`);
 
 /** Within one day. Columns are named, since a table may have grown. */
 export function makeMinutes(entity: Entity, piece: Piece): string {

@@ -14,8 +14,8 @@ import {
   forgetEvents,
   forgetHour,
   forgetMinutes,
-  makeHour,
   lastSeries,
+  makeHour,
   makeMinutes,
   readLate,
   readUntil,
@@ -65,8 +65,10 @@ type Making = {
   fromMs: number;
   toMs: number;
   nextId: number;
-  /** Minutes of one hour that are made once more, and those after this one; null for new ones. */
-  late: { all: readonly number[]; left: readonly number[] } | null;
+  /** The day's last series when this began; the last piece takes in what has come since. */
+  lastId: number;
+  /** All minutes of one hour that are made once more, this one among them; null for new ones. */
+  late: readonly number[] | null;
   /** Late minutes that samples came for meanwhile, so that they are to be made once more. */
   marked: Set<number>;
 };
@@ -130,11 +132,10 @@ async function makePiece(
   making: Making,
   done: () => Promise<void>,
 ): Promise<boolean> {
-  const { fromMs, toMs, nextId: firstId } = making;
-  const [row] = await db.query(lastSeries(dayOf(fromMs)));
+  const { fromMs, toMs, nextId: firstId, lastId } = making;
   const seriesFit = Math.floor((groupsPerPiece * minuteMs) / (toMs - fromMs));
   const nextId = firstId + Math.max(1, seriesFit);
-  const isLast = nextId > Number(row?.['id'] ?? 0);
+  const isLast = nextId > lastId;
   const piece = { fromMs, toMs, firstId, endId: isLast ? null : nextId };
   await db.transaction(async () => {
     for (const entity of entities) {
@@ -167,16 +168,20 @@ const nextDay = (days: readonly Day[], afterMs: number): number => {
   return next === undefined ? Infinity : startOfDay(next);
 };
 
-async function sliceMsOf({ db }: RollupStore, day: Day): Promise<number> {
+async function lastSeriesOf({ db }: RollupStore, day: Day): Promise<number> {
   const [row] = await db.query(lastSeries(day));
-  const minutesFit = Math.floor(groupsPerPiece / Math.max(1, Number(row?.['id'])));
+  return Number(row?.['id'] ?? 0);
+}
+
+function sliceMsOf(lastId: number): number {
+  const minutesFit = Math.floor(groupsPerPiece / Math.max(1, lastId));
   // A divisor of an hour, so that no slice reaches into the next day.
   const fitting = [10, 5, 2].find((count) => count <= minutesFit);
   return (fitting ?? 1) * minuteMs;
 }
 
-async function setMinutesUntil({ db }: RollupStore, toMs: number): Promise<void> {
-  for (const sql of setUntil('1m', toMs)) await db.execute(sql);
+async function noteUntil({ db }: RollupStore, resolution: Resolution, toMs: number): Promise<void> {
+  for (const sql of setUntil(resolution, toMs)) await db.execute(sql);
 }
 
 /** True when there is more to do. */
@@ -184,17 +189,18 @@ async function advanceMinutes(store: RollupStore, state: RollupState, nowMs: num
   const targetMs = stepOf(nowMs - settleMs, minuteMs);
   const fromMs = state.until['1m'] === 0 ? beginning(store, targetMs) : state.until['1m'];
   const isStored = store.days.list().includes(dayOf(fromMs));
+  const lastId = isStored ? await lastSeriesOf(store, dayOf(fromMs)) : 0;
   // One slice lies in one day, which is where its rows go.
-  const sliceMs = isStored ? await sliceMsOf(store, dayOf(fromMs)) : 0;
+  const sliceMs = sliceMsOf(lastId);
   const endMs = isStored ? stepOf(fromMs, sliceMs) + sliceMs : nextDay(store.days.list(), fromMs);
   const toMs = Math.min(targetMs, endMs);
   if (toMs <= fromMs && state.until['1m'] !== 0) return false;
   if (isStored && toMs > fromMs) {
     await ensure(state, store.db, '1m', fromMs);
-    state.making = { fromMs, toMs, nextId: 0, late: null, marked: new Set() };
+    state.making = { fromMs, toMs, nextId: 0, lastId, late: null, marked: new Set() };
     return true;
   }
-  await store.db.transaction(() => setMinutesUntil(store, toMs));
+  await store.db.transaction(() => noteUntil(store, '1m', toMs));
   state.until['1m'] = toMs;
   return toMs < targetMs;
 }
@@ -210,7 +216,7 @@ async function advanceHours(store: RollupStore, state: RollupState) {
   if (isMade) await ensure(state, store.db, '1h', fromMs);
   await store.db.transaction(async () => {
     if (toMs > fromMs) await hour(store, state, fromMs);
-    for (const sql of setUntil('1h', toMs)) await store.db.execute(sql);
+    await noteUntil(store, '1h', toMs);
   });
   state.until['1h'] = toMs;
   return toMs < targetMs;
@@ -232,16 +238,11 @@ async function beginLate(store: RollupStore, state: RollupState): Promise<boolea
   }
   await ensure(state, store.db, '1m', newest);
   await ensure(state, store.db, '1h', hourAtMs);
-  const marked = new Set<number>();
-  state.making = { ...again(late), nextId: 0, marked };
+  const lastId = await lastSeriesOf(store, dayOf(newest));
+  const span = { fromMs: newest, toMs: newest + minuteMs };
+  state.making = { ...span, nextId: 0, lastId, late, marked: new Set() };
   return true;
 }
-
-/** What is being made when these late minutes are the next ones. */
-const again = (all: readonly number[], left = all) => {
-  const [fromMs = 0, ...others] = left;
-  return { fromMs, toMs: fromMs + minuteMs, late: { all, left: others } };
-};
 
 /** One more piece of what is being made. */
 async function goOn(store: RollupStore, state: RollupState, making: Making): Promise<void> {
@@ -251,19 +252,20 @@ async function goOn(store: RollupStore, state: RollupState, making: Making): Pro
     state.making = null;
     return;
   }
+  const next = late?.[late.indexOf(fromMs) + 1];
   const isDone = await makePiece(store, making, async () => {
-    if (late === null) return setMinutesUntil(store, toMs);
+    if (late === null) return noteUntil(store, '1m', toMs);
     // Their marks stay until the hour is made from all of them.
-    if (late.left.length > 0) return;
+    if (next !== undefined) return;
     const hourAtMs = stepOf(fromMs, hourMs);
     if (hourAtMs < state.until['1h']) await hour(store, state, hourAtMs);
-    const made = late.all.filter((atMs) => !marked.has(atMs));
+    const made = late.filter((atMs) => !marked.has(atMs));
     if (made.length > 0) await store.db.execute(removeLate(made));
   });
   if (!isDone) return;
   if (late === null) state.until['1m'] = toMs;
-  const isMore = late !== null && late.left.length > 0;
-  state.making = isMore ? { ...again(late.all, late.left), nextId: 0, marked } : null;
+  state.making =
+    next === undefined ? null : { ...making, fromMs: next, toMs: next + minuteMs, nextId: 0 };
 }
 
 /** Roll-ups and events that have outlived their retention. */
