@@ -4,16 +4,9 @@
  */
 import type { EmptyingView } from '../../../../http/routes/maintenance.ts';
 import { counted, percent } from '../../format.ts';
-import type { NodeAt } from './maintenance.tsx';
+import type { At } from '../saving/proof.tsx';
 
 type Leaving = EmptyingView['guests'][number];
-
-const marks: Record<Leaving['way'], string> = {
-  moves: 'note',
-  leaving: 'note',
-  ha: 'note',
-  stays: 'wrong',
-};
 
 /** From here on a list has an end of its own, so that a dialog stays one. */
 const shownMax = 40;
@@ -40,12 +33,12 @@ function Where({ guest, of: { guests, wakes } }: { guest: Leaving; of: EmptyingV
   return <>stays: it {why}</>;
 }
 
-export function GuestsLeaving({ at, of }: { at: NodeAt; of: EmptyingView }) {
+export function GuestsLeaving({ at, of }: { at: At; of: EmptyingView }) {
   const more = of.guests.length - shownMax;
   return (
     <ul class="plain-list checks residents leaving" aria-label="Who goes where">
       {of.guests.slice(0, shownMax).map((guest) => (
-        <li key={guest.id} data-state={marks[guest.way]}>
+        <li key={guest.id} data-state={guest.way === 'stays' ? 'wrong' : 'note'}>
           <a href={`#/guests/${at.cluster}/${guest.id}`}>{guest.name}</a>{' '}
           <span class="faint">
             <Where guest={guest} of={of} />

@@ -11,12 +11,10 @@ import { ask, Field } from '../../parts/dialog.tsx';
 import { Answer, toast } from '../../parts/feedback.tsx';
 import { useQuery } from '../../query.ts';
 import { isAdmin } from '../../session.ts';
+import type { At } from '../saving/proof.tsx';
 import { GuestsLeaving, InTheWay } from './emptying.tsx';
 
-export type NodeAt = { cluster: string; node: string };
-
-const pathOf = ({ cluster, node }: NodeAt): string =>
-  `clusters/${cluster}/nodes/${node}/maintenance`;
+const pathOf = ({ cluster, node }: At): string => `clusters/${cluster}/nodes/${node}/maintenance`;
 
 const Reason = () => (
   <Field label="Reason (optional)">
@@ -46,7 +44,7 @@ const bodies: Record<string, object> = {
   leave: { maintenance: false, guestsReturn: false },
 };
 
-async function order(at: NodeAt, how: string, reason = ''): Promise<void> {
+async function order(at: At, how: string, reason = ''): Promise<void> {
   await call('PUT', pathOf(at), { body: { ...bodies[how], ...(reason && { reason }) } });
 }
 
@@ -62,7 +60,7 @@ function Staying({ node, of: { guests, wakes } }: { node: string; of: EmptyingVi
   );
 }
 
-function Beginning({ at }: { at: NodeAt }) {
+function Beginning({ at }: { at: At }) {
   const emptying = useQuery<EmptyingView>(pathOf(at));
   return (
     <>
@@ -102,7 +100,7 @@ function Beginning({ at }: { at: NodeAt }) {
   );
 }
 
-const askBegin = (at: NodeAt, done: () => void): void =>
+const askBegin = (at: At, done: () => void): void =>
   ask({
     title: `Maintenance of ${at.node}`,
     confirm: 'Begin',
@@ -113,7 +111,7 @@ const askBegin = (at: NodeAt, done: () => void): void =>
     },
   });
 
-const askEnd = (at: NodeAt, away: number, done: () => void): void =>
+const askEnd = (at: At, away: number, done: () => void): void =>
   ask({
     title: `End the maintenance of ${at.node}`,
     confirm: 'End maintenance',
@@ -192,13 +190,13 @@ function Returning({ view, found }: { view: NodeView; found: EmptyingView }) {
   );
 }
 
-const EndButton = ({ at, view, done }: { at: NodeAt; view: NodeView; done: () => void }) => (
+const EndButton = ({ at, view, done }: { at: At; view: NodeView; done: () => void }) => (
   <button type="button" onClick={() => askEnd(at, view.evacuation?.guests.length ?? 0, done)}>
     End maintenance
   </button>
 );
 
-function UnderWay({ at, view, done }: { at: NodeAt; view: NodeView; done: () => void }) {
+function UnderWay({ at, view, done }: { at: At; view: NodeView; done: () => void }) {
   const { evacuation } = view;
   const emptying = useQuery<EmptyingView>(evacuation ? pathOf(at) : null, { everyMs: 3_000 });
   const leave = async (): Promise<void> => {
@@ -251,7 +249,7 @@ const isInHand = ({ evacuation, state }: NodeView): boolean =>
   evacuation !== null || state === 'maintenance';
 
 /** A node that is emptied for its wake proof is the business of that page. */
-const Proving = ({ at }: { at: NodeAt }) => (
+const Proving = ({ at }: { at: At }) => (
   <p class="notice plain" role="status">
     It is being emptied for its wake proof:{' '}
     <a href={`#/saving/${at.cluster}/${at.node}`}>see how far it is</a>.
