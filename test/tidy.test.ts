@@ -110,6 +110,22 @@ describe('the folders', () => {
     expect(sources.filter(({ imports }) => imports.some((name) => under(name, panel)))).toEqual([]);
   });
 
+  it('give the fields of a form their first value only, so that no answer overwrites what is typed', async () => {
+    const overwritten: string[] = [];
+    let count = 0;
+    for await (const path of glob('backend/panel/src/**/*.tsx', { cwd: root })) {
+      const code = withoutComments(readFileSync(join(root, path), 'utf8'));
+      // Up to the first arrow: a field that tells of each change is the component's to set.
+      for (const [tag] of code.matchAll(/<(?:input|select|textarea)\b[^>]*/g)) {
+        count += 1;
+        const isSet = /\schecked=/.test(tag) || (/\svalue=/.test(tag) && !tag.includes('"radio"'));
+        if (isSet && !/\son(?:Input|Change)=/.test(tag)) overwritten.push(`${path}: ${tag}`);
+      }
+    }
+    expect(count).toBeGreaterThan(30);
+    expect(overwritten).toEqual([]);
+  });
+
   it('let only kernreaktor.ts import the simulator, and nothing import kernreaktor.ts or test', () => {
     const outside = ({ path }: Source) => !under(path, 'simulator', 'test');
     expect(

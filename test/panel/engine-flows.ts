@@ -209,14 +209,23 @@ function keeperFlows(use: () => Use): void {
     await page.getByRole('row', { name: /gotify/ }).waitFor({ state: 'detached' });
   });
 
-  it('keeps quiet hours, and what is told at all', async () => {
+  it('keeps quiet hours, and what is told at all; a refusal takes nothing back that was typed', async () => {
     const { page, url, stack } = use();
     await page.goto(`${url}/#/settings/notices`);
     await page.getByLabel(/Nothing is sent between/).check();
     await page.getByLabel('From', { exact: true }).fill('23:15');
     await page.getByLabel('A backup failed or is overdue').uncheck();
-    await page.getByRole('button', { name: 'Keep' }).click();
-    await page.getByText('Kept.').waitFor();
+    const zone = page.getByLabel('Zone of these hours');
+    const before = await zone.inputValue();
+    await zone.fill('Europe/Atlantis');
+    const keep = page.getByRole('button', { name: 'Keep' });
+    await keep.click();
+    await page.getByRole('alert').getByText(/zone/).waitFor();
+    expect(await zone.inputValue()).toBe('Europe/Atlantis');
+    await zone.fill(before);
+    await keep.click();
+    // A channel "is kept", too, and the word of that may still stand there.
+    await page.getByText('Kept.', { exact: true }).waitFor();
     const settings = await stack.api.get<{ quiet: object; rules: object }>(
       'notifications/settings',
     );

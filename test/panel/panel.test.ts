@@ -55,6 +55,7 @@ describe.skipIf(noChromium !== '')(`the panel${noChromium}`, () => {
     expect(await violations(page)).toEqual([]);
     await page.getByRole('button', { name: 'Create account' }).click();
     await sees('This is not the set-up token.');
+    expect(await page.getByLabel('Set-up token').inputValue()).toBe('wrong');
     await page.getByLabel('Set-up token').fill(stack.runtime().setupToken ?? '');
     await page.getByRole('button', { name: 'Create account' }).click();
     await page.getByRole('heading', { name: 'Fleet' }).waitFor();

@@ -144,10 +144,16 @@ function scaleDeed(guest: GuestView): Deed {
     fields: (
       <>
         <Field label="Cpus">
-          <input name="cpuCount" type="number" min={1} max={8_192} value={guest.cpuCount ?? ''} />
+          <input
+            name="cpuCount"
+            type="number"
+            min={1}
+            max={8_192}
+            defaultValue={guest.cpuCount ?? ''}
+          />
         </Field>
         <Field label="Memory, MiB">
-          <input name="memoryMiB" type="number" min={16} value={memoryMiB} />
+          <input name="memoryMiB" type="number" min={16} defaultValue={memoryMiB} />
         </Field>
       </>
     ),

@@ -20,8 +20,10 @@ async function setUp(values: Record<string, string>): Promise<void> {
   await call('POST', 'setup', { body: { token: token.trim(), username, password } });
   await signIn(values);
   const { demo } = await get<Ways>('joining').catch(() => ({ demo: 'none' }));
-  // Whoever looks around in the demo has machines to look at already.
-  window.location.hash = demo === 'running' ? '/' : '/begin';
+  // Whoever looks around in the demo has machines to look at already, and whoever has gone on
+  // meanwhile is not called back.
+  const isAtFleet = ['', '#', '#/'].includes(window.location.hash);
+  if (demo !== 'running' && isAtFleet) window.location.hash = '/begin';
 }
 
 /** The start line's own address brings the token along; it does not stay in the address bar. */
@@ -52,7 +54,7 @@ function SetUp() {
           name="token"
           class="mono"
           required
-          value={tokenOfAddress}
+          defaultValue={tokenOfAddress}
           autocomplete="off"
           spellcheck={false}
         />

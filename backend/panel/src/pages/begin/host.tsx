@@ -96,7 +96,7 @@ function Ask({ run }: { run: (enrolled: Enrolled) => void }) {
         <input
           name="cluster"
           required
-          value="home"
+          defaultValue="home"
           list="real-clusters"
           pattern="[a-z0-9][a-z0-9\-]{0,62}"
           autocomplete="off"

@@ -58,7 +58,7 @@ function Ask({ run }: { run: (endpoint: Endpoint) => Promise<void> }) {
         <input
           name="urls"
           required
-          value={before['urls']}
+          defaultValue={before['urls']}
           placeholder="pve1.lan"
           autocomplete="off"
           autocapitalize="none"
@@ -69,7 +69,7 @@ function Ask({ run }: { run: (endpoint: Endpoint) => Promise<void> }) {
         <input
           name="tokenId"
           required
-          value={before['tokenId']}
+          defaultValue={before['tokenId']}
           placeholder="kr@pve!kernreaktor"
           autocomplete="off"
           autocapitalize="none"
@@ -158,7 +158,12 @@ function Join({ endpoint, look }: { endpoint: Endpoint; look: Look }) {
       </p>
       {problem && <ProblemNote problem={problem} />}
       <Field label="Name of the cluster here">
-        <input name="cluster" required value={cluster.name} pattern="[a-z0-9][a-z0-9\-]{0,62}" />
+        <input
+          name="cluster"
+          required
+          defaultValue={cluster.name}
+          pattern="[a-z0-9][a-z0-9\-]{0,62}"
+        />
       </Field>
       <button type="submit" disabled={isBusy}>
         {isBusy ? 'Letting it in …' : 'Watch this cluster'}

@@ -5,7 +5,7 @@
 import type { PowerSaving } from '../../../../http/routes/power-saving.ts';
 import type { Standing } from '../../../../http/routes/wake-proofs.ts';
 import { call } from '../../api.ts';
-import { duration, moment, watts } from '../../format.ts';
+import { counted, duration, moment, watts } from '../../format.ts';
 import { ask, PasswordAgain, TypedWord } from '../../parts/dialog.tsx';
 import { toast } from '../../parts/feedback.tsx';
 import { Table } from '../../parts/table.tsx';
@@ -136,7 +136,7 @@ export function Proof({
     <>
       {isProven && best && (
         <p>
-          It came back {best.succeeded} of {best.succeeded} times
+          It came back {counted(best.succeeded, 'time')}
           {best.bootMs !== null && (
             <>
               , awake after <strong>{duration(best.bootMs)}</strong>

@@ -20,14 +20,16 @@ const RoleAndClusters = ({ user }: { user?: UserView }) => (
       label="Role"
       hint="A viewer looks, an operator asks for commands, an administrator does everything."
     >
-      <select name="role" value={user?.role ?? 'viewer'}>
+      <select name="role">
         {roles.map((role) => (
-          <option key={role}>{role}</option>
+          <option key={role} selected={role === (user?.role ?? 'viewer')}>
+            {role}
+          </option>
         ))}
       </select>
     </Field>
     <Field label="Clusters" hint="Separated by commas; empty for every one.">
-      <input name="clusters" autocomplete="off" value={user?.clusters?.join(', ') ?? ''} />
+      <input name="clusters" autocomplete="off" defaultValue={user?.clusters?.join(', ') ?? ''} />
     </Field>
   </>
 );
@@ -73,7 +75,7 @@ const askChange = (user: UserView, done: () => void): void =>
           <input name="password" type="password" minLength={12} autocomplete="new-password" />
         </Field>
         <label class="check">
-          <input name="disabled" type="checkbox" checked={user.disabled} /> Locked out
+          <input name="disabled" type="checkbox" defaultChecked={user.disabled} /> Locked out
         </label>
         {user.hasSecondFactor && (
           <label class="check">

@@ -68,12 +68,20 @@ const valueIn = (target: ChannelView['target'] | undefined, field: FieldOf): str
   return target === undefined ? (field.first ?? '') : '';
 };
 
+const encryptions = {
+  starttls: 'STARTTLS',
+  implicit: 'TLS from the start',
+  none: 'none, to a mail server of this machine',
+};
+
 const Tls = ({ value }: { value: string }) => (
   <Field label="Encryption">
-    <select name="tls" value={value}>
-      <option value="starttls">STARTTLS</option>
-      <option value="implicit">TLS from the start</option>
-      <option value="none">none, to a mail server of this machine</option>
+    <select name="tls">
+      {Object.entries(encryptions).map(([tls, says]) => (
+        <option key={tls} value={tls} selected={tls === value}>
+          {says}
+        </option>
+      ))}
     </select>
   </Field>
 );
@@ -89,7 +97,7 @@ const TargetField = ({ field, known }: { field: FieldOf; known: ChannelView | un
         type={type}
         required={!isOptional}
         autocomplete={type === 'password' ? 'new-password' : 'off'}
-        value={valueIn(known?.target, field)}
+        defaultValue={valueIn(known?.target, field)}
       />
     </Field>
   );
@@ -109,7 +117,7 @@ const askChannel = ({ kind, known, others, done }: Editing): void =>
             required
             maxLength={64}
             autocomplete="off"
-            value={known?.name ?? kind}
+            defaultValue={known?.name ?? kind}
           />
         </Field>
         {fieldsOf[kind].map((field) => (
@@ -119,17 +127,17 @@ const askChannel = ({ kind, known, others, done }: Editing): void =>
           <Tls value={known?.target.kind === 'email' ? known.target.tls : 'starttls'} />
         )}
         <Field label="Fallback" hint="Told after three failures of this one">
-          <select name="fallbackId" value={known?.fallbackId ?? ''}>
+          <select name="fallbackId">
             <option value="">none</option>
             {others.map(({ id, name }) => (
-              <option key={id} value={id}>
+              <option key={id} value={id} selected={id === known?.fallbackId}>
                 {name}
               </option>
             ))}
           </select>
         </Field>
         <label class="check">
-          <input name="enabled" type="checkbox" checked={known?.enabled ?? true} /> Used
+          <input name="enabled" type="checkbox" defaultChecked={known?.enabled ?? true} /> Used
         </label>
       </>
     ),

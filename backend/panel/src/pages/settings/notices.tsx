@@ -42,7 +42,7 @@ function settingsOf(form: FormData, before: NotifySettings): NotifySettings {
 
 const Hours = ({ name, label, value }: { name: string; label: string; value: string }) => (
   <Field label={label}>
-    <input name={name} type="time" required value={value} />
+    <input name={name} type="time" required defaultValue={value} />
   </Field>
 );
 
@@ -50,16 +50,16 @@ const Quiet = ({ quiet }: Pick<NotifySettings, 'quiet'>) => (
   <fieldset class="card pad">
     <legend>Quiet hours</legend>
     <label class="check">
-      <input name="isQuiet" type="checkbox" checked={quiet !== null} /> Nothing is sent between,
-      recoveries neither
+      <input name="isQuiet" type="checkbox" defaultChecked={quiet !== null} /> Nothing is sent
+      between, recoveries neither
     </label>
     <div class="pair">
       <Hours name="from" label="From" value={quiet?.from ?? '22:00'} />
       <Hours name="to" label="To" value={quiet?.to ?? '07:00'} />
     </div>
     <label class="check">
-      <input name="isStrict" type="checkbox" checked={quiet?.isStrict ?? false} /> Even what is
-      critical waits
+      <input name="isStrict" type="checkbox" defaultChecked={quiet?.isStrict ?? false} /> Even what
+      is critical waits
     </label>
   </fieldset>
 );
@@ -68,16 +68,22 @@ const Morning = ({ morning }: Pick<NotifySettings, 'morning'>) => (
   <fieldset class="card pad">
     <legend>Morning line</legend>
     <label class="check">
-      <input name="hasMorning" type="checkbox" checked={morning !== null} /> What the night saved,
-      in one line
+      <input name="hasMorning" type="checkbox" defaultChecked={morning !== null} /> What the night
+      saved, in one line
     </label>
     <div class="pair">
       <Hours name="morning" label="At" value={morning?.at ?? '08:00'} />
       <Field label="Price of a kWh">
-        <input name="price" type="number" min={0} step="any" value={morning?.pricePerKwh ?? ''} />
+        <input
+          name="price"
+          type="number"
+          min={0}
+          step="any"
+          defaultValue={morning?.pricePerKwh ?? ''}
+        />
       </Field>
       <Field label="Currency">
-        <input name="currency" maxLength={8} value={morning?.currency ?? 'EUR'} />
+        <input name="currency" maxLength={8} defaultValue={morning?.currency ?? 'EUR'} />
       </Field>
     </div>
   </fieldset>
@@ -91,7 +97,7 @@ const Elsewhere = ({ of }: { of: NotifySettings }) => (
         name="zone"
         required
         autocomplete="off"
-        value={
+        defaultValue={
           of.quiet?.zone ?? (of.morning && of.morning.zone !== 'UTC' ? of.morning.zone : ownZone())
         }
       />
@@ -100,7 +106,7 @@ const Elsewhere = ({ of }: { of: NotifySettings }) => (
       label="Dead-man address"
       hint="Called every five minutes while all is well, such as a check of healthchecks.io"
     >
-      <input name="deadMan" type="url" autocomplete="off" value={of.deadMan?.url ?? ''} />
+      <input name="deadMan" type="url" autocomplete="off" defaultValue={of.deadMan?.url ?? ''} />
     </Field>
   </fieldset>
 );

@@ -32,9 +32,11 @@ const askPlace = (house: House, done: () => void): void =>
           finds on its own is added to your answer, never taken away.
         </p>
         <Field label="Part">
-          <select name="part" value={house.unknown[0] ?? parts[0]}>
+          <select name="part">
             {parts.map((part) => (
-              <option key={part}>{part}</option>
+              <option key={part} selected={part === (house.unknown[0] ?? parts[0])}>
+                {part}
+              </option>
             ))}
           </select>
         </Field>

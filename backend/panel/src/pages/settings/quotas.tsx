@@ -109,7 +109,13 @@ function askLimit(scope: Scope, done: () => void): void {
           stays as it is and may only shrink.
         </p>
         <Field label="Virtual cpus" hint="Empty: no limit.">
-          <input name="cpuCount" type="number" min={0} step={1} value={limit.cpuCount ?? ''} />
+          <input
+            name="cpuCount"
+            type="number"
+            min={0}
+            step={1}
+            defaultValue={limit.cpuCount ?? ''}
+          />
         </Field>
         <Field label="Memory, GiB" hint="Empty: no limit.">
           <input
@@ -117,7 +123,7 @@ function askLimit(scope: Scope, done: () => void): void {
             type="number"
             min={0}
             step="any"
-            value={limit.memoryBytes === null ? '' : limit.memoryBytes / gibibyte}
+            defaultValue={limit.memoryBytes === null ? '' : limit.memoryBytes / gibibyte}
           />
         </Field>
         {isSet && without !== null && (

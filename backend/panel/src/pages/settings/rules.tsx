@@ -26,7 +26,8 @@ export const Rules = ({ of }: { of: NotifySettings['rules'] }) => (
     <legend>What is told</legend>
     {rules.map((rule) => (
       <label key={rule} class="check">
-        <input name={`rule-${rule}`} type="checkbox" checked={of[rule] !== false} /> {words[rule]}
+        <input name={`rule-${rule}`} type="checkbox" defaultChecked={of[rule] !== false} />{' '}
+        {words[rule]}
       </label>
     ))}
   </fieldset>
