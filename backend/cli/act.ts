@@ -11,7 +11,7 @@ import { ApiRefused, type Call, type ClientApi } from './api.ts';
 import { findSubject, type Subject } from './find.ts';
 import { json } from './output.ts';
 import { pause } from '../pause.ts';
-import { withProof } from './proof.ts';
+import { confirmed, withProof } from './proof.ts';
 import type { Person } from './prove-wake.ts';
 import { CommandDetail } from './views.ts';
 
@@ -25,6 +25,8 @@ export type ActOrder = {
   reason: string | undefined;
   wait: boolean;
   json: boolean;
+  /** The guest's id again, for what nothing brings back; else it is asked for. */
+  confirm?: string | undefined;
   /** Only asks whether it would be let through. */
   dryRun?: boolean;
 };
@@ -150,7 +152,7 @@ async function rehearse(body: object, isJson: boolean, { api, person }: Deps): P
   return denial === null ? exitCodes.succeeded : exitCodes.ended;
 }
 
-/** Answers the exit code. @throws ApiRefused, ActRefused, NotFound */
+/** Answers the exit code. @throws ApiRefused, ActRefused, NotFound, Unconfirmed */
 export async function act(order: ActOrder, deps: Deps): Promise<number> {
   const { api, person, newId } = deps;
   const kind = kindOf(order.kind);
@@ -165,6 +167,10 @@ export async function act(order: ActOrder, deps: Deps): Promise<number> {
     ...(order.reason === undefined ? {} : { reason: order.reason }),
   };
   if (order.dryRun === true) return rehearse(body, order.json, deps);
+  if (kind === 'guest.delete') {
+    const wanted = { what: 'id of the guest', id: subject.id, given: order.confirm };
+    await confirmed(person, wanted);
+  }
   const headers = { 'idempotency-key': newId() };
   const { id } = await sent({ method: 'POST', path: '/api/v1/commands', body, headers }, deps);
   if (!order.json) person.say(`${kind} ${subject.cluster}/${subject.id}: command ${id}`);

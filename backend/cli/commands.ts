@@ -40,6 +40,7 @@ type ActOptions = Json & {
   arg: string[];
   by?: string;
   reason?: string;
+  confirm?: string;
   wait: boolean;
   dryRun?: boolean;
 };
@@ -172,13 +173,14 @@ function addActing(program: Command, run: Run): void {
     .option('--arg <name=value>', 'an argument of the command; repeatable', collect, [])
     .option('--by <node>', 'who executes it, when not the node of the target')
     .option('--reason <text>')
+    .option('--confirm <guest>', 'its id again, for guest.delete, instead of typing it when asked')
     .option('--no-wait', 'do not follow it')
     .option('--dry-run', 'only ask whether the guards would let it through; exit code 3: no')
     .option(...jsonFlag)
     .action((kind: string, target: string, options: ActOptions) =>
       run(async (deps) => {
-        const { arg: args, by, reason, wait, json = false, dryRun = false } = options;
-        const order = { kind, target, args, by, reason, wait, json, dryRun };
+        const { arg: args, json = false, ...how } = options;
+        const order = { by: undefined, reason: undefined, ...how, kind, target, args, json };
         deps.setExitCode(await act(order, deps));
       }),
     );

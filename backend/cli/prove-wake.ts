@@ -7,7 +7,7 @@ import { z } from 'zod';
 import type { Clock } from '../../broker/contract/ports.ts';
 import type { ClientApi } from './api.ts';
 import { pause } from '../pause.ts';
-import { withProof } from './proof.ts';
+import { confirmed, withProof } from './proof.ts';
 
 const Campaign = z.object({
   id: z.string(),
@@ -79,16 +79,6 @@ function announce(person: Person, standing: Standing, options: ProveWakeOptions)
   );
 }
 
-async function confirmed({ person }: Deps, id: string, given: string | undefined): Promise<string> {
-  const typed = given ?? (await person.ask(`Type the name of the node to go on: `));
-  if (typed?.trim() === id) return id;
-  throw new ProveWakeRefused(
-    typed === null
-      ? `nobody is there to confirm: run it on a terminal, or with --confirm ${id}`
-      : `that is not ${id}; nothing was done`,
-  );
-}
-
 async function begin(deps: Deps, path: string, options: ProveWakeOptions, confirm: string) {
   const { cycles, waker } = options;
   return withProof(deps.person, (proof) =>
@@ -133,7 +123,12 @@ export async function proveWake(options: ProveWakeOptions, deps: Deps): Promise<
   const begun =
     before.campaign?.state === 'running'
       ? before
-      : await begin(deps, path, options, await confirmed(deps, id, options.confirm));
+      : await begin(
+          deps,
+          path,
+          options,
+          await confirmed(person, { what: 'name of the node', id, given: options.confirm }),
+        );
   const ended = await follow(deps, path, begun);
   const { campaign, proofs } = ended;
   const boot = proofs.find(({ waker }) => waker === campaign?.waker)?.bootMs ?? null;

@@ -206,7 +206,9 @@ function keeperFlows(use: () => Use): void {
     await dialog.getByRole('button', { name: 'Remove' }).click();
     await page.getByText('gotify is removed.').waitFor();
     // The list is read anew after the word of success.
-    await page.getByRole('row', { name: /gotify/ }).waitFor({ state: 'detached' });
+    const rows = page.getByRole('row', { name: /gotify/ });
+    await rows.waitFor({ state: 'detached' });
+    expect(await rows.count()).toBe(0);
   });
 
   it('keeps quiet hours, and what is told at all; a refusal takes nothing back that was typed', async () => {

@@ -69,3 +69,39 @@ it('follows a start that wakes its node first, saying each step once', async () 
     '  start s (node n3): done',
   ]);
 });
+
+it('deletes a guest only for who types its id', async () => {
+  const sent: Call[] = [];
+  const answerOf = (call: Call): unknown => {
+    if (call.method === 'POST') return sent.push(call) && { id: 'd', state: 'QUEUED' };
+    const items = call.path.startsWith('/api/v1/guests')
+      ? [{ ...guest, ...numbers, state: 'stopped' }]
+      : [];
+    return { items, total: items.length, nextCursor: null };
+  };
+  const api = { ask: async (schema, call) => schema.parse(answerOf(call)) } as ClientApi;
+  const order = { kind: 'guest.delete', target: 'web', args: [], by: undefined, reason: undefined };
+  const asked: string[] = [];
+  const deleted = (typed: string | null, confirm?: string) => {
+    const person = {
+      say: () => undefined,
+      ask: async (question: string) => (asked.push(question), typed),
+      askSecret: async () => null,
+    };
+    const clock = {} as Clock;
+    const { signal } = new AbortController();
+    return act(
+      { ...order, confirm, wait: false, json: false },
+      { api, person, clock, newId: () => 'key', signal },
+    );
+  };
+  await expect(deleted('web')).rejects.toThrow('that is not 103; nothing was done');
+  await expect(deleted(null)).rejects.toThrow('or with --confirm 103');
+  expect(sent).toEqual([]);
+  expect(await deleted('103')).toBe(0);
+  expect(asked).toEqual(Array(3).fill('Type the id of the guest to go on: '));
+  expect(await deleted(null, '103')).toBe(0);
+  expect(asked).toHaveLength(3);
+  const body = { cluster: 'home', kind: 'guest.delete', node: 'n3', guest: '103', args: {} };
+  expect(sent.map((call) => call.body)).toEqual([body, body]);
+});
