@@ -60,6 +60,13 @@ function order(
 const can = ({ model, place }: Work, kind: CommandKind): boolean =>
   model.nodes[place]!.driver?.capabilities.includes(kind) === true;
 
+/** Of the move of a guest that runs. */
+export const moveArgs = (kind: string, targetNode: string) => ({
+  targetNode,
+  online: kind === 'vm',
+  withLocalDisks: false,
+});
+
 function move(work: Work, guest: number, to: number, why: string): void {
   const { model, look } = work;
   const [sample, from] = [model.guests[guest]!, model.nodeOf[guest]!];
@@ -67,10 +74,7 @@ function move(work: Work, guest: number, to: number, why: string): void {
   order(work, {
     target: { kind: 'guest', id: sample.id },
     executor: model.nodes[from]!.node,
-    action: {
-      kind: 'guest.migrate',
-      args: { targetNode: target, online: sample.kind === 'vm', withLocalDisks: false },
-    },
+    action: { kind: 'guest.migrate', args: moveArgs(sample.kind, target) },
     reason: `${why}: ${sample.name} moves to ${target}`,
   });
   look.traffic.note(from, to);

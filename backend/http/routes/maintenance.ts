@@ -12,9 +12,9 @@ import { beginEvacuation, endEvacuation, returnGuests } from '../../store/sql/ev
 import type { Schema } from '../../store/sql/schema.ts';
 import type { App } from '../app.ts';
 import { changeBy, type Context } from '../context.ts';
-import { httpError } from '../errors.ts';
 import { principalOfRequest } from '../guard.ts';
 import { At, ByNode, isoOrNull, problems } from '../schemas.ts';
+import { emptyingRoute, unknownNode } from './emptying.ts';
 
 const MaintenanceBody = z
   .strictObject({
@@ -48,51 +48,6 @@ const MaintenanceBody = z
   })
   .meta({ examples: [{ maintenance: true, evacuate: true, reason: 'new fans' }] });
 type MaintenanceWish = z.infer<typeof MaintenanceBody>;
-
-const EmptyingView = z.object({
-  guests: z
-    .array(
-      z.object({
-        id: z.string(),
-        name: z.string(),
-        way: z
-          .enum(['moves', 'leaving', 'ha', 'stays'])
-          .describe('leaving: its move is under way; ha: moved by the hypervisor itself'),
-        target: z.string().nullable(),
-        targetCpuRatio: z.number().nullable().describe('With all that moves there before it'),
-        why: z.string().nullable().describe('What keeps it; null where nothing does'),
-      }),
-    )
-    .describe('What runs on it, in the order in which it leaves'),
-  wakes: z.array(z.string()).describe('Sleeping nodes that are woken to make room'),
-  inTheWay: z
-    .array(z.object({ reason: z.string(), flip: z.string().nullable() }))
-    .describe('Of its next step, with the smallest change that would let it be taken'),
-  isProven: z.boolean().describe('False: it is not switched off, because nobody saw it wake'),
-});
-export type EmptyingView = z.infer<typeof EmptyingView>;
-
-const unknownNode = ({ cluster, node }: { cluster: string; node: string }) => {
-  const detail = `Cluster ${cluster} has no node ${node}; see GET /api/v1/nodes.`;
-  return httpError('KR_NOT_FOUND', detail, { field: 'node' });
-};
-
-function emptyingRoute(app: App, context: Context): void {
-  app.get('/api/v1/clusters/:cluster/nodes/:node/maintenance', {
-    config: { access: 'fleet:read' },
-    schema: {
-      tags: ['nodes'],
-      summary: 'Who would leave it for a maintenance and to where, as things stand now',
-      params: ByNode,
-      response: { 200: EmptyingView, ...problems },
-    },
-    handler: async (request) => {
-      const found = context.emptying(request.params);
-      if (found === null) throw unknownNode(request.params);
-      return found;
-    },
-  });
-}
 
 type Order = { cluster: string; node: string; guests: readonly string[]; actor: string };
 

@@ -161,6 +161,7 @@ const campaignOf = (n: number): NonNullable<WakeStanding['campaign']> => ({
 /** Writes what act/ would write as far as reads see it; guards and lifecycle are act's tests. */
 function commandsTwin(database: Database, newId: () => string, nowMs: () => number) {
   const submitted: Submission[] = [];
+  const rehearsed: Submission[] = [];
   const holds: object[] = [];
   const listeners: ((event: CommandEvent) => void)[] = [];
   const insert = async (submission: Submission) => {
@@ -214,11 +215,16 @@ function commandsTwin(database: Database, newId: () => string, nowMs: () => numb
       ids.push(id);
       return { ok: true, id, state: 'QUEUED', replayed: false };
     },
-    rehearse: async () => ({
-      ok: true,
-      denial: { code: 'KR_QUORUM', reason: 'too few votes', wayOut: 'wake a node' },
-      verdicts: [],
-    }),
+    rehearse: async (submission) => {
+      rehearsed.push(submission);
+      const denial = { code: 'KR_QUORUM', reason: 'too few votes', wayOut: 'wake a node' };
+      const verdicts = [
+        { id: 'empty-node', facts: [], denial: { ...denial, code: 'KR_GUESTS_RUNNING' } },
+        { id: 'own-house', facts: [], denial: null },
+        { id: 'quorum', facts: [], denial },
+      ];
+      return { ok: true, denial, verdicts };
+    },
     cancel: async () => ({ ok: true, state: 'CANCELLED' }),
     approve: async () => ({
       ok: false,
@@ -254,7 +260,7 @@ function commandsTwin(database: Database, newId: () => string, nowMs: () => numb
   const proving: object[] = [];
   const answers: object[] = [];
   const emit = (event: CommandEvent) => listeners.forEach((listener) => listener(event));
-  return { face, submitted, holds, proving, answers, emit };
+  return { face, submitted, rehearsed, holds, proving, answers, emit };
 }
 
 const backtest: Backtest = {

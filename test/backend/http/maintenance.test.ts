@@ -51,6 +51,33 @@ it('tells who would leave it and to where, to everybody who may look', async () 
   expect((await ask('n9')).json()).toMatchObject({ status: 404, code: 'KR_NOT_FOUND' });
 });
 
+it('asks the guards about each move and the end of it, where that is wished', async () => {
+  const moves = { way: 'moves' as const, target: 'n2', targetCpuRatio: 0.4, why: null };
+  const guests = [
+    { ...moves, id: 'web', name: 'web' },
+    { ...moves, id: 'nas', name: 'nas', way: 'stays' as const, target: null, why: 'is pinned' },
+  ];
+  h.emptyings.set('n1', { guests, wakes: [], inTheWay: [], isProven: true });
+  addNode(h.fleet, { cluster: 'home', node: 'n1' }, { guests: [guestSample('web')] });
+  const answer = await h.server.app.inject({
+    url: '/api/v1/clusters/home/nodes/n1/maintenance?guards=true',
+    headers: bearer(viewer),
+  });
+  const denial = { code: 'KR_QUORUM', reason: 'too few votes', wayOut: 'wake a node' };
+  const emptyNode = { ...denial, rule: 'empty-node', code: 'KR_GUESTS_RUNNING' };
+  expect(answer.json()).toMatchObject({
+    guests: [{ id: 'web', denials: [emptyNode, { ...denial, rule: 'quorum' }] }, guests[1]],
+    // Its guests have left by then.
+    offDenials: [{ ...denial, rule: 'quorum' }],
+  });
+  const args = { targetNode: 'n2', online: true, withLocalDisks: false };
+  expect(h.commands.rehearsed).toMatchObject([
+    { kind: 'guest.migrate', node: 'n1', guest: 'web', args, origin: 'system' },
+    { kind: 'node.shutdown', node: 'n1', args: { mode: 'poweroff' }, origin: 'system' },
+  ]);
+  expect(h.commands.submitted).toEqual([]);
+});
+
 it('writes down who runs there when it is emptied, and forgets it when all is over', async () => {
   addNode(h.fleet, { cluster: 'home', node: 'n1' }, { guests: [guestSample('web')] });
   const kept = async () => (await administration(h.database.db)).nodes[0];

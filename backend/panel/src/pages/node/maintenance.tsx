@@ -3,7 +3,7 @@
  * empties or fills again, and ended. The engine does the work; this shows what the server says.
  */
 import type { ComponentChildren } from 'preact';
-import type { EmptyingView } from '../../../../http/routes/maintenance.ts';
+import type { EmptyingView } from '../../../../http/routes/emptying.ts';
 import type { NodeView } from '../../../../http/views.ts';
 import { call, problemOf } from '../../api.ts';
 import { counted } from '../../format.ts';
@@ -12,7 +12,7 @@ import { Answer, toast } from '../../parts/feedback.tsx';
 import { useQuery } from '../../query.ts';
 import { isAdmin } from '../../session.ts';
 import type { At } from '../saving/proof.tsx';
-import { GuestsLeaving, InTheWay } from './emptying.tsx';
+import { Denied, GuestsLeaving, InTheWay } from './emptying.tsx';
 
 const pathOf = ({ cluster, node }: At): string => `clusters/${cluster}/nodes/${node}/maintenance`;
 
@@ -60,8 +60,20 @@ function Staying({ node, of: { guests, wakes } }: { node: string; of: EmptyingVi
   );
 }
 
+const SwitchedOff = ({ of: { isProven, offDenials = [] } }: { of: EmptyingView }) =>
+  isProven ? (
+    <>
+      It is switched off; nothing wakes it but the end of the maintenance
+      {offDenials.length > 0 && (
+        <Denied by={offDenials} says="Now the guards would refuse that, and it waits:" />
+      )}
+    </>
+  ) : (
+    <>It is switched off: not before somebody has proven that it wakes again</>
+  );
+
 function Beginning({ at }: { at: At }) {
-  const emptying = useQuery<EmptyingView>(pathOf(at));
+  const emptying = useQuery<EmptyingView>(`${pathOf(at)}?guards=true`);
   return (
     <>
       <p>
@@ -83,11 +95,7 @@ function Beginning({ at }: { at: At }) {
               <Choice value="rest" says="It stays on and waits for you" isFirst />
               <Choice
                 value="sleep"
-                says={
-                  found.isProven
-                    ? 'It is switched off; nothing wakes it but the end of the maintenance'
-                    : 'It is switched off: not before somebody has proven that it wakes again'
-                }
+                says={<SwitchedOff of={found} />}
                 isDisabled={!found.isProven}
               />
               <Choice value="stay" says="Move nobody: it is yours as it is, guests and all" />
