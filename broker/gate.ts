@@ -2,7 +2,8 @@
  * What a socket must pass before the MQTT parser sees a byte: a place among the unauthenticated,
  * five seconds to authenticate, packets of bounded length, and afterwards a budget of packets per
  * second. Works the same on TCP, TLS and WebSocket, since it watches the stream of MQTT bytes.
- * Never buffers, never answers: a refused socket is closed and counted.
+ * Never answers: a refused socket is closed and counted. Of each stream it holds back at most what was
+ * read when the sockets' share of a turn was over (turns.ts).
  */
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
@@ -17,6 +18,7 @@ import {
 } from './contract/limits.ts';
 import type { Clock } from './contract/ports.ts';
 import { createFrameScanner, packetType } from './frames.ts';
+import { createTurns, type Turns } from './turns.ts';
 
 export const gateRefusals = [
   'preAuthTotal',
@@ -99,12 +101,17 @@ function judgeFrame(passage: Passage, type: number, lengthBytes: number): GateRe
  * `push` is where every stream of Node hands its bytes over, so they are seen here before anyone
  * can read them, without a copy and without a second stream.
  */
-function watch(stream: Duplex, passage: Passage, refuse: (why: GateRefusal) => void): void {
+function watch(
+  stream: Duplex,
+  passage: Passage,
+  turns: Turns,
+  refuse: (why: GateRefusal) => void,
+): void {
   const scan = createFrameScanner<GateRefusal>((type, length) => judgeFrame(passage, type, length));
   const push = stream.push.bind(stream);
   let refused = false;
-  stream.push = (chunk: unknown, encoding?: BufferEncoding): boolean => {
-    if (refused) return false;
+  const handOver = (chunk: unknown, encoding?: BufferEncoding): boolean => {
+    if (refused || stream.destroyed) return false;
     const refusal = chunk instanceof Uint8Array ? scan(chunk) : undefined;
     if (refusal === undefined) return push(chunk, encoding);
     refused = true;
@@ -112,11 +119,14 @@ function watch(stream: Duplex, passage: Passage, refuse: (why: GateRefusal) => v
     stream.destroy();
     return false;
   };
+  stream.push = (chunk: unknown, encoding?: BufferEncoding): boolean =>
+    turns.take(() => handOver(chunk, encoding));
 }
 
 export function createGate(clock: Clock, overrides: Partial<GateLimits> = {}): Gate {
   const gateLimits: GateLimits = { ...defaults, ...overrides };
   const counters = Object.fromEntries(gateRefusals.map((why) => [why, 0])) as Counters;
+  const turns = createTurns(clock);
   const waiting = new Set<Socket>();
   const byAddress = new Map<string, number>();
 
@@ -155,7 +165,7 @@ export function createGate(clock: Clock, overrides: Partial<GateLimits> = {}): G
     });
     return {
       address,
-      guard: (stream) => watch(stream, passage, (why) => refuse(socket, why)),
+      guard: (stream) => watch(stream, passage, turns, (why) => refuse(socket, why)),
       open(shares) {
         cancel();
         leave(socket, address);

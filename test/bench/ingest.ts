@@ -23,6 +23,7 @@ import { parseArgs } from 'node:util';
 import { createIngest, type Ingest } from '../../backend/ingest/ingest.ts';
 import { emptyFleet } from '../../backend/state/fleet.ts';
 import { reduce } from '../../backend/state/reduce.ts';
+import type { MetricsStore } from '../../backend/store/ports.ts';
 import type { Clock } from '../../broker/contract/ports.ts';
 import { guestMetrics, nodeMetrics } from '../../broker/contract/metrics.ts';
 import type { Ownership } from '../../broker/port.ts';
@@ -79,6 +80,24 @@ async function order(what: Order): Promise<Done> {
   return (await answer)[0] as Done;
 }
 
+/** What the store made those behind it wait for. */
+const writes = { count: 0, longestMs: 0, overSecond: 0, mostBuffered: 0, mostBufferedBytes: 0 };
+
+/** The store with a clock at each write. */
+function watched(store: MetricsStore): MetricsStore {
+  return {
+    ...store,
+    async write(batch) {
+      const fromMs = performance.now();
+      await store.write(batch);
+      const tookMs = performance.now() - fromMs;
+      writes.count += 1;
+      writes.longestMs = Math.round(Math.max(writes.longestMs, tookMs));
+      if (tookMs > 1_000) writes.overSecond += 1;
+    },
+  };
+}
+
 const hashOf = (given: Uint8Array | string): string =>
   createHash('sha256').update(given).digest('hex');
 
@@ -118,7 +137,7 @@ async function openServer(folder: string) {
   const broker = await createBroker({ directory: owners, clock, log, tcp });
   const ingest = await createIngest({
     link: broker,
-    store: bench.store,
+    store: watched(bench.store),
     clock,
     log,
     directory: owners,
@@ -131,7 +150,12 @@ async function openServer(folder: string) {
   const fold = (): void => {
     for (const input of ingest.drain()) reduce(fleet, input);
   };
-  const folding = setInterval(fold, foldEveryMs);
+  const folding = setInterval(() => {
+    const { queued, inFlight, bufferedBytes } = ingest.counters();
+    writes.mostBuffered = Math.max(writes.mostBuffered, queued + inFlight);
+    writes.mostBufferedBytes = Math.max(writes.mostBufferedBytes, bufferedBytes);
+    fold();
+  }, foldEveryMs);
   const { mqttUrl } = await broker.listen();
   return {
     port: Number(new URL(mqttUrl).port),
@@ -217,6 +241,7 @@ async function main(folder: string): Promise<void> {
     ...costs,
     storeProcessPerMillion: rounded(rest.storeProcess / millions),
     ...counters,
+    writes,
     lost,
     guestRowsLost,
     queryableMs: queryable,

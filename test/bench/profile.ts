@@ -1,12 +1,14 @@
 /**
  * CPU by stage of the way a sample takes, from V8's own sampling profile of this process: each
- * sample counts for the innermost frame that belongs to a stage. What other threads took (DuckDB's,
- * and the collector's helpers) is not in it and is given as one sum.
+ * sample counts for the innermost frame that belongs to a stage. What other threads took is not in it:
+ * the kernel tells it by the names Node gives them, V8's helpers (collector and compilers) apart from
+ * the rest (commits and queries of the embedded store).
  */
+import { readdirSync, readFileSync } from 'node:fs';
 import { type Profiler, Session } from 'node:inspector/promises';
 
 export const stages = ['broker', 'decode', 'ingest', 'fold', 'store'] as const;
-export type Stage = (typeof stages)[number] | 'collector' | 'rest' | 'otherThreads';
+export type Stage = (typeof stages)[number] | 'collector' | 'rest' | 'v8Helpers' | 'otherThreads';
 export type StageSeconds = Record<Stage, number>;
 
 /** Each look costs the main thread some microseconds, and this is about what it costs. */
@@ -52,6 +54,19 @@ function sharesOf({ nodes, samples = [], timeDeltas = [] }: Profiler.Profile) {
 
 const seconds = ({ user, system }: NodeJS.CpuUsage): number => (user + system) / 1e6;
 
+/** CPU seconds of V8's own threads, in the kernel's ticks, of which 100 are a second. */
+function helperSeconds(): number {
+  const tasks = '/proc/self/task';
+  let ticks = 0;
+  for (const task of readdirSync(tasks)) {
+    const line = readFileSync(`${tasks}/${task}/stat`, 'utf8');
+    if (!line.includes('(V8Worker)')) continue;
+    const fields = line.slice(line.lastIndexOf(')') + 2).split(' ');
+    ticks += Number(fields[11]) + Number(fields[12]);
+  }
+  return ticks / 100;
+}
+
 /** CPU seconds this process took for some work, by stage. */
 export async function profiled(work: () => Promise<void>): Promise<StageSeconds> {
   const session = new Session();
@@ -60,7 +75,9 @@ export async function profiled(work: () => Promise<void>): Promise<StageSeconds>
   await session.post('Profiler.setSamplingInterval', { interval: samplingIntervalUs });
   await session.post('Profiler.start');
   const [all, main] = [process.cpuUsage(), process.threadCpuUsage()];
+  const helpersBefore = helperSeconds();
   await work();
+  const v8Helpers = helperSeconds() - helpersBefore;
   const [allSeconds, mainSeconds] = [
     seconds(process.cpuUsage(all)),
     seconds(process.threadCpuUsage(main)),
@@ -72,6 +89,7 @@ export async function profiled(work: () => Promise<void>): Promise<StageSeconds>
   const ofMain = entries.map((stage) => [stage, share(stage) * mainSeconds] as const);
   return {
     ...(Object.fromEntries(ofMain) as Omit<StageSeconds, 'otherThreads'>),
-    otherThreads: allSeconds - mainSeconds,
+    v8Helpers,
+    otherThreads: allSeconds - mainSeconds - v8Helpers,
   };
 }
