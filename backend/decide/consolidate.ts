@@ -3,19 +3,18 @@
  * nodes that are awake anyway and need no more power per unit. A node is emptied only when all of
  * its guests fit elsewhere at the planned quantile; what is in the way is reported.
  */
-import { type Benefit, benefitOf, hoursText, idleWattsOf, pays, roomUnits } from './benefit.ts';
-import { type Look, moveCost, ratioOf } from './relieve.ts';
+import { type Benefit, benefitOf, hoursText, pays, roomUnits } from './benefit.ts';
+import { cheapestFirst } from './cheapest.ts';
+import type { Look } from './relieve.ts';
 import { mayStand } from './constraints.ts';
-import { fits, type Model, nodeRole, plan, type Situation, slack } from './model.ts';
+import { fits, type Model, nodeRole, plan, ratioOf, type Situation, slack } from './model.ts';
 import type { Intent, NonAction } from './plan.ts';
 import { scaledMs } from './policy.ts';
-import { refusalOf, wakesForSure } from './refusals.ts';
-import { sleptOut } from './rest.ts';
-import { othersInUse, tooFew } from './staying.ts';
+import { refusalOf } from './refusals.ts';
+import { poolInUse, stayingWithout, tooFew } from './staying.ts';
+import { isBeyond, type Room, roomOf } from './targets.ts';
 
 const rule = 'save.drain';
-/** Seconds of disturbance that weigh as much as a fully expected node. */
-const fullNodeSeconds = 500;
 /** What it is worth, as a share of a node, that a target receives a copy of this plan already. */
 const sharedCopyBonus = 0.06;
 /** Moves of a guest's day that saving leaves to relief. */
@@ -44,61 +43,16 @@ function spareRatio(model: Model): number {
   return capacity === 0 ? 0 : 1 - mean / capacity;
 }
 
-/**
- * Idle watts by which one node is worth another, as a rank: half as much again is one rank more, so
- * that a thirsty server goes before a mini PC where only one of them may sleep.
- */
-const thirst = (model: Model, place: number): number =>
-  Math.floor(Math.log(Math.max(1, idleWattsOf(model, place))) / Math.log(1.5));
-
-/** Of the least efficient the thirstiest first, then the least loaded with the smallest copies. */
-function candidates(model: Model, look: Look): number[] {
-  const { above } = look.situation.policy.relieve.cpuRatio;
-  const cost = new Float64Array(model.nodes.length);
-  const saves = new Float64Array(model.nodes.length);
-  const places = model.nodes
-    .map((_, place) => place)
-    .filter(
-      (place) =>
-        model.role[place] === nodeRole.awake &&
-        model.guestsOf[place]!.length > 0 &&
-        model.draining[place] === 0 &&
-        model.ordered[place] === 0 &&
-        // It never sleeps, so that emptying it saves nothing.
-        !model.nodes[place]!.protected &&
-        wakesForSure(look.situation, model.nodes[place]!.node) &&
-        !look.needed[place] &&
-        sleptOut(look.situation, model.nodes[place]!.node) === null &&
-        model.touched[place] === 0 &&
-        ratioOf(model, place) <= above,
-    );
-  for (const place of places) {
-    const copies = model.guestsOf[place]!.reduce(
-      (sum, guest) => sum + moveCost(model, guest, look.situation),
-      0,
-    );
-    saves[place] = thirst(model, place);
-    cost[place] = model.mean[place]! / model.capacity[place]! + copies / fullNodeSeconds;
-  }
-  return places.sort(
-    (a, b) =>
-      look.preferred[a]! - look.preferred[b]! ||
-      saves[b]! - saves[a]! ||
-      cost[a]! - cost[b]! ||
-      a - b,
-  );
-}
-
 /** Where a guest leaves least room over, among nodes that stay awake. */
-function tightest(model: Model, guest: number, look: Look, emptied: Uint8Array): number | null {
+function tightest({ model, look, emptied, targets }: Round, guest: number): number | null {
+  if (isBeyond(model, guest, targets)) return null;
   const from = model.nodeOf[guest]!;
   const { sigmas, fillRatio } = look.situation.policy.save;
   const { above } = look.situation.policy.relieve.cpuRatio;
   let best: number | null = null;
   let least = Infinity;
-  for (let place = 0; place < model.nodes.length; place += 1) {
-    if (place === from || model.role[place] !== nodeRole.awake || emptied[place]) continue;
-    if (model.guestsOf[place]!.length === 0 || model.draining[place]) continue;
+  for (const place of targets.places) {
+    if (place === from || emptied[place]) continue;
     if (look.preferred[place]! < look.preferred[from]!) continue;
     if (look.preferred[place] === 0 && model.wattsPerUnit[place]! > model.wattsPerUnit[from]!) {
       continue;
@@ -121,7 +75,8 @@ type Step = { guest: number; to: number };
 type Drain = { steps: Step[] } | { blockedBy: number };
 
 /** Homes for all guests of a node, biggest first; undone when one has none. */
-function drain(model: Model, source: number, look: Look, emptied: Uint8Array): Drain {
+function drain(round: Round, source: number): Drain {
+  const { model } = round;
   const guests = model.guestsOf[source]!.toSorted(
     (a, b) => model.counted[b]! - model.counted[a]! || a - b,
   );
@@ -130,7 +85,7 @@ function drain(model: Model, source: number, look: Look, emptied: Uint8Array): D
   for (const guest of guests) {
     const isFree =
       model.barrier[guest] === null && model.recent.movesLeft(model.guests[guest]!.id) > keptMoves;
-    const to = isFree ? tightest(model, guest, look, emptied) : null;
+    const to = isFree ? tightest(round, guest) : null;
     if (to === null) {
       for (const step of steps.toReversed()) {
         plan(model, step.guest, source);
@@ -241,10 +196,20 @@ export type Saving = {
 };
 
 /** One look at what can be emptied; `emptied` marks the nodes that nothing may move to. */
-type Round = { model: Model; look: Look; emptied: Uint8Array; saving: Saving; room: number };
+type Round = {
+  model: Model;
+  look: Look;
+  emptied: Uint8Array;
+  saving: Saving;
+  /** Units that all nodes awake or waking may carry. */
+  room: number;
+  /** Nodes that may receive anything: what moves there in this look only takes of it. */
+  targets: Room;
+};
 
 /** Plans a whole node away and begins what may begin now. @returns whether it can be emptied */
-function empty({ model, look, emptied, saving, room }: Round, source: number): boolean {
+function empty(round: Round, source: number): boolean {
+  const { model, look, emptied, saving, room } = round;
   const benefit = benefitOf(model, look.situation, source, {
     copySeconds: copySecondsOf(model, look, source),
     room,
@@ -255,7 +220,7 @@ function empty({ model, look, emptied, saving, room }: Round, source: number): b
     }
     return false;
   }
-  const found = drain(model, source, look, emptied);
+  const found = drain(round, source);
   if ('blockedBy' in found) {
     if (saving.nonActions.length < refusalsMax) {
       saving.nonActions.push(refusal(model, source, found.blockedBy));
@@ -285,6 +250,7 @@ export function consolidate(model: Model, look: Look, looksForMore: boolean): Sa
     emptied: model.draining.slice(),
     saving,
     room: roomUnits(model, look.situation),
+    targets: roomOf(model, save, look.traffic, (place) => model.guestsOf[place]!.length > 0),
   };
   for (let source = 0; source < model.nodes.length; source += 1) {
     if (!model.draining[source] || model.role[source] !== nodeRole.awake) continue;
@@ -299,8 +265,9 @@ export function consolidate(model: Model, look: Look, looksForMore: boolean): Sa
     saving.nonActions.push(vain(model.nodes[idle]!.node));
     return saving;
   }
+  const pool = poolInUse(model);
   const isWide = spareRatio(model) >= save.spareRatio;
-  for (const source of candidates(model, look)) {
+  for (const source of cheapestFirst(model, look)) {
     if (saving.draining.length >= save.drains && !isWide) break;
     if (look.traffic.isFull()) {
       // Half a cluster stands idle: looking only now and then would take hours.
@@ -308,16 +275,17 @@ export function consolidate(model: Model, look: Look, looksForMore: boolean): Sa
       break;
     }
     if (model.touched[source]) continue;
-    const staying = othersInUse(model, source);
     // Where no other is in use its guests have nowhere to go, which says more.
     const few =
-      staying.length > 0 ? tooFew(model, { place: source, staying }, look.situation) : null;
+      stayingWithout(pool, source) > 0
+        ? tooFew(model, { place: source, pool }, look.situation)
+        : null;
     if (few !== null) {
       // What those that stay lack for this one, they lack for the next.
       saving.nonActions.push(needless(model.nodes[source]!.node, few));
       break;
     }
-    empty(round, source);
+    if (empty(round, source)) pool.remove(source);
   }
   return saving;
 }

@@ -9,14 +9,22 @@ import { mayRun, neededNodes, wakeNeeded, withinWindows } from './calendar.ts';
 import { consolidate, isDue } from './consolidate.ts';
 import { evacuate } from './evacuate.ts';
 import type { History } from './history.ts';
-import { type ClusterState, type Model, modelOf, nodeRole, type Situation } from './model.ts';
+import {
+  type ClusterState,
+  type Model,
+  modelOf,
+  nodeRole,
+  ratioOf,
+  type Situation,
+} from './model.ts';
 import type { Intent, NonAction, Plan } from './plan.ts';
 import type { Policy } from './policy.ts';
 import { sleep, wake } from './power.ts';
 import { restart } from './restart.ts';
 import { scale } from './scale.ts';
 import { relievePressure } from './pressure.ts';
-import { type Look, preferredNodes, ratioOf, relieve } from './relieve.ts';
+import { type Look, preferredNodes, relieve } from './relieve.ts';
+import { targetsOf } from './targets.ts';
 import { trafficOf } from './traffic.ts';
 
 function summaryOf(
@@ -53,10 +61,13 @@ const isAmong = (intents: readonly Intent[], { target }: Intent): boolean =>
 export function decide(state: ClusterState, policy: Policy, history: History, nowMs: number): Plan {
   const situation: Situation = { ...state, policy, history, nowMs };
   const model = modelOf(situation);
+  const traffic = trafficOf(model, situation);
+  const preferred = preferredNodes(model);
   const look: Look = {
     situation,
-    traffic: trafficOf(model, situation),
-    preferred: preferredNodes(model),
+    traffic,
+    preferred,
+    targets: targetsOf(model, situation, traffic, preferred),
     needed: neededNodes(model, situation),
   };
   const restarted = restart(model, situation);

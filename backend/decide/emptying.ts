@@ -4,12 +4,10 @@
  * first of them leaves. How many may move at a time is not looked at; what bars a guest is.
  */
 import { evacuate } from './evacuate.ts';
-import { neededNodes } from './calendar.ts';
-import { modelOf, plan, type Situation } from './model.ts';
+import { modelOf, plan, ratioOf, type Situation } from './model.ts';
 import type { NonAction } from './plan.ts';
 import { wake } from './power.ts';
 import { wakesForSure } from './refusals.ts';
-import { preferredNodes, ratioOf } from './relieve.ts';
 import { biggestFirst, fitsNowhere, roomiest, unmetOf } from './roomiest.ts';
 import { trafficOf } from './traffic.ts';
 
@@ -54,8 +52,6 @@ function inTheWayOf(situation: Situation, name: string): Emptying['inTheWay'] {
   const { nonActions } = evacuate(model, {
     situation,
     traffic: trafficOf(model, situation),
-    preferred: preferredNodes(model),
-    needed: neededNodes(model, situation),
   });
   return nonActions
     .filter(({ subject }) => subject.id === name)

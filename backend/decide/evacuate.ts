@@ -10,10 +10,10 @@ import type { Evacuation } from '../state/fleet.ts';
 import { nodeState } from '../state/node-state.ts';
 import { mayStand } from './constraints.ts';
 import { biggestFirst, fitsNowhere, roomiest, unmetOf } from './roomiest.ts';
-import { fits, type Model, nodeRole, plan } from './model.ts';
+import { fits, type Model, nodeRole, plan, ratioOf } from './model.ts';
 import type { Intent, NonAction } from './plan.ts';
 import { refusalOf, wakeWaitMs } from './refusals.ts';
-import { type Look, ratioOf } from './relieve.ts';
+import type { Look } from './relieve.ts';
 
 const rule = 'maintenance.evacuate';
 const returnRule = 'maintenance.return';
@@ -28,7 +28,8 @@ export type Evacuating = {
   returned: string[];
 };
 
-type Work = { model: Model; look: Look; place: number; wish: Evacuation; done: Evacuating };
+type Orders = Pick<Look, 'situation' | 'traffic'>;
+type Work = { model: Model; look: Orders; place: number; wish: Evacuation; done: Evacuating };
 
 const round = (value: number): number => Math.round(value * 1000) / 1000;
 const nameOf = ({ model, place }: Work): string => model.nodes[place]!.node;
@@ -208,7 +209,7 @@ function emptyNode(work: Work, isFirst: boolean): void {
 }
 
 /** In the order in which they were asked for; only the first that still runs guests is emptied. */
-export function evacuate(model: Model, look: Look): Evacuating {
+export function evacuate(model: Model, look: Orders): Evacuating {
   const done: Evacuating = {
     intents: [],
     nonActions: [],

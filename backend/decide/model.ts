@@ -47,6 +47,8 @@ export type Model = {
   mean: Float64Array;
   variance: Float64Array;
   guestsOf: number[][];
+  /** Moves planned so far, those taken back counted again: what is derived holds until the next. */
+  planned: number;
   /** Bytes of the biggest copy that a node receives in this plan, 0 without one. */
   arriving: Float64Array;
   /** 1 once this plan moves something from or to the node. */
@@ -110,6 +112,7 @@ function emptyModel(
     mean: perNode(),
     variance: perNode(),
     guestsOf: nodes.map(() => []),
+    planned: 0,
     arriving: perNode(),
     touched: new Uint8Array(nodes.length),
     draining: new Uint8Array(nodes.length),
@@ -240,6 +243,7 @@ export function plan(model: Model, guest: number, to: number): void {
   guests.splice(guests.indexOf(guest), 1);
   model.guestsOf[to]!.push(guest);
   model.nodeOf[guest] = to;
+  model.planned += 1;
   for (const [place, sign] of [
     [from, -1],
     [to, 1],
@@ -251,6 +255,10 @@ export function plan(model: Model, guest: number, to: number): void {
     model.memoryFree[place]! -= sign * model.memory[guest]!;
   }
 }
+
+/** Cpu in use as a share of the node's own. */
+export const ratioOf = (model: Model, place: number): number =>
+  model.asked[place]! / model.capacity[place]!;
 
 export type Margin = { sigmas: number; fillRatio: number };
 

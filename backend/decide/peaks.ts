@@ -38,8 +38,8 @@ export type Peaks = {
 
 export const emptyPeaks = (zone: string): Peaks => ({
   zone,
-  day: Array.from({ length: slotsOfDay }, () => null),
-  week: Array.from({ length: slotsOfWeek }, () => null),
+  day: Array<Slot | null>(slotsOfDay).fill(null),
+  week: Array<Slot | null>(slotsOfWeek).fill(null),
   slot: -1,
   most: 0,
   step: -1,

@@ -11,7 +11,7 @@ import { type Policy, scaledMs, zoneOf } from './policy.ts';
 import { refusalOf, wakesForSure, wakeWaitMs } from './refusals.ts';
 import type { Look } from './relieve.ts';
 import { localTime } from './windows.ts';
-import { othersAwake, tooFew } from './staying.ts';
+import { type Pool, poolAwake, tooFew } from './staying.ts';
 import { unrestOf } from './rest.ts';
 
 const awakeNodes = (model: Model): number[] =>
@@ -100,12 +100,12 @@ const goingOf = (model: Model): string | undefined =>
 const sleepRule = 'save.sleep';
 
 /** A node without guests, beside what those awake may carry. */
-type Waiting = { place: number; emptyMs: number; room: number };
+type Waiting = { place: number; emptyMs: number; room: number; pool: Pool };
 
 /** Why an awake node without guests stays on, or null when it may sleep. */
 function wakefulness(
   model: Model,
-  { place, emptyMs, room }: Waiting,
+  { place, emptyMs, room, pool }: Waiting,
   look: Look,
 ): [string, string] | null {
   const { policy, cluster } = look.situation;
@@ -124,8 +124,7 @@ function wakefulness(
   if (!wakesForSure(look.situation, node.node)) {
     return ['is empty, but nobody has shown that it wakes', 'its wakes are proven'];
   }
-  const staying = othersAwake(model, place);
-  const few = tooFew(model, { place, staying }, look.situation);
+  const few = tooFew(model, { place, pool }, look.situation);
   if (few !== null) return [`is empty, but ${few[0]}`, few[1]];
   const benefit = benefitOf(model, look.situation, place, { copySeconds: 0, room });
   if (!pays(benefit)) {
@@ -196,6 +195,7 @@ export function sleep(model: Model, look: Look): { intents: Intent[]; nonActions
   const nonActions: NonAction[] = [];
   const awake = awakeNodes(model).length;
   const room = roomUnits(model, situation);
+  const pool = poolAwake(model);
   const most = Math.min(sleepsLeft(model, situation.policy.limits), awake - awakeMin);
   const mayGo = (): boolean => intents.length < most && look.traffic.slotsLeft() > 0;
   const refuse = (place: number, [reason, flip]: readonly [string, string]): void => {
@@ -209,7 +209,7 @@ export function sleep(model: Model, look: Look): { intents: Intent[]; nonActions
     .map((place): Waiting => {
       const key = nodeKey(situation.cluster.id, model.nodes[place]!.node);
       const since = situation.history.emptySinceMs.get(key);
-      return { place, emptyMs: since === undefined ? 0 : situation.nowMs - since, room };
+      return { place, emptyMs: since === undefined ? 0 : situation.nowMs - since, room, pool };
     });
   for (const one of waiting) {
     const why = wakefulness(model, one, look);

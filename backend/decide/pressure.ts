@@ -99,24 +99,37 @@ export function observePressure(
 const percent = (ratio: number): string => `${Math.round(ratio * 100)} %`;
 const round = (value: number): number => Math.round(value * 1000) / 1000;
 
+/** Nodes that have a resource to spare, looked for once for all guests. */
+type Choosing = { resource: Resource; roomy: readonly number[] };
+
+const roomyOf = (model: Model, resource: Resource, { policy }: Situation): number[] =>
+  model.nodes.flatMap((node, place) => {
+    if (model.role[place] !== nodeRole.awake || model.draining[place]) return [];
+    const value = resource.of(node);
+    return value !== null && value < policy.relieve[resource.key].clear ? [place] : [];
+  });
+
 /** The roomiest node that has the resource to spare, and all else that the guest needs. */
-function targetOf(model: Model, guest: number, resource: Resource, look: Look): number | null {
+function targetOf(
+  model: Model,
+  guest: number,
+  { resource, roomy }: Choosing,
+  look: Look,
+): number | null {
   const { relieve } = look.situation.policy;
-  const { clear } = relieve[resource.key];
   const fillRatio = relieve.fillRatio ?? relieve.cpuRatio.clear;
   const from = model.nodeOf[guest]!;
   let best: number | null = null;
   let least = Infinity;
-  model.nodes.forEach((node, place) => {
-    if (place === from || model.role[place] !== nodeRole.awake || model.draining[place]) return;
-    const value = resource.of(node);
-    if (value === null || value >= clear || value >= least) return;
-    if (!look.traffic.mayReceive(place)) return;
-    if (!fits(model, guest, place, { sigmas: relieve.sigmas, fillRatio })) return;
-    if (!mayStand(model, guest, place, false)) return;
+  for (const place of roomy) {
+    const value = resource.of(model.nodes[place]!);
+    if (place === from || value === null || value >= least) continue;
+    if (!look.traffic.mayReceive(place)) continue;
+    if (!fits(model, guest, place, { sigmas: relieve.sigmas, fillRatio })) continue;
+    if (!mayStand(model, guest, place, false)) continue;
     best = place;
     least = value;
-  });
+  }
   return best;
 }
 
@@ -200,6 +213,12 @@ export function relievePressure(model: Model, look: Look): Relief {
   const { situation, traffic } = look;
   const { history, nowMs, policy, cluster } = situation;
   const relief = noRelief();
+  const known = new Map<Resource, number[]>();
+  const choosing = (resource: Resource): Choosing => {
+    const roomy = known.get(resource) ?? roomyOf(model, resource, situation);
+    known.set(resource, roomy);
+    return { resource, roomy };
+  };
   for (let place = 0; place < model.nodes.length; place += 1) {
     if (model.role[place] !== nodeRole.awake || model.touched[place]) continue;
     const node = model.nodes[place]!;
@@ -227,7 +246,7 @@ export function relievePressure(model: Model, look: Look): Relief {
     }
     const pair = movable
       .filter((guest) => takes(guest) >= least)
-      .map((guest) => ({ guest, to: targetOf(model, guest, found.resource, look) }))
+      .map((guest) => ({ guest, to: targetOf(model, guest, choosing(found.resource), look) }))
       .find(({ to }) => to !== null);
     if (!pair || pair.to === null) {
       relief.nonActions.push(stuck(model, found));

@@ -7,31 +7,22 @@
  */
 import { nodeKey } from '../../broker/contract/ids.ts';
 import type { Need } from './calendar.ts';
-import { mayStand } from './constraints.ts';
 import { isUrgent } from './history.ts';
-import { fits, type Margin, type Model, nodeRole, plan, type Situation, slack } from './model.ts';
+import { type Model, nodeRole, plan, ratioOf, type Situation } from './model.ts';
 import { type Fact, type Intent, type NonAction, secondsText } from './plan.ts';
 import { scaledMs } from './policy.ts';
+import type { Targets } from './targets.ts';
 import type { Traffic } from './traffic.ts';
 import { leastWorth, noRelief, type Relief, unmetOf } from './worth.ts';
 
 const rule = 'relieve.cpuRatio';
 /** Nodes that need this much more power per unit than the best are used after the others. */
 const efficiencyBand = 1.1;
-/** A node that receives a copy already is better by this share of it: both disturb it once. */
-const sharedCopyBonus = 0.25;
-/** Margins of the second and third look, when nothing keeps the planned one. */
-const laterMargins: readonly Margin[] = [
-  { sigmas: 1, fillRatio: 0.95 },
-  { sigmas: 0, fillRatio: 0.98 },
-];
 /** A guest in use of this many units doubles what its copy costs. */
 const lossUnits = 0.094;
 
 const round = (value: number): number => Math.round(value * 1000) / 1000;
 const gib = (bytes: number): string => `${(bytes / 2 ** 30).toFixed(1)} GiB`;
-export const ratioOf = (model: Model, place: number): number =>
-  model.asked[place]! / model.capacity[place]!;
 
 /** Seconds of disturbance that a move costs, weighted by what the guest does meanwhile. */
 export function moveCost(model: Model, guest: number, { policy }: Situation): number {
@@ -53,47 +44,10 @@ export type Look = {
   situation: Situation;
   traffic: Traffic;
   preferred: Uint8Array;
+  targets: Targets;
   /** By place, what of the calendar needs a node awake. */
   needed: readonly (Need | null)[];
 };
-
-function bestTarget(model: Model, guest: number, look: Look): number | null {
-  const { relieve } = look.situation.policy;
-  const fillRatio = relieve.fillRatio ?? relieve.cpuRatio.clear;
-  const planned = { sigmas: relieve.sigmas, fillRatio };
-  const margins = [
-    planned,
-    ...laterMargins.map((margin) => ({
-      sigmas: Math.min(margin.sigmas, planned.sigmas),
-      fillRatio: Math.min(margin.fillRatio, fillRatio),
-    })),
-  ];
-  const coolest = ratioOf(model, model.nodeOf[guest]!) - relieve.marginRatio;
-  for (const wanted of [1, 0]) {
-    for (const margin of margins) {
-      let best: number | null = null;
-      let most = -Infinity;
-      for (let place = 0; place < model.nodes.length; place += 1) {
-        if (model.role[place] !== nodeRole.awake || look.preferred[place] !== wanted) continue;
-        if (place === model.nodeOf[guest] || model.draining[place]) continue;
-        if (!look.traffic.mayReceive(place)) continue;
-        const capacity = model.capacity[place]!;
-        const after = (model.asked[place]! + model.now[guest]!) / capacity;
-        if (after > coolest || !fits(model, guest, place, margin)) continue;
-        if (!mayStand(model, guest, place, false)) continue;
-        const worth =
-          slack(model, place, margin) / capacity +
-          (model.arriving[place]! > 0 ? sharedCopyBonus : 0);
-        if (worth > most) {
-          most = worth;
-          best = place;
-        }
-      }
-      if (best !== null) return best;
-    }
-  }
-  return null;
-}
 
 type Choice = { guest: number; to: number };
 
@@ -111,7 +65,7 @@ function choose(model: Model, source: number, need: number, look: Look): Choice 
     })
     .sort((a, b) => a.cost - b.cost || compareGuests(model, a.guest, b.guest));
   for (const { guest } of candidates) {
-    const to = bestTarget(model, guest, look);
+    const to = look.targets.best(guest);
     if (to !== null) return { guest, to };
   }
   return null;
@@ -193,7 +147,7 @@ function tooLittle(model: Model, source: number, need: number, look: Look): NonA
     (guest) => model.barrier[guest] === null && model.now[guest]! < least,
   )
     .sort((a, b) => model.now[b]! - model.now[a]! || compareGuests(model, a, b))
-    .find((guest) => bestTarget(model, guest, look) !== null);
+    .find((guest) => look.targets.best(guest) !== null);
   if (best === undefined) return null;
   const units = model.now[best]!;
   const missing = least - units;
@@ -207,13 +161,10 @@ function tooLittle(model: Model, source: number, need: number, look: Look): NonA
 }
 
 /** Why no guest of a hot node can go anywhere, with the change that would help. */
-function stuck(model: Model, source: number): NonAction {
+function stuck(model: Model, source: number, { targets }: Look): NonAction {
   const node = nameOf(model, source);
   const hot = `cpu ${ratioOf(model, source).toFixed(2)}`;
-  const coolest = model.nodes
-    .map((_, place) => place)
-    .filter((place) => place !== source && model.role[place] === nodeRole.awake)
-    .sort((a, b) => ratioOf(model, a) - ratioOf(model, b) || a - b)[0];
+  const coolest = targets.coolest(source);
   if (coolest === undefined) return left(node, `${hot}, no other node is awake`, 'wake a node');
   const guests = model.guestsOf[source]!;
   const barred = guests.filter((guest) => model.barrier[guest] !== null);
@@ -244,10 +195,10 @@ function relieveOne(model: Model, source: number, look: Look, relief: Relief): v
     const choice = choose(model, source, need, look);
     if (choice === null) {
       if (moved === 0) {
-        relief.nonActions.push(tooLittle(model, source, need, look) ?? stuck(model, source));
+        relief.nonActions.push(tooLittle(model, source, need, look) ?? stuck(model, source, look));
       }
       const least = leastWorth(need, look.situation);
-      const { freeUnits, wakeUnits } = unmetOf(model, source, look.situation);
+      const { freeUnits, wakeUnits } = unmetOf(model, source, look);
       if (freeUnits >= least) relief.unmetUnits += Math.min(need, freeUnits);
       // One more node helps only guests that may go there.
       if (wakeUnits >= least) relief.wakeUnits += Math.min(need, wakeUnits);

@@ -6,25 +6,54 @@
  */
 import { type Model, nodeRole, type Situation } from './model.ts';
 
-/** Places of the nodes that are awake and stay so, without the one that may go. */
-export const othersAwake = (model: Model, place: number): number[] =>
-  model.nodes.flatMap(({ activeKind }, other) =>
-    other !== place && model.role[other] === nodeRole.awake && activeKind === null ? [other] : [],
-  );
+/** Nodes of which some may go, counted once for all that ask whether one more may. */
+export type Pool = {
+  /** Places of nodes that are awake and stay so. */
+  readonly members: ReadonlySet<number>;
+  remove(place: number): void;
+  /** Members that can wake others by more than a magic packet. */
+  readonly others: ReadonlySet<number>;
+};
+
+/** A BMC and a magic packet fail for different reasons, so that one node with both is enough. */
+const hasOtherMeans = (model: Model, place: number): boolean =>
+  model.nodes[place]!.facts?.wakers?.some(({ by }) => by.some((means) => means !== 'wol')) === true;
+
+function poolOf(model: Model, isIn: (place: number) => boolean): Pool {
+  const members = new Set<number>();
+  const others = new Set<number>();
+  model.nodes.forEach(({ activeKind }, place) => {
+    if (model.role[place] !== nodeRole.awake || activeKind !== null || !isIn(place)) return;
+    members.add(place);
+    if (hasOtherMeans(model, place)) others.add(place);
+  });
+  const remove = (place: number): void => {
+    members.delete(place);
+    others.delete(place);
+  };
+  return { members, others, remove };
+}
+
+export const poolAwake = (model: Model): Pool => poolOf(model, () => true);
 
 /** Those among them that will still run guests: what is empty may go before. */
-export const othersInUse = (model: Model, place: number): number[] =>
-  othersAwake(model, place).filter(
-    (other) => model.guestsOf[other]!.length > 0 && model.draining[other] === 0,
-  );
+export const poolInUse = (model: Model): Pool =>
+  poolOf(model, (place) => model.guestsOf[place]!.length > 0 && model.draining[place] === 0);
 
-type Going = { place: number; staying: readonly number[] };
+/** How many of the pool stay when one goes. */
+export const stayingWithout = ({ members }: Pick<Pool, 'members'>, place: number): number =>
+  members.size - Number(members.has(place));
 
-function votesShort(model: Model, { place, staying }: Going, spare: number): string | null {
+type Going = { place: number; pool: Pool };
+
+function votesShort(model: Model, { place, pool }: Going, spare: number): string | null {
   const quorum = model.nodes[place]!.facts?.quorum;
   if (!quorum) return null;
   const votesOf = new Map(quorum.members.map(({ node, votes }) => [node, votes]));
-  const votes = staying.map((other) => votesOf.get(model.nodes[other]!.node) ?? 0);
+  const votes: number[] = [];
+  for (const other of pool.members) {
+    if (other !== place) votes.push(votesOf.get(model.nodes[other]!.node) ?? 0);
+  }
   const { qdevice } = quorum;
   if (qdevice?.alive === true && qdevice.voting) votes.push(qdevice.votes);
   votes.sort((a, b) => b - a);
@@ -34,17 +63,13 @@ function votesShort(model: Model, { place, staying }: Going, spare: number): str
   return `${left} votes would be left${after}, ${quorum.quorumVotes} are needed`;
 }
 
-/** A BMC and a magic packet fail for different reasons, so that one node with both is enough. */
-const hasOtherMeans = (model: Model, staying: readonly number[]): boolean =>
-  staying.some((other) =>
-    model.nodes[other]!.facts?.wakers?.some(({ by }) => by.some((means) => means !== 'wol')),
-  );
-
-function wakersShort(model: Model, { staying }: Going, least: number): string | null {
+function wakersShort(model: Model, { place, pool }: Going, least: number): string | null {
   const others = model.nodes.length - 1;
-  const needed = hasOtherMeans(model, staying) ? 1 : Math.min(least, others);
-  if (staying.length >= needed) return null;
-  return `${staying.length} awake nodes would be left to wake it, ${needed} are needed`;
+  const isEasy = stayingWithout({ members: pool.others }, place) > 0;
+  const needed = isEasy ? 1 : Math.min(least, others);
+  const staying = stayingWithout(pool, place);
+  if (staying >= needed) return null;
+  return `${staying} awake nodes would be left to wake it, ${needed} are needed`;
 }
 
 const memoryOf = (model: Model, place: number): number => {
@@ -55,13 +80,16 @@ const memoryOf = (model: Model, place: number): number => {
 /** Fewer nodes count a sleeping one as their reserve where nobody chose. */
 const awakeReserveNodes = 4;
 
-function reserveShort(model: Model, { place, staying }: Going, situation: Situation) {
+function reserveShort(model: Model, { place, pool }: Going, situation: Situation) {
   const { reserve } = situation.policy.save;
   const isAlone = !model.nodes[place]!.facts?.quorum;
   if (reserve === undefined || reserve === 'none' || isAlone) return null;
   const isSmall = model.nodes.length < awakeReserveNodes;
   const mode = reserve === 'usual' ? (isSmall ? 'wakeable' : 'awake') : reserve;
-  const places = mode === 'wakeable' ? model.nodes.map((_, other) => other) : staying;
+  const places =
+    mode === 'wakeable'
+      ? model.nodes.map((_, other) => other)
+      : [...pool.members].filter((other) => other !== place);
   const sizes = places.map((other) => memoryOf(model, other));
   const left = sizes.reduce((sum, one) => sum + one, 0) - Math.max(0, ...sizes);
   const needed = model.memory.reduce((sum, one) => sum + one, 0);
@@ -77,7 +105,7 @@ export function tooFew(
   situation: Situation,
 ): readonly [reason: string, flip: string] | null {
   const { awakeMin, spareVoters = 0, wakersMin = 0 } = situation.policy.save;
-  if (going.staying.length < awakeMin) {
+  if (stayingWithout(going.pool, going.place) < awakeMin) {
     const nodes = awakeMin === 1 ? '1 node is' : `${awakeMin} nodes are`;
     return [`${nodes} to stay awake`, 'another node is awake'];
   }

@@ -3,8 +3,9 @@
  * is woken only for guests that may go there, never for heat that cannot leave. Pure.
  */
 import { mayStand } from './constraints.ts';
-import { fits, type Model, nodeRole, type Situation } from './model.ts';
+import { fits, type Model, type Situation } from './model.ts';
 import type { Intent, NonAction } from './plan.ts';
+import type { Look } from './relieve.ts';
 
 /**
  * Moves, refusals, the units that nothing awake could take, and of those what a node that is not
@@ -37,19 +38,18 @@ export const leastWorth = (need: number, { policy }: Situation): number =>
 type Unmet = { freeUnits: number; wakeUnits: number };
 
 /** Units of guests that are free to move, and of those that a node not awake yet could take. */
-export function unmetOf(model: Model, source: number, { policy }: Situation): Unmet {
-  const { relieve } = policy;
+export function unmetOf(
+  model: Model,
+  source: number,
+  { situation, targets }: Pick<Look, 'situation' | 'targets'>,
+): Unmet {
+  const { relieve } = situation.policy;
   const margin = { sigmas: 0, fillRatio: relieve.fillRatio ?? relieve.cpuRatio.clear };
-  const others = model.nodes
-    .map((_, place) => place)
-    .filter((place) =>
-      [nodeRole.asleep, nodeRole.waking].some((role) => role === model.role[place]),
-    );
   const unmet: Unmet = { freeUnits: 0, wakeUnits: 0 };
   for (const guest of model.guestsOf[source]!) {
     if (model.barrier[guest] !== null) continue;
     unmet.freeUnits += model.now[guest]!;
-    const isHelped = others.some(
+    const isHelped = targets.notAwake.some(
       (place) => fits(model, guest, place, margin) && mayStand(model, guest, place, false),
     );
     if (isHelped) unmet.wakeUnits += model.now[guest]!;
