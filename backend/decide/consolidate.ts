@@ -57,9 +57,9 @@ function tightest({ model, look, emptied, targets }: Round, guest: number): numb
     if (look.preferred[place] === 0 && model.wattsPerUnit[place]! > model.wattsPerUnit[from]!) {
       continue;
     }
-    if (ratioOf(model, place) > above || !look.traffic.mayReceive(place)) continue;
+    if (ratioOf(model, place) > above) continue;
     if (!fits(model, guest, place, { sigmas, fillRatio })) continue;
-    if (!mayStand(model, guest, place, true)) continue;
+    if (!look.traffic.mayReceive(place) || !mayStand(model, guest, place, true)) continue;
     const capacity = model.capacity[place]!;
     const over = slack(model, place, { sigmas, fillRatio }) / capacity;
     const worth = over - (model.arriving[place]! > 0 ? sharedCopyBonus : 0);

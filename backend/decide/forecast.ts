@@ -53,20 +53,26 @@ const firstFloor = 0.05;
 export const firstVariance = (units: number, fullUnits: number): number =>
   (firstSpread * Math.max(units, firstFloor * fullUnits)) ** 2;
 
+/**
+ * Nothing yet, as a number that the machine keeps as a fraction from the start: of a plain 0 it
+ * makes an integer, and rewrites the forecasts of all guests when the first fraction comes.
+ */
+const nothing = -0;
+
 export const firstForecast = (units: number, fullUnits: number, atMs: number): Forecast => ({
   mean: units,
   variance: firstVariance(units, fullUnits),
   steps: 1,
-  sum: 0,
+  sum: nothing,
   samples: 0,
   beganAtMs: atMs,
   seenAtMs: atMs,
   level: units,
-  trend: 0,
-  offset: 0,
-  error: 0,
-  trendError: 0,
-  shapeError: 0,
+  trend: nothing,
+  offset: nothing,
+  error: nothing,
+  trendError: nothing,
+  shapeError: nothing,
   shape: null,
 });
 

@@ -24,12 +24,16 @@ export type Minutes = {
 };
 
 const none = -Infinity;
-const empty = (): Minutes => ({
-  newest: none,
-  minute: new Float64Array(kept).fill(none),
-  cpuRatio: new Float64Array(kept),
-  memoryBytes: new Float64Array(kept),
-});
+/** In one piece: made for every node of a fleet when it is first seen. */
+function empty(): Minutes {
+  const all = new Float64Array(3 * kept);
+  return {
+    newest: none,
+    minute: all.subarray(0, kept).fill(none),
+    cpuRatio: all.subarray(kept, 2 * kept),
+    memoryBytes: all.subarray(2 * kept),
+  };
+}
 
 /** Takes the newest samples of a cluster's nodes in. Changes `known` in place. */
 export function observeMinutes(
