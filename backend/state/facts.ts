@@ -4,10 +4,9 @@
  * and not with time. A guest that vanished is a fact too: its placement becomes null.
  */
 import type { GuestSample } from '../../broker/contract/telemetry.ts';
-import type { Driver, NodeFacts } from '../../broker/contract/facts.ts';
 import { nodeKey } from '../../broker/contract/ids.ts';
 import type { Message } from '../../broker/contract/messages.ts';
-import type { Fleet, GuestRecord } from './fleet.ts';
+import type { Fleet, GuestRecord, NodeRecord } from './fleet.ts';
 import type { StateInput } from './inputs.ts';
 import { outranks } from './reduce.ts';
 
@@ -43,46 +42,52 @@ const guestFacts = (node: string, guest: GuestSample): object => ({
   tags: guest.tags,
 });
 
+const guestChange = (cluster: string, entityId: string, facts: object): FactsChange => ({
+  cluster,
+  entity: 'guest',
+  entityId,
+  facts,
+});
+
 function telemetryChanges(fleet: Fleet, message: Message<'telemetry'>): FactsChange[] {
   const { cluster, node, body } = message;
   if (body.guests === null) return [];
   const known = (id: string) => fleet.guests.get(`${cluster}/${id}`);
-  const changed = body.guests.filter(
-    (guest) => outranks(guest, node, known(guest.id)) && !isUnchanged(known(guest.id), node, guest),
-  );
+  const changes: FactsChange[] = [];
+  for (const guest of body.guests) {
+    const placed = known(guest.id);
+    if (!outranks(guest, node, placed) || isUnchanged(placed, node, guest)) continue;
+    changes.push(guestChange(cluster, guest.id, guestFacts(node, guest)));
+  }
   const before = fleet.nodes.get(nodeKey(cluster, node))?.guests ?? [];
-  const present = new Set(body.guests.map(({ id }) => id));
-  const gone = before.filter(({ id }) => !present.has(id) && known(id)?.node === node);
-  return [
-    ...changed.map((guest) => ({ id: guest.id, facts: guestFacts(node, guest) })),
-    ...gone.map(({ id }) => ({ id, facts: { node: null } })),
-  ].map(({ id, facts }) => ({ cluster, entity: 'guest' as const, entityId: id, facts }));
+  const { guests } = body;
+  // The usual case: who was here is here, in the same order.
+  if (before.every(({ id }, index) => guests[index]?.id === id)) return changes;
+  const present = new Set(guests.map(({ id }) => id));
+  for (const { id } of before) {
+    if (present.has(id) || known(id)?.node !== node) continue;
+    changes.push(guestChange(cluster, id, { node: null }));
+  }
+  return changes;
 }
 
-type Known = {
-  facts: NodeFacts;
-  bootId: string | null;
-  driver: Driver;
-  guestFactsJson: string | null;
-};
-
-/** Without what changes at every look; with the configuration of the guests it runs. */
-function nodeFacts({ facts, bootId, driver, guestFactsJson }: Known): object {
-  const { clockOffsetMs: _, runningGuests: __, ...lasting } = facts;
-  const guests = guestFactsJson === null ? null : (JSON.parse(guestFactsJson) as unknown);
-  return { ...lasting, bootId, driver, guests };
+/** Without what changes at every look. */
+function lasting({ facts, bootId, driver }: Pick<NodeRecord, 'bootId' | 'driver' | 'facts'>) {
+  const { clockOffsetMs: _, runningGuests: __, ...rest } = facts ?? {};
+  return { ...rest, bootId, driver };
 }
 
 function helloChanges(fleet: Fleet, message: Message<'hello'>): FactsChange[] {
   const { cluster, node, body } = message;
-  const guestFactsJson = body.guests && JSON.stringify(body.guests);
-  const facts = nodeFacts({ ...body, guestFactsJson });
   const known = fleet.nodes.get(nodeKey(cluster, node));
-  if (known?.facts && known.driver) {
-    const before = nodeFacts({ ...known, facts: known.facts, driver: known.driver });
-    if (JSON.stringify(before) === JSON.stringify(facts)) return [];
-  }
-  return [{ cluster, entity: 'node', entityId: node, facts }];
+  const facts = lasting(body);
+  const isUnchangedNode =
+    known !== undefined &&
+    known.facts !== null &&
+    known.guestFactsJson === (body.guests && JSON.stringify(body.guests)) &&
+    JSON.stringify(lasting(known)) === JSON.stringify(facts);
+  if (isUnchangedNode) return [];
+  return [{ cluster, entity: 'node', entityId: node, facts: { ...facts, guests: body.guests } }];
 }
 
 /** Changes that `input` brings to the picture, which must not have folded it yet. */

@@ -3,6 +3,7 @@ import { factsChanges } from '../../../backend/state/facts.ts';
 import { emptyFleet } from '../../../backend/state/fleet.ts';
 import type { StateInput } from '../../../backend/state/inputs.ts';
 import { reduce } from '../../../backend/state/reduce.ts';
+import { GuestFacts } from '../../../broker/contract/facts.ts';
 import { guestSample, helloBody, message, telemetryBody } from '../../support/messages.ts';
 import type { GuestSample } from '../../../broker/contract/telemetry.ts';
 
@@ -59,4 +60,22 @@ it('records node facts from hello, without what changes every time', () => {
   });
   const changes = follow([hello(1, '6.1'), hello(2, '6.1'), hello(3, '6.2')]);
   expect(changes.map((list) => list.length)).toEqual([1, 0, 1]);
+});
+
+it('records the configuration of the guests of a node, and a change of it alone', () => {
+  const hello = (guests: object[] | null): StateInput => ({
+    kind: 'hello',
+    atMs: 1,
+    message: message('hello', helloBody({ guests: guests && GuestFacts.array().parse(guests) })),
+  });
+  const guest = { id: '100', kind: 'vm', name: 'web' };
+  const changes = follow([
+    hello([guest]),
+    hello([guest]),
+    hello([{ ...guest, cpuUnits: 2_048 }]),
+    hello(null),
+    hello(null),
+  ]);
+  expect(changes.map((list) => list.length)).toEqual([1, 0, 1, 1, 0]);
+  expect(changes[2]?.[0]).toMatchObject(['n1', { guests: [{ id: '100', cpuUnits: 2_048 }] }]);
 });
