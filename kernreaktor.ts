@@ -4,17 +4,16 @@
  * and simulator, and nothing imports it. Each role is loaded when it is asked for: who asks for a
  * list of nodes waits for no broker.
  */
-import { existsSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, rmSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { hostname, userInfo } from 'node:os';
 import { join } from 'node:path';
 import { Command, Option } from 'commander';
 import type { Backend } from './backend/main.ts';
-import type { RestoreOptions } from './backend/backup/restore-command.ts';
 import { addClientCommands } from './backend/cli/commands.ts';
-import type { BundleOptions } from './backend/cli/support-bundle.ts';
+import { addAcl, addCommandsHere } from './backend/cli/here.ts';
 import type { Joining } from './backend/joining.ts';
-import { configPath, defaultHttpPort, readSettings, type Settings } from './backend/config.ts';
+import { defaultHttpPort, readSettings, type Settings } from './backend/config.ts';
 import { type DaemonConfig, readLocalDaemonConfig, type Role, roles } from './daemon/config.ts';
 import type { RunningDaemon } from './daemon/main.ts';
 import {
@@ -267,57 +266,6 @@ async function runBroker(): Promise<void> {
   await untilStopped(() => broker.stop());
 }
 
-/** Prints both files, or writes them where `--out` says. */
-async function showAcl({ out: folder, json }: { out?: string; json?: boolean }): Promise<void> {
-  const { mosquittoFilesOf, writeMosquittoFiles } = await import('./backend/broker-acl.ts');
-  const files = await mosquittoFilesOf(readSettings(), partsOf('warn'));
-  const written = folder === undefined ? null : await writeMosquittoFiles(files, folder);
-  if (json) return out(JSON.stringify(written === null ? files : { written }, null, 2));
-  if (written) return out(written.join('\n'));
-  out(`# mosquitto.passwords\n${files.passwords}\n# mosquitto.acl\n${files.acl}`);
-}
-
-async function checkConfig(file: string | undefined, { json }: { json?: boolean }): Promise<void> {
-  const { checkConfigFile } = await import('./backend/config-file.ts');
-  const path = file ?? configPath(readSettings());
-  if (file === undefined && !existsSync(path)) {
-    const word = 'is not there, so every default holds';
-    return out(json ? JSON.stringify({ path, ok: true, problems: [] }) : `${path} ${word}`);
-  }
-  const checked = checkConfigFile(readFileSync(path, 'utf8'));
-  if (!checked.ok) process.exitCode = 1;
-  if (json) {
-    const problems = checked.ok ? [] : checked.problems;
-    return out(JSON.stringify({ path, ok: checked.ok, problems }, null, 2));
-  }
-  if (checked.ok) return out(`${path}: fine`);
-  for (const { line, column, field, hint } of checked.problems) {
-    process.stderr.write(`${path}:${line}:${column} ${field}: ${hint}\n`);
-  }
-}
-
-async function restoreBackup(file: string, options: RestoreOptions): Promise<void> {
-  const { restoreFrom } = await import('./backend/backup/restore-command.ts');
-  out(await restoreFrom(file, options, { settings: readSettings(), parts: partsOf('warn') }));
-}
-
-async function makeBundle(options: BundleOptions): Promise<void> {
-  const { personAt } = await import('./backend/cli/person.ts');
-  const { runSupportBundle } = await import('./backend/cli/support-bundle.ts');
-  const terminal = { input: process.stdin, output: process.stdout, signal: stopping.signal };
-  out(await runSupportBundle({ ...partsOf('silent'), person: personAt(terminal) }, options));
-}
-
-/** Ends with 1 when something is wrong. */
-async function examineHere({ json }: { json?: boolean }): Promise<void> {
-  const { givenEnvironment } = await import('./backend/cli/config.ts');
-  const { textOf } = await import('./backend/doctor/finding.ts');
-  const { examineAll } = await import('./backend/doctor/run.ts');
-  const findings = await examineAll(partsOf('silent'), givenEnvironment());
-  out(json ? JSON.stringify(findings, null, 2) : textOf(findings));
-  if (findings.some(({ state }) => state === 'wrong')) process.exitCode = 1;
-}
-
 async function writeDocs(): Promise<void> {
   const docs = join(import.meta.dirname, 'docs');
   const { configSchema } = await import('./backend/config-file.ts');
@@ -330,35 +278,14 @@ async function writeDocs(): Promise<void> {
   await writeFile(join(docs, 'load-profile.schema.json'), profileSchema());
 }
 
-function addCare(program: Command): void {
-  program
-    .command('restore')
-    .description('put a backup back, on the machine of the server, while it is stopped')
-    .argument('<file>')
-    .option('--identity <file>', 'the key that opens it; else the one in KR_DATA_DIR')
-    .option('--replace', 'replace what store and folder hold now')
-    .option('--json', 'as JSON')
-    .action(restoreBackup);
-  program
-    .command('support-bundle')
-    .description('what a helper needs to know, without secrets, addresses and names; shown first')
-    .option('--out <file>', 'where to', 'kernreaktor-support.txt')
-    .option('--yes', 'write it without asking')
-    .option('--json', 'with --yes: show nothing, and say as JSON where it is')
-    .action(makeBundle);
-  const doctor = program
-    .command('doctor')
-    .description('looks at this machine, stores, broker, clock and nodes; says what mends them')
-    .enablePositionalOptions()
-    .option('--json', 'as JSON')
-    .action(examineHere);
-  doctor
-    .command('pve')
-    .description('the API of Proxmox VE, by the KR_PVE_ settings of the daemon')
-    .option('--record <file>', 'write down what it answers, without names, for who mends this')
-    .option('--json', 'as one JSON object')
-    .action(examinePve);
-}
+/** Where the commands that talk with a person read and write. */
+const terminal = {
+  input: process.stdin,
+  output: process.stdout,
+  errors: process.stderr,
+  signal: stopping.signal,
+  setExitCode: (code: number): void => void (process.exitCode = code),
+};
 
 function programOf(): Command {
   const program = new Command('kernreaktor')
@@ -391,29 +318,17 @@ function programOf(): Command {
     .description('the daemon of this host alone, or one of its two halves')
     .addOption(new Option('--role <role>', 'as packages run it').choices(roles).default('whole'))
     .action(({ role }: { role: Role }) => runDaemon(role));
-  const broker = program.command('broker').description('the broker alone').action(runBroker);
-  broker
-    .command('acl')
-    .description("print Mosquitto's password and ACL file for the enrolled daemons")
-    .option('--out <folder>', 'write the two files there instead')
-    .option('--json', 'as JSON')
-    .action(showAcl);
-  const config = program.command('config').description('kernreaktor.yaml');
-  config.command('check').argument('[file]').option('--json', 'as JSON').action(checkConfig);
-  config.command('schema').action(async () => {
-    const { configSchema } = await import('./backend/config-file.ts');
-    out(JSON.stringify(configSchema(), null, 2));
-  });
-  addCare(program);
+  const here = { ...terminal, partsOf };
+  addAcl(program.command('broker').description('the broker alone').action(runBroker), here);
+  const { doctor } = addCommandsHere(program, here);
+  doctor
+    .command('pve')
+    .description('the API of Proxmox VE, by the KR_PVE_ settings of the daemon')
+    .option('--record <file>', 'write down what it answers, without names, for who mends this')
+    .option('--json', 'as one JSON object')
+    .action(examinePve);
   program.command('docs').description('write the generated pages of docs/').action(writeDocs);
-  addClientCommands(program, () => ({
-    ...partsOf('warn'),
-    input: process.stdin,
-    output: process.stdout,
-    errors: process.stderr,
-    signal: stopping.signal,
-    setExitCode: (code) => void (process.exitCode = code),
-  }));
+  addClientCommands(program, () => ({ ...partsOf('warn'), ...terminal }));
   addSimulateCommand(program, () => ({
     ...partsOf('warn'),
     version,
