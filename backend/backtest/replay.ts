@@ -5,6 +5,7 @@
  */
 import { decide } from '../decide/decide.ts';
 import { emptyHistory, type Move, observe, record } from '../decide/history.ts';
+import { observeMinutes } from '../decide/minutes.ts';
 import type { Policy } from '../decide/policy.ts';
 import type { PowerOff } from '../decide/rest.ts';
 import type { ClusterRecord } from '../state/fleet.ts';
@@ -269,6 +270,8 @@ export class Replay {
     history.moves.set(cluster.id, this.moves);
     history.movesInFlight.set(cluster.id, this.movesInFlight());
     observe(history, { cluster, nodes }, policy, nowMs);
+    // Guards ask for the busiest moment of each minute, of which a step's mean knows nothing.
+    observeMinutes(history.minutes, world.tellPeaks(nodes), nowMs);
     const plan = decide({ cluster, nodes }, policy, history, nowMs);
     record(history, plan, nowMs);
     for (const { rule, reason } of plan.report.nonActions) this.tally.hold(rule, reason);

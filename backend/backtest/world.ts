@@ -265,6 +265,17 @@ export class World {
     });
   }
 
+  /** The same records at the busiest moment of the step. */
+  tellPeaks(records: readonly NodeRecord[]): NodeRecord[] {
+    return records.map((record, place) => {
+      const { values } = record;
+      const capacity = this.capacity(place);
+      if (!values || values.cpuRatio === null || capacity <= 0) return record;
+      const cpuRatio = Math.min(1, this.nodes[place]!.peakUnits / capacity);
+      return { ...record, values: { ...values, cpuRatio } };
+    });
+  }
+
   /** Watts of a node as it stands. */
   draw(place: number): number {
     const node = this.nodes[place]!;

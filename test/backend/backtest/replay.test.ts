@@ -4,6 +4,7 @@ import { describe, expect, it } from 'vitest';
 import type { FactsChange } from '../../../backend/backtest/reel.ts';
 import { Replay, type Setup } from '../../../backend/backtest/replay.ts';
 import { shippedPolicy } from '../../../backend/decide/strategies.ts';
+import { policyInForce } from '../../../backend/policy-in-force.ts';
 import { guestFact, type HouseOf, minuteMs, nodeFact, reelOf, startMs } from './reels.ts';
 
 const house: HouseOf = {
@@ -69,6 +70,13 @@ describe('a backtest', () => {
     expect(Math.abs(savedKwh - expected)).toBeLessThan(0.002);
     expect(replayed).toMatchObject({ moves: 1, sleeps: 1, wakes: 0 });
     expect(replayed.movesPerDay).toBeCloseTo(24 / 10, 6);
+  });
+
+  it('judges an empty node by the busiest moment of its minutes, as its guards will', () => {
+    const policy = policyInForce(shippedPolicy('save-power'), { simulated: false });
+    const sleepsAt = (peak: number) => run({ ...house, peak }, { policy }).replayed.sleeps;
+    // n2 by itself uses 5 %; guards let nothing sleep that was at 20 % within 40 minutes.
+    expect([sleepsAt(0.1), sleepsAt(0.3)]).toEqual([1, 0]);
   });
 
   it('changes nothing under a policy that has no reason to act', () => {
