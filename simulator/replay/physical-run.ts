@@ -4,12 +4,13 @@
  * answer moves are asked at each sample, and their moves start as soon as the world lets them.
  */
 import { type Day, gapless, quantile, type Result } from './run.ts';
-import { scoreOf } from './score.ts';
+import { type Score, scoreOf } from './score.ts';
 import type { Foretold, PhysicalPolicy } from './physical-engine.ts';
 import type { WattsFor } from './physical-load.ts';
 import { hostPower } from './physical-power.ts';
 import { type PhysicalRules, PhysicalWorld } from './physical-world.ts';
 import type { ReplayPolicy } from './policy.ts';
+import type { Totals } from './totals.ts';
 import type { Move } from './world.ts';
 
 const roundSeconds = 10;
@@ -33,6 +34,8 @@ export type PhysicalResult = Result & {
   settledBoundKwh: number;
   /** How many days the trace lasts. */
   days: number;
+  /** Figures of each whole day, in order. */
+  daily: readonly Pick<Score, 'energyKwh' | 'otf' | 'migrations'>[];
 };
 
 /** What is known of a day before any policy is played. */
@@ -64,6 +67,15 @@ export function obeying(policy: ReplayPolicy): PhysicalPolicy {
   };
 }
 
+const daySeconds = 86_400;
+
+/** What was counted since then. */
+const since = (now: Totals, then: Totals): Totals => {
+  const rest = { ...now };
+  for (const name of Object.keys(then) as (keyof Totals)[]) rest[name] -= then[name];
+  return rest;
+};
+
 export async function playPhysical(
   day: Day,
   policy: PhysicalPolicy,
@@ -74,10 +86,18 @@ export async function playPhysical(
   const world = new PhysicalWorld(trace, hosts, placement, rules);
   const endSeconds = (trace.steps - 1) * trace.stepSeconds;
   const thoughtMs: number[] = [];
+  const daily: PhysicalResult['daily'][number][] = [];
+  let dawn: Totals = { ...world.totals };
+  const endDay = (): void => {
+    const { energyKwh, otf, migrations } = scoreOf(since(world.totals, dawn));
+    daily.push({ energyKwh, otf, migrations });
+    dawn = { ...world.totals };
+  };
   let [lastSeconds, lastChanges, startJoules] = [-Infinity, -1, 0];
   for (let at = trace.stepSeconds; at < endSeconds; at += roundSeconds) {
     world.advance(at);
     if (at <= startSeconds) startJoules = world.totals.joules;
+    if (at % daySeconds === 0) endDay();
     if (world.changes === lastChanges && at - lastSeconds < quietSeconds) continue;
     [lastSeconds, lastChanges] = [at, world.changes];
     const beganMs = elapsedMs();
@@ -88,6 +108,8 @@ export async function playPhysical(
     world.totals.movesPerTickMax = Math.max(world.totals.movesPerTickMax, moves);
   }
   world.advance(endSeconds);
+  // The last sample of a day is that at its end, so that its last interval is missing.
+  if (daily.length < Math.round((trace.steps * trace.stepSeconds) / daySeconds)) endDay();
   return {
     ...scoreOf(world.totals),
     ...gapless,
@@ -96,6 +118,7 @@ export async function playPhysical(
     policy: policy.name,
     decideMsMedian: quantile(thoughtMs, 0.5),
     decideMsP99: quantile(thoughtMs, 0.99),
+    daily,
     failedWakes: world.failedWakes,
     memoryOver: world.memoryOverSeconds / Math.max(1, world.totals.hostingSeconds),
     startKwh: startJoules / joulesPerKwh,

@@ -1,5 +1,5 @@
 /**
- * The figures of a replay as a table for people, a plot, and one line of JSON for programs. Ratios
+ * The figures of a replay as a table for people, and one line of JSON for programs. Ratios
  * are fractions in the JSON and scaled only in the table's own headings.
  */
 import type { Bounds } from './bounds.ts';
@@ -81,19 +81,27 @@ export const physicalTable = (results: readonly PhysicalResult[]): string =>
 
 const pairsMin = 5;
 
+type Figures = { energyKwh: number; slav?: number; otf: number; migrations: number };
+/** Where machines boot a trace lasts for days, each of which is one pair. */
+type Compared = Result & { daily?: PhysicalResult['daily'] };
+
 /** Whether the engine is better than each other policy over all days, by Wilcoxon's test. */
-export function comparison(results: readonly Result[]): string[] {
+export function comparison(results: readonly Compared[]): string[] {
   const ours = results.filter(({ policy }) => policy === 'kernreaktor');
   const others = [...new Set(results.map(({ policy }) => policy))];
+  const daysOf = (one: Compared): readonly Figures[] => one.daily ?? [one];
   return others.flatMap((name) => {
     const theirs = ours.map(({ day, order }) =>
       results.find((one) => one.policy === name && one.day === day && one.order === order),
     );
-    if (name === 'kernreaktor' || ours.length < pairsMin || theirs.includes(undefined)) return [];
-    const parts = (['energyKwh', 'slav', 'migrations'] as const).map((figure) => {
-      const [mine, its] = [ours.map((one) => one[figure]), theirs.map((one) => one![figure])];
-      const wins = mine.filter((value, at) => value < its[at]!).length;
-      const p = wilcoxonP(mine, its);
+    if (name === 'kernreaktor' || theirs.includes(undefined)) return [];
+    const [mine, its] = [ours.flatMap(daysOf), theirs.flatMap((one) => daysOf(one!))];
+    if (mine.length < pairsMin) return [];
+    const violation = ours[0]?.daily === undefined ? 'slav' : 'otf';
+    const parts = (['energyKwh', violation, 'migrations'] as const).map((figure) => {
+      const of = (one: Figures): number => one[figure] ?? 0;
+      const wins = mine.filter((one, at) => of(one) < of(its[at]!)).length;
+      const p = wilcoxonP(mine.map(of), its.map(of));
       return `${figure} lower in ${wins} of ${mine.length}, p = ${p === null ? 'none' : p.toPrecision(2)}`;
     });
     return [`kernreaktor against ${name}: ${parts.join('; ')}`];
@@ -102,58 +110,3 @@ export function comparison(results: readonly Result[]): string[] {
 
 export const boundsLine = (day: string, { fluidKwh, clairvoyantKwh }: Bounds): string =>
   `${day}: no policy below ${fluidKwh.toFixed(2)} kWh, clairvoyant ${clairvoyantKwh.toFixed(2)} kWh`;
-
-const colours: Record<string, string> = {
-  kernreaktor: '#d1495b',
-  p0: '#2a7f9e',
-  'lr-mmt': '#777777',
-  'thr-mmt': '#9a9a55',
-  'iqr-mmt': '#8a6d9b',
-  'mad-mmt': '#6b8e6b',
-};
-
-const escaped = (text: string): string =>
-  text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;');
-
-/** Energy against service violation, one dot per result; the violation's axis is logarithmic. */
-export function plot(results: readonly Result[]): string {
-  const [width, height, margin] = [760, 480, 60];
-  const drawn = results.filter(({ slav }) => slav > 0);
-  const energies = drawn.map(({ energyKwh }) => energyKwh);
-  const powers = drawn.map(({ slav }) => Math.log10(slav));
-  const [low, high] = [Math.min(...energies, 0), Math.max(...energies, 1) * 1.05];
-  const [bottom, top] = [Math.floor(Math.min(...powers, 0)), Math.ceil(Math.max(...powers, -9))];
-  const x = (kwh: number) => margin + ((kwh - low) / (high - low)) * (width - 2 * margin);
-  const y = (power: number) =>
-    height - margin - ((power - bottom) / Math.max(1, top - bottom)) * (height - 2 * margin);
-  const grid = Array.from({ length: top - bottom + 1 }, (_, step) => bottom + step).map(
-    (power) =>
-      `<line x1="${margin}" x2="${width - margin}" y1="${y(power)}" y2="${y(power)}" ` +
-      `stroke="#ddd"/><text x="${margin - 8}" y="${y(power) + 4}" text-anchor="end">1e${power}</text>`,
-  );
-  const dots = drawn.map((result) => {
-    const colour = colours[result.policy] ?? '#000';
-    const label = `${result.policy} ${result.day} ${result.order}: ${result.energyKwh.toFixed(1)} kWh`;
-    return (
-      `<circle cx="${x(result.energyKwh).toFixed(1)}" cy="${y(Math.log10(result.slav)).toFixed(1)}" ` +
-      `r="5" fill="${colour}"><title>${escaped(label)}</title></circle>`
-    );
-  });
-  const names = [...new Set(drawn.map(({ policy }) => policy))].map(
-    (name, place) =>
-      `<text x="${width - margin - 90}" y="${margin + 18 * place}" ` +
-      `fill="${colours[name] ?? '#000'}">${escaped(name)}</text>`,
-  );
-  return [
-    `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" ` +
-      `font-family="sans-serif" font-size="12">`,
-    `<rect width="100%" height="100%" fill="#fff"/>`,
-    ...grid,
-    `<text x="${width / 2}" y="${height - 15}" text-anchor="middle">kWh per day</text>`,
-    `<text x="15" y="${margin - 25}">SLAV</text>`,
-    ...dots,
-    ...names,
-    '</svg>',
-    '',
-  ].join('\n');
-}
