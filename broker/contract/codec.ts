@@ -4,6 +4,7 @@
  * these functions see a byte; the check here covers external brokers.
  */
 import type { z } from 'zod';
+import './wording.ts';
 import { packetBytesMax } from './limits.ts';
 import { type Bodies, type Envelope, EnvelopeHead, type Message, messages } from './messages.ts';
 import { Signed } from './server.ts';

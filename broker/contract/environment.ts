@@ -2,6 +2,7 @@
  * Settings as every process of ours reads them: each KR_X may come as KR_X_FILE, the path of a
  * file that holds the value. Environment and file access are passed in; only config.ts has them.
  */
+import './wording.ts';
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 export type Problem = { field: string; hint: string };

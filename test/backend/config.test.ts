@@ -56,7 +56,7 @@ describe('settings', () => {
     [{ KR_SQL_URL: 'postgres://db/x' }, 'KR_SQL_URL', /mariadb:\/\/host/],
     [{ KR_INFLUX_URL: 'http://influx:8086' }, 'KR_INFLUX_TOKEN', /required with KR_INFLUX_URL/],
     [{ KR_MQTT_URL: 'mqtt://broker' }, 'KR_MQTT_PASSWORD', /required with KR_MQTT_URL/],
-    [{ KR_SAMPLE_INTERVAL_MS: '10' }, 'KR_SAMPLE_INTERVAL_MS', />=250/],
+    [{ KR_SAMPLE_INTERVAL_MS: '10' }, 'KR_SAMPLE_INTERVAL_MS', /use at least 250/],
     [{ KR_LOG_LEVEL: 'loud' }, 'KR_LOG_LEVEL', /debug/],
     [{ KR_TRUSTED_PROXIES: '10.0.0.0/8,proxy' }, 'KR_TRUSTED_PROXIES', /CIDR/],
     [{ KR_TLS_CERT: '/etc/cert.pem' }, 'KR_TLS_CERT', /together/],
@@ -99,9 +99,9 @@ policies:
   });
 
   it.each<[string, number, number, string, RegExp]>([
-    ['clusters: [home]', 1, 11, 'clusters', /record/],
-    ['clusters:\n  Home: {}', 2, 9, 'clusters.Home', /lower-case|key/],
-    ['clusters:\n  server: {}', 2, 11, 'clusters.server', /reserved|key/],
+    ['clusters: [home]', 1, 11, 'clusters', /is a list: write names with values/],
+    ['clusters:\n  Home: {}', 2, 9, 'clusters.Home', /lower-case/],
+    ['clusters:\n  server: {}', 2, 11, 'clusters.server', /reserved/],
     ['clusters:\n  home: {polcy: x}', 2, 17, 'clusters.home.polcy', /not a known key/],
     ['clusters:\n  home: {policy: gone}', 2, 18, 'clusters.home.policy', /names no policy/],
     [
@@ -124,7 +124,7 @@ policies:
       2,
       35,
       'policies.p.relieve.cpuRatio.above',
-      /<=1/,
+      /use at most 1$/,
     ],
     [
       'policies:\n  p: {relieve: {cpuRatio: {above: 0.5, clear: 0.7}}}',
@@ -147,7 +147,7 @@ policies:
       1,
       45,
       'clusters.home.nodes.pve1.protected',
-      /boolean/,
+      /is a text: write true or false/,
     ],
   ])('refuses %j at line %d, column %d', (text, line, column, field, hint) => {
     const checked = checkConfigFile(text);

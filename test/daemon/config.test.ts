@@ -173,7 +173,7 @@ describe('daemon.yaml', () => {
 
   it.each([
     ['script:\n  guests: guests.sh\n', 'daemon.yaml:2:11 script.guests', 'absolute path'],
-    ['script: {}\n', 'daemon.yaml:1:1 script.guests', 'expected string'],
+    ['script: {}\n', 'daemon.yaml:1:1 script.guests', 'is missing: write a text'],
     ['script:\n  guests: /g\n  actions: {guest.fly: /f}\n', 'script.actions', 'guest.fly'],
     ['script:\n  guests: /g\n  colour: red\n', 'daemon.yaml:2:3 script', 'colour'],
     ['wakers:\n  pve2: []\n', 'daemon.yaml:2:9 wakers.pve2', 'at least one'],
