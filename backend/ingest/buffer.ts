@@ -1,11 +1,18 @@
 /**
  * Samples on their way to the store: a queue bounded by count and bytes, and at most one batch in
  * flight. Order is kept across failures. What no longer fits falls out at the old end and is
- * handed to the caller; nothing leaves silently. Pure.
+ * handed to the caller; nothing leaves silently. It keeps the numbers of its samples itself, for as
+ * long as they are queued or in flight and no longer. Pure.
  */
 import type { StoredSample } from '../store/ports.ts';
+import { bytesOf } from '../store/stored-sample.ts';
+import { type Block, createBlocks, giveBack, keep, type NumberBlocks } from './number-blocks.ts';
 
-export type Entry = { sample: StoredSample; bytes: number };
+export type Entry = {
+  readonly sample: StoredSample;
+  readonly bytes: number;
+  readonly block: Block;
+};
 export type BufferLimits = { samplesMax: number; bytesMax: number };
 
 export type SampleBuffer = {
@@ -16,6 +23,7 @@ export type SampleBuffer = {
   flight: Entry[];
   /** Of queue and flight together: both are held in memory. */
   bytes: number;
+  blocks: NumberBlocks;
 };
 
 export const createBuffer = (limits: BufferLimits): SampleBuffer => ({
@@ -24,6 +32,7 @@ export const createBuffer = (limits: BufferLimits): SampleBuffer => ({
   head: 0,
   flight: [],
   bytes: 0,
+  blocks: createBlocks(),
 });
 
 export const queuedCount = ({ queue, head }: SampleBuffer): number => queue.length - head;
@@ -39,6 +48,11 @@ function shift(buffer: SampleBuffer): Entry {
   return entry;
 }
 
+function leave(buffer: SampleBuffer, { bytes, block }: Entry): void {
+  buffer.bytes -= bytes;
+  giveBack(buffer.blocks, block);
+}
+
 /** Drops queued samples, oldest first, until the rest fits; a batch in flight stays. */
 function trim(buffer: SampleBuffer): Entry[] {
   const { samplesMax, bytesMax } = buffer.limits;
@@ -47,15 +61,19 @@ function trim(buffer: SampleBuffer): Entry[] {
     buffer.bytes > bytesMax || queuedCount(buffer) + buffer.flight.length > samplesMax;
   while (isFull() && queuedCount(buffer) > 0) {
     const entry = shift(buffer);
-    buffer.bytes -= entry.bytes;
+    leave(buffer, entry);
     dropped.push(entry);
   }
   return dropped;
 }
 
-export function push(buffer: SampleBuffer, entry: Entry): Entry[] {
-  buffer.queue.push(entry);
-  buffer.bytes += entry.bytes;
+/** Copies the numbers of the sample. Answers what fell out for it, without its numbers. */
+export function push(buffer: SampleBuffer, sample: StoredSample): Entry[] {
+  const { numbers, block } = keep(buffer.blocks, sample.values);
+  const kept = { ...sample, values: numbers };
+  const bytes = bytesOf(kept);
+  buffer.queue.push({ sample: kept, bytes, block });
+  buffer.bytes += bytes;
   return trim(buffer);
 }
 
@@ -68,7 +86,7 @@ export function takeOff(buffer: SampleBuffer, count: number): void {
 
 /** The batch is stored. */
 export function landed(buffer: SampleBuffer): void {
-  for (const { bytes } of buffer.flight) buffer.bytes -= bytes;
+  for (const entry of buffer.flight) leave(buffer, entry);
   buffer.flight = [];
 }
 

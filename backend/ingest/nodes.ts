@@ -15,6 +15,8 @@ export type NodeEntry = {
   replayer: Replayer;
   /** Of its newest telemetry; null until it spoke to this process. */
   session: string | null;
+  /** Of its newest sample: the same list for all its samples, until its guests change. */
+  guestIds: readonly string[];
   /** Not before this are receipts published; null until the first. */
   receiptDueMs: number | null;
 };
@@ -40,7 +42,7 @@ export function createNodes(): Nodes {
       const known = nodes.get(key);
       if (known) return known;
       const replayer = { replayedAtMs: 0 };
-      const rest = { replayer, session: null, receiptDueMs: null };
+      const rest = { replayer, session: null, guestIds: [], receiptDueMs: null };
       const entry: NodeEntry = { cluster, node, sequence: newSequence(), ...rest };
       nodes.set(key, entry);
       return entry;

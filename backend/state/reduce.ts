@@ -109,13 +109,19 @@ const guestRecord = (sample: GuestSample, node: NodeRecord): GuestRecord => ({
   memoryFullPressureRatio: sample.memoryFullPressureRatio,
 });
 
-/** A second sample of the same guest, into the object that is there: 20,000 of them come a second. */
+const isSameList = (a: readonly string[], b: readonly string[]): boolean =>
+  a.length === b.length && a.every((text, index) => text === b[index]);
+
+/**
+ * A second sample of the same guest, into the object that is there: 20,000 of them come a second.
+ * What says the same stays, so that a sample leaves nothing behind that outlives it.
+ */
 function refresh(record: GuestRecord, sample: GuestSample, sampleAtMs: number): void {
   record.sampleAtMs = sampleAtMs;
   record.kind = sample.kind;
-  record.name = sample.name;
+  if (record.name !== sample.name) record.name = sample.name;
   record.state = sample.state;
-  record.tags = sample.tags;
+  if (!isSameList(record.tags, sample.tags)) record.tags = sample.tags;
   record.lock = sample.lock;
   record.haState = sample.haState;
   record.cpuRatio = sample.cpuRatio;

@@ -13,7 +13,7 @@ export type StoredSample = {
   sampledAtMs: number;
   /**
    * Of the node in the order of `nodeMetrics`, then of each guest in that of `guestMetrics`; what was
-   * not measured is NaN.
+   * not measured is NaN. Valid until `write` has settled: then they are used for another sample.
    */
   values: Float64Array;
   /** Their ids, in the order of their values. */

@@ -18,6 +18,8 @@ type Measured = {
   guests: readonly GuestSample[];
   /** Where decoding has them already. */
   numbers?: Float64Array | undefined;
+  /** The guests of a sample before: where they are the same, their list is used again. */
+  lastIds?: readonly string[] | undefined;
 };
 
 function numbersOf({ values, guests }: Measured): Float64Array {
@@ -28,16 +30,21 @@ function numbersOf({ values, guests }: Measured): Float64Array {
   return numbers;
 }
 
+function idsOf({ guests, lastIds }: Measured): readonly string[] {
+  const isSame =
+    lastIds?.length === guests.length && guests.every(({ id }, index) => id === lastIds[index]);
+  return isSame ? lastIds : guests.map(({ id }) => id);
+}
+
 export function storedSample(identity: Identity, measured: Measured): StoredSample {
   const { cluster, node, incarnation, seq, sampledAtMs } = identity;
-  const guests = measured.guests.map(({ id }) => id);
+  const guests = idsOf(measured);
   const values = measured.numbers ?? numbersOf(measured);
   return { cluster, node, incarnation, seq, sampledAtMs, values, guests };
 }
 
-/** The object with its array, and what an id takes at most times. */
-const [sampleBytes, idBytes] = [320, 32];
+/** The objects around its numbers; its list of guests is that of its node. */
+const sampleBytes = 320;
 
 /** What it takes in memory, near enough to bound how many wait. */
-export const bytesOf = ({ values, guests }: StoredSample): number =>
-  sampleBytes + values.byteLength + guests.length * idBytes;
+export const bytesOf = ({ values }: StoredSample): number => sampleBytes + values.byteLength;

@@ -4,7 +4,7 @@
  * key known and present, every value null or within the bounds of the catalogue. Whatever else it
  * meets it leaves to the schema, which decides and names the field. So it can cost time when it is
  * wrong about something odd, and must never take what the schema refuses. Beside the objects it hands
- * out their numbers in one array: who keeps only that leaves nothing for the collector.
+ * out their numbers in one array: who copies only that leaves nothing for the collector.
  */
 import { guestIdPattern } from './ids.ts';
 import {
@@ -105,12 +105,15 @@ function isGuest(guest: unknown, numbers: Float64Array, at: number): boolean {
   );
 }
 
+/** Of the sample that is being looked at: one array for all, which would else be half of the garbage. */
+const scratch = new Float64Array(nodeMetrics.length + guestsPerNodeMax * guestMetrics.length);
+
 /** The numbers of node and guests; undefined when anything of them is in doubt. */
 function numbersOf(node: unknown, guests: unknown): Float64Array | undefined {
   if (!isObject(node) || keyCount(node) !== nodeKeyCount) return undefined;
   const list: unknown = guests ?? [];
   if (!Array.isArray(list) || list.length > guestsPerNodeMax) return undefined;
-  const numbers = new Float64Array(nodeMetrics.length + list.length * guestMetrics.length);
+  const numbers = scratch.subarray(0, nodeMetrics.length + list.length * guestMetrics.length);
   takeNode(node, numbers);
   if (!arePlausible(numbers, 0, nodeBounds)) return undefined;
   let at: number = nodeMetrics.length;
@@ -123,7 +126,7 @@ function numbersOf(node: unknown, guests: unknown): Float64Array | undefined {
 
 /**
  * The values of the node in the order of `nodeMetrics`, then those of each guest in that of
- * `guestMetrics`; NaN for null.
+ * `guestMetrics`; NaN for null. Valid until the next sample is looked at: copy what is to be kept.
  */
 export type Numbers = Float64Array;
 
