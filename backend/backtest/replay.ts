@@ -3,12 +3,14 @@
  * `record`, one round per step, with samples up to now and nothing later. Beside it the time as
  * it was, booked by the same watts. Pure: the same reels give the same outcome.
  */
+import { nodeKey } from '../../broker/contract/ids.ts';
 import { decide } from '../decide/decide.ts';
-import { emptyHistory, type Move, observe, record } from '../decide/history.ts';
+import { emptyHistory, type Move, observe, observeHeat, record } from '../decide/history.ts';
 import { observeMinutes } from '../decide/minutes.ts';
 import type { Policy } from '../decide/policy.ts';
 import type { PowerOff } from '../decide/rest.ts';
-import type { ClusterRecord } from '../state/fleet.ts';
+import type { ClusterRecord, NodeRecord } from '../state/fleet.ts';
+import { nodeState } from '../state/node-state.ts';
 import { Course } from './course.ts';
 import { book, emptyRun, type Outcome, type Resolution, type Source, Tally } from './outcome.ts';
 import {
@@ -270,8 +272,7 @@ export class Replay {
     history.moves.set(cluster.id, this.moves);
     history.movesInFlight.set(cluster.id, this.movesInFlight());
     observe(history, { cluster, nodes }, policy, nowMs);
-    // Guards ask for the busiest moment of each minute, of which a step's mean knows nothing.
-    observeMinutes(history.minutes, world.tellPeaks(nodes), nowMs);
+    this.observePeaks(nodes, nowMs);
     const plan = decide({ cluster, nodes }, policy, history, nowMs);
     record(history, plan, nowMs);
     for (const { rule, reason } of plan.report.nonActions) this.tally.hold(rule, reason);
@@ -290,6 +291,25 @@ export class Replay {
       });
       history.lastMovedAtMs.set(`${cluster.id}/${intent.target.id}`, nowMs);
     }
+  }
+
+  /**
+   * What a daemon's samples within the step showed beside their mean: guards ask for the busiest
+   * moment of each minute, and a node is hot from its first sample above the threshold on until
+   * one lies below the band. The lowest was not kept: it is taken to lie as far below the mean.
+   */
+  private observePeaks(nodes: readonly NodeRecord[], nowMs: number): void {
+    const { history, world } = this;
+    const peaks = world.tellPeaks(nodes);
+    observeMinutes(history.minutes, peaks, nowMs);
+    nodes.forEach((record, place) => {
+      const { cluster, node, values } = record;
+      const [mean, high] = [values?.cpuRatio ?? null, peaks[place]!.values?.cpuRatio ?? null];
+      if (mean === null || high === null || nodeState(record, nowMs) !== 'awake') return;
+      const { policy } = this.setup;
+      const heat = { low: 2 * mean - high, high };
+      observeHeat(history, nodeKey(cluster, node), heat, { policy, nowMs });
+    });
   }
 
   private assumptions(): string[] {

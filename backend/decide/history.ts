@@ -129,6 +129,25 @@ export function isUrgent(
   return nowMs - since >= scaledMs(urgent.forMs, cluster);
 }
 
+/** Cpu of a node within one round, the lowest and the highest seen; null where it is unknown. */
+export type Heat = { low: number; high: number } | null;
+
+/** Begins, goes on with or ends what a node's cpu makes hot or urgent, in place. */
+export function observeHeat(
+  history: History,
+  key: NodeKey,
+  heat: Heat,
+  { policy, nowMs }: { policy: Policy; nowMs: number },
+): void {
+  const { cpuRatio, urgent } = policy.relieve;
+  const since = history.hotSinceMs.get(key);
+  if (heat === null || (since !== undefined && heat.low < cpuRatio.clear)) {
+    history.hotSinceMs.delete(key);
+  } else if (since === undefined && heat.high > cpuRatio.above) history.hotSinceMs.set(key, nowMs);
+  const isUrgent = urgent !== undefined && heat !== null && heat.high > urgent.above;
+  setSince(history.urgentSinceMs, key, isUrgent, nowMs);
+}
+
 /** Takes one cluster's newest samples in: spells and forecasts, in place. */
 export function observe(
   history: History,
@@ -136,19 +155,13 @@ export function observe(
   policy: Policy,
   nowMs: number,
 ): void {
-  const { above, clear } = policy.relieve.cpuRatio;
   let present = 0;
   for (const node of state.nodes) {
     const key = nodeKey(node.cluster, node.node);
     const isAwake = nodeState(node, nowMs) === 'awake';
     if (isAwake) history.wakeTries.delete(key);
     const cpu = isAwake ? (node.values?.cpuRatio ?? null) : null;
-    const since = history.hotSinceMs.get(key);
-    if (cpu === null || (since !== undefined && cpu < clear)) history.hotSinceMs.delete(key);
-    else if (since === undefined && cpu > above) history.hotSinceMs.set(key, nowMs);
-    const urgent = policy.relieve.urgent;
-    const isUrgent = urgent !== undefined && cpu !== null && cpu > urgent.above;
-    setSince(history.urgentSinceMs, key, isUrgent, nowMs);
+    observeHeat(history, key, cpu === null ? null : { low: cpu, high: cpu }, { policy, nowMs });
     const isEmpty = isAwake && node.guests?.every(({ state }) => state === 'stopped') === true;
     setSince(history.emptySinceMs, key, isEmpty, nowMs);
     present += node.guests?.length ?? 0;

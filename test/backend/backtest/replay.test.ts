@@ -79,6 +79,24 @@ describe('a backtest', () => {
     expect([sleepsAt(0.1), sleepsAt(0.3)]).toEqual([1, 0]);
   });
 
+  it('holds a node hot from a sample above on, as long as none can have been below', () => {
+    const busy = (load: number, peak: number) =>
+      run(
+        {
+          ...house,
+          peak,
+          guests: {
+            mail: { node: 'n2', cores: 1, load: 0.2 },
+            shop: { node: 'n1', cores: 4, load },
+            web: { node: 'n1', cores: 4, load },
+          },
+        },
+        { policy: shippedPolicy('balance'), facts: [...facts, guestFact('shop')] },
+      ).replayed.moves;
+    // Its mean is 0.83: up to 0.84 never hot, up to 0.88 hot, and down to 0.72 cool again.
+    expect([busy(0.78, 0.01), busy(0.78, 0.05), busy(0.78, 0.11)]).toEqual([0, 1, 0]);
+  });
+
   it('changes nothing under a policy that has no reason to act', () => {
     const { recorded, replayed, savedKwh, actionCount } = run(house, {
       policy: shippedPolicy('balance'),
