@@ -7,7 +7,16 @@ import { type Benefit, benefitOf, hoursText, pays, roomUnits } from './benefit.t
 import { cheapestFirst } from './cheapest.ts';
 import type { Look } from './relieve.ts';
 import { mayStand } from './constraints.ts';
-import { fits, type Model, nodeRole, plan, ratioOf, type Situation, slack } from './model.ts';
+import {
+  fits,
+  type Model,
+  nodeRole,
+  plan,
+  ratioOf,
+  ratioWith,
+  type Situation,
+  slack,
+} from './model.ts';
 import type { Intent, NonAction } from './plan.ts';
 import { scaledMs } from './policy.ts';
 import { refusalOf } from './refusals.ts';
@@ -139,7 +148,7 @@ function intentOf(model: Model, source: number, step: Step, grounds: Grounds): I
   const guest = model.guests[step.guest]!;
   const from = model.nodes[source]!.node;
   const to = model.nodes[step.to]!.node;
-  const after = ratioOf(model, step.to);
+  const after = ratioWith(model, step.to, step.guest);
   return {
     cluster: situation.cluster.id,
     target: { kind: 'guest', id: guest.id },

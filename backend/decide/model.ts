@@ -260,6 +260,20 @@ export function plan(model: Model, guest: number, to: number): void {
 export const ratioOf = (model: Model, place: number): number =>
   model.asked[place]! / model.capacity[place]!;
 
+/** By this share of the way what is used now falls or rises towards what is expected. */
+const settling = 1 / 3;
+
+/**
+ * Cpu that a node will have when a guest has arrived, as a share of its own: a sample is as much
+ * chance as level, and within the minute of a copy some of the chance is gone.
+ */
+export function ratioWith(model: Model, place: number, guest: number): number {
+  const isThere = model.nodeOf[guest] === place;
+  const now = model.asked[place]! + (isThere ? 0 : model.now[guest]!);
+  const mean = model.mean[place]! + (isThere ? 0 : model.counted[guest]!);
+  return (now + settling * (mean - now)) / model.capacity[place]!;
+}
+
 export type Margin = { sigmas: number; fillRatio: number };
 
 /** Units that `sigmas` standard deviations above the expected load leave on a node. */

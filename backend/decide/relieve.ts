@@ -8,7 +8,7 @@
 import { nodeKey } from '../../broker/contract/ids.ts';
 import type { Need } from './calendar.ts';
 import { isUrgent } from './history.ts';
-import { type Model, nodeRole, plan, ratioOf, type Situation } from './model.ts';
+import { type Model, nodeRole, plan, ratioOf, ratioWith, type Situation } from './model.ts';
 import { type Fact, type Intent, type NonAction, secondsText } from './plan.ts';
 import { scaledMs } from './policy.ts';
 import type { Targets } from './targets.ts';
@@ -127,7 +127,11 @@ function intentOf(model: Model, source: number, choice: Choice, s: Situation): I
     alternatives: rejected(model, choice, source),
     predicted: [
       { name: 'sourceCpuRatio', value: round(sourceAfter), unit: 'ratio' },
-      { name: 'targetCpuRatio', value: round(targetAfter), unit: 'ratio' },
+      {
+        name: 'targetCpuRatio',
+        value: round(ratioWith(model, choice.to, choice.guest)),
+        unit: 'ratio',
+      },
     ],
     margin: { name: 'cpuRatio', value: round(now - targetAfter), unit: 'ratio' },
   };

@@ -2,7 +2,8 @@ import { describe, expect, it } from 'vitest';
 import { decide as decideOn } from '../../../backend/decide/decide.ts';
 import { emptyHistory, type History, observe } from '../../../backend/decide/history.ts';
 import { Policy } from '../../../backend/decide/policy.ts';
-import type { Situation } from '../../../backend/decide/model.ts';
+import { firstForecast } from '../../../backend/decide/forecast.ts';
+import { modelOf, ratioWith, type Situation } from '../../../backend/decide/model.ts';
 import { emptyFleet, type NodeRecord } from '../../../backend/state/fleet.ts';
 import { reduce } from '../../../backend/state/reduce.ts';
 import type { GuestSample } from '../../../broker/contract/telemetry.ts';
@@ -198,6 +199,21 @@ describe('relieve', () => {
       action.kind === 'guest.migrate' ? action.args.targetNode : '',
     );
     expect(targets).toEqual(['n3', 'n4']);
+  });
+});
+
+describe('the load foretold of a target', () => {
+  it('lies a third of the way from what is used now to what its guests are expected to use', () => {
+    const history = emptyHistory();
+    history.forecasts.set('home', new Map([['100', firstForecast(1, 2, 0)]]));
+    const model = modelOf(
+      situation({ n1: { cpu: 0.5, guests: [big] }, n2: { cpu: 0.1 } }, history),
+    );
+    const cores = model.capacity[0]!;
+    // It uses two cores and seldom more than one: 1 + 0.3 of the rise is expected.
+    const expected = 0.5 + (1.3 - 2) / 3 / cores;
+    expect(ratioWith(model, 0, 0)).toBeCloseTo(expected, 9);
+    expect(ratioWith(model, 1, 0)).toBeCloseTo(0.1 + (2 + (1.3 - 2) / 3) / cores, 9);
   });
 });
 
