@@ -19,6 +19,7 @@ import {
 } from './model.ts';
 import type { Intent, NonAction } from './plan.ts';
 import { scaledMs } from './policy.ts';
+import { movesKeptForRelief } from './recent.ts';
 import { refusalOf } from './refusals.ts';
 import { poolInUse, stayingWithout, tooFew } from './staying.ts';
 import { isBeyond, type Room, roomOf } from './targets.ts';
@@ -26,8 +27,6 @@ import { isBeyond, type Room, roomOf } from './targets.ts';
 const rule = 'save.drain';
 /** What it is worth, as a share of a node, that a target receives a copy of this plan already. */
 const sharedCopyBonus = 0.06;
-/** Moves of a guest's day that saving leaves to relief. */
-const keptMoves = 1;
 /** Refusals of one round that are worth a line. */
 const refusalsMax = 16;
 
@@ -93,7 +92,8 @@ function drain(round: Round, source: number): Drain {
   const arrivingBefore: number[] = [];
   for (const guest of guests) {
     const isFree =
-      model.barrier[guest] === null && model.recent.movesLeft(model.guests[guest]!.id) > keptMoves;
+      model.barrier[guest] === null &&
+      model.recent.movesLeft(model.guests[guest]!.id) > movesKeptForRelief;
     const to = isFree ? tightest(round, guest) : null;
     if (to === null) {
       for (const step of steps.toReversed()) {

@@ -31,6 +31,11 @@ export type Emptying = {
   inTheWay: Pick<NonAction, 'reason' | 'flip'>[];
   /** Shown to come back, or where nobody asks for that; else it is not switched off. */
   isProven: boolean;
+  /**
+   * How often a day the engine may move a guest, and how long, in ms, that keeps it from emptying
+   * this node to save power: 0 where it does not, infinite where it is never granted.
+   */
+  rest: { movesPerDay: number; forMs: number };
 };
 
 /** As if somebody had just asked for it; what is under way already stays as it is. */
@@ -77,6 +82,13 @@ export function emptyingOf(situation: Situation, name: string): Emptying | null 
   const moves = situation.history.movesInFlight.get(situation.cluster.id) ?? [];
   const ofNode = moves.filter(({ fromNode, toNode }) => fromNode === name || toNode === name);
   const going = new Set(ofNode.map((move) => move.guest));
+  const waitsMs = model.guestsOf[place]!.map((guest) =>
+    model.recent.savesInMs(model.guests[guest]!.id),
+  );
+  const rest = {
+    movesPerDay: situation.policy.limits.guestMovesPerDay,
+    forMs: Math.max(0, ...waitsMs),
+  };
   let unmetUnits = 0;
   const guests = biggestFirst(model, place).map((guest): Leaving => {
     const { id, name: called, haState } = model.guests[guest]!;
@@ -100,5 +112,6 @@ export function emptyingOf(situation: Situation, name: string): Emptying | null 
     // The next step waits for that move, and its lock is no obstacle.
     inTheWay: ofNode.length > 0 ? [] : inTheWayOf(wanted, name),
     isProven: !node.protected && wakesForSure(wanted, name),
+    rest,
   };
 }

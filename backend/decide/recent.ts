@@ -16,6 +16,11 @@ type Cluster = { id: string; timeScale: number };
 export type Recent = {
   /** Moves that a guest may still make today. */
   movesLeft(guest: string): number;
+  /**
+   * How long, in ms, until saving may move it again: it leaves `movesKeptForRelief` of a guest's
+   * day. Infinite where the policy grants it none.
+   */
+  savesInMs(guest: string): number;
   /** Moves of the last hour that a node took part in, and of the whole cluster. */
   ofNode(node: string): number;
   ofCluster: number;
@@ -26,6 +31,9 @@ export type Recent = {
 };
 
 const nothing: readonly Move[] = [];
+
+/** Moves of a guest's day that saving leaves to relief. */
+export const movesKeptForRelief = 1;
 
 /** @param nowMs the clock of `Move.atMs` */
 export function recentOf(
@@ -54,6 +62,14 @@ export function recentOf(
   }
   return {
     movesLeft: (guest) => policy.limits.guestMovesPerDay - (perGuest.get(guest)?.length ?? 0),
+    savesInMs(guest) {
+      const granted = policy.limits.guestMovesPerDay - movesKeptForRelief;
+      const own = perGuest.get(guest) ?? nothing;
+      if (granted <= 0) return Infinity;
+      // So many of the oldest have to be more than a day ago.
+      const last = own[own.length - granted];
+      return last === undefined ? 0 : Math.max(0, last.atMs + aDay - nowMs);
+    },
     ofNode: (node) => perNode.get(node) ?? 0,
     ofCluster,
     leftAgoMs(guest, node) {

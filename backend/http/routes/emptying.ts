@@ -6,7 +6,6 @@
 import { z } from 'zod';
 import { nodeKey } from '../../../broker/contract/ids.ts';
 import { moveArgs } from '../../decide/evacuate.ts';
-import type { Emptying } from '../../decide/emptying.ts';
 import type { Principal } from '../access.ts';
 import type { App } from '../app.ts';
 import type { Context } from '../context.ts';
@@ -81,7 +80,7 @@ const askedMax = 40;
 /** It is empty by then. */
 const ofGuests = 'empty-node';
 
-async function withDenials(found: Emptying, asking: Asking): Promise<EmptyingView> {
+async function withDenials(found: EmptyingView, asking: Asking): Promise<EmptyingView> {
   const { context, at } = asking;
   const known = context.fleet().nodes.get(nodeKey(at.cluster, at.node))?.guests ?? [];
   const said = new Map<string, Denial[]>();
@@ -118,8 +117,9 @@ export function emptyingRoute(app: App, context: Context): void {
       response: { 200: EmptyingView, ...problems },
     },
     handler: async (request) => {
-      const found = context.emptying(request.params);
-      if (found === null) throw unknownNode(request.params);
+      const known = context.emptying(request.params);
+      if (known === null) throw unknownNode(request.params);
+      const { rest: _, ...found } = known;
       if (request.query.guards === 'false') return found;
       const principal = principalOfRequest(request);
       return withDenials(found, { context, at: request.params, principal });

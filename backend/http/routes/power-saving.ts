@@ -59,6 +59,15 @@ const PowerSaving = z.object({
     saves: z.boolean().describe('Whether anything ever sleeps under it'),
     moves: Autonomy.describe('How far the engine may move guests by itself'),
   }),
+  rest: z
+    .object({
+      movesPerDay: z.int().describe('Of one guest by the engine; the last is kept for relief'),
+      until: At.nullable().describe(
+        'Not emptied before that to save power, as guests on it have used up theirs, the moves for ' +
+          'its proof included; null where that keeps nobody, or no day is enough',
+      ),
+    })
+    .nullable(),
   saved: z
     .object({
       sleeps: z.int(),
@@ -193,6 +202,14 @@ async function policyOf(
   return { name, saves: Policy.parse(parse(policyYaml)).save.mode !== 'off', moves };
 }
 
+function restOf({ emptying, clock }: Context, at: NodeAt): PowerSaving['rest'] {
+  const found = emptying(at);
+  if (found === null) return null;
+  const { movesPerDay, forMs } = found.rest;
+  const isBound = forMs > 0 && forMs < Infinity;
+  return { movesPerDay, until: isBound ? isoOf(clock.wallMs() + forMs) : null };
+}
+
 export function powerSavingRoute(app: App, context: Context): void {
   const measure = createMeasure(context.metrics);
   app.get('/api/v1/clusters/:cluster/nodes/:node/power-saving', {
@@ -218,6 +235,7 @@ export function powerSavingRoute(app: App, context: Context): void {
         residents: residentsOf(record),
         cycles: await cyclesOf(measure, at, rows),
         policy: await policyOf(context, cluster),
+        rest: restOf(context, at),
         saved: await savedBy(context, { record, cluster }, measure),
       };
     },

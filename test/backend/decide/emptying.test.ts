@@ -142,6 +142,29 @@ describe('who would leave a node for a maintenance', () => {
     expect(emptyingOf(situationOf([n1!, n2!, n3!]), 'n2')?.isProven).toBe(false);
   });
 
+  it('tells how long the moves of a day keep the engine from emptying it by itself', () => {
+    const situation = situationOf(house());
+    const restOf = () => emptyingOf(situation, 'n1')?.rest;
+    expect(restOf()).toEqual({ movesPerDay: 2, forMs: 0 });
+    const dayMs = 86_400_000;
+    const move = { guest: 'mail', fromNode: 'n1', toNode: 'n2' };
+    // Out for its proof, and back: saving leaves the second of two moves to relief.
+    const moves = [
+      { ...move, atMs: nowMs - 7_200_000 },
+      { ...move, fromNode: 'n2', toNode: 'n1', atMs: nowMs - 3_600_000 },
+    ];
+    situation.history.moves.set('home', moves);
+    expect(restOf()?.forMs).toBe(dayMs - 3_600_000);
+    const after = (ms: number) => emptyingOf({ ...situation, nowMs: nowMs + ms }, 'n1')?.rest.forMs;
+    expect([after(dayMs - 3_600_000), after(dayMs - 3_599_999)]).toEqual([0, 0]);
+    situation.policy = Policy.parse({ limits: { guestMovesPerDay: 3 } });
+    expect(restOf()).toEqual({ movesPerDay: 3, forMs: dayMs - 7_200_000 });
+    situation.policy = Policy.parse({ limits: { guestMovesPerDay: 4 } });
+    expect(restOf()?.forMs).toBe(0);
+    situation.policy = Policy.parse({ limits: { guestMovesPerDay: 1 } });
+    expect(restOf()?.forMs).toBe(Infinity);
+  });
+
   it('knows no other node', () => {
     expect(emptyingOf(situationOf(house()), 'n9')).toBe(null);
   });

@@ -317,7 +317,13 @@ beforeAll(async () => {
   await addCluster(h.database, h.fleet, 'elsewhere');
   await h.database.db.updateTable('clusters').set({ simulated: 0 }).execute();
   addNode(h.fleet, { cluster: 'home', node: 'n1', guests: ['100'] });
-  h.emptyings.set('n1', { guests: [], wakes: [], inTheWay: [], isProven: false });
+  h.emptyings.set('n1', {
+    guests: [],
+    wakes: [],
+    inTheWay: [],
+    isProven: false,
+    rest: { movesPerDay: 2, forMs: 0 },
+  });
   who = await signInAll(h);
   const submitted = await h.app.inject({
     method: 'POST',

@@ -6,6 +6,7 @@ import { guestSample } from '../../support/messages.ts';
 import { addCluster, addNode, bearer, type Harness, signInAll, startHarness } from './harness.ts';
 
 let h: Harness;
+const rest = { movesPerDay: 2, forMs: 0 };
 let admin: string | null;
 let viewer: string | null;
 beforeEach(async () => {
@@ -41,7 +42,7 @@ it('knows no other node', async () => {
 it('tells who would leave it and to where, to everybody who may look', async () => {
   const web = { id: 'web', name: 'web', way: 'moves' as const, target: 'n2', targetCpuRatio: 0.4 };
   const found = { guests: [{ ...web, why: null }], wakes: [], inTheWay: [], isProven: true };
-  h.emptyings.set('n1', found);
+  h.emptyings.set('n1', { ...found, rest });
   const ask = (node: string) =>
     h.server.app.inject({
       url: `/api/v1/clusters/home/nodes/${node}/maintenance`,
@@ -57,7 +58,7 @@ it('asks the guards about each move and the end of it, where that is wished', as
     { ...moves, id: 'web', name: 'web' },
     { ...moves, id: 'nas', name: 'nas', way: 'stays' as const, target: null, why: 'is pinned' },
   ];
-  h.emptyings.set('n1', { guests, wakes: [], inTheWay: [], isProven: true });
+  h.emptyings.set('n1', { guests, wakes: [], inTheWay: [], isProven: true, rest });
   addNode(h.fleet, { cluster: 'home', node: 'n1' }, { guests: [guestSample('web')] });
   const answer = await h.server.app.inject({
     url: '/api/v1/clusters/home/nodes/n1/maintenance?guards=true',

@@ -94,6 +94,17 @@ it('tells of each proof what it took, and of the draw only what was measured', a
   ]);
 });
 
+it('says until when the moves of a day keep the engine from emptying it', async () => {
+  addNode(h.fleet, at);
+  expect((await answer()).rest).toBeNull();
+  const found = { guests: [], wakes: [], inTheWay: [], isProven: true };
+  h.emptyings.set('n1', { ...found, rest: { movesPerDay: 2, forMs: 5 * hourMs } });
+  const until = new Date(h.clock.wallMs() + 5 * hourMs).toISOString();
+  expect((await answer()).rest).toEqual({ movesPerDay: 2, until });
+  h.emptyings.set('n1', { ...found, rest: { movesPerDay: 1, forMs: Infinity } });
+  expect((await answer()).rest).toEqual({ movesPerDay: 1, until: null });
+});
+
 it('counts what its sleep has saved, up to the moment a hand switched it on', async () => {
   h.deps.metrics.range = async (query) => [
     { metric: 'powerWatts', node: 'n1', points: [[query.fromMs, 40]] },

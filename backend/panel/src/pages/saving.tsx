@@ -109,7 +109,13 @@ function Steps(props: StepsProps) {
         title="It sleeps by itself"
         state={isAutomatic ? 'done' : isProven ? 'now' : 'later'}
       >
-        <Automatic at={at} standing={standing} policy={saving.policy} reload={reload} />
+        <Automatic
+          at={at}
+          standing={standing}
+          policy={saving.policy}
+          rest={saving.rest}
+          reload={reload}
+        />
       </Step>
       <Step
         number={4}

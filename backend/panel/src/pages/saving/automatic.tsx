@@ -5,7 +5,7 @@
 import type { PowerSaving } from '../../../../http/routes/power-saving.ts';
 import type { Standing } from '../../../../http/routes/wake-proofs.ts';
 import { call } from '../../api.ts';
-import { duration } from '../../format.ts';
+import { counted, duration, moment } from '../../format.ts';
 import { ask, PasswordAgain, TypedWord } from '../../parts/dialog.tsx';
 import { isAdmin } from '../../session.ts';
 import type { At } from './proof.tsx';
@@ -77,7 +77,30 @@ function askTrust({ cluster, node }: At, done: () => void): void {
   });
 }
 
-type Props = { at: At; standing: Standing; policy: PowerSaving['policy']; reload: () => void };
+type Props = {
+  at: At;
+  standing: Standing;
+  policy: PowerSaving['policy'];
+  rest: PowerSaving['rest'];
+  reload: () => void;
+};
+
+/** Its proof has moved each guest away and back, which the engine counts like its own moves. */
+const Rest = ({ rest, policy }: Pick<Props, 'rest' | 'policy'>) =>
+  rest?.until ? (
+    <p>
+      <strong>Not emptied before {moment(rest.until)},</strong> because guests on it were moved
+      lately, for its proof too, and the engine moves one at most{' '}
+      {counted(rest.movesPerDay, 'time')} a day (<code>guestMovesPerDay</code> of the policy{' '}
+      {policy.name} and of the cluster’s limits), the last of them only for relief.
+    </p>
+  ) : rest !== null && rest.movesPerDay < 2 ? (
+    <p>
+      <strong>Guests keep it awake:</strong> with {counted(rest.movesPerDay, 'move')} of a guest a
+      day (<code>guestMovesPerDay</code>) none is left for saving. It sleeps only when it is empty
+      anyway.
+    </p>
+  ) : null;
 
 function Choice({ at, standing, policy, reload }: Props) {
   const { watch, isProven } = standing;
@@ -116,16 +139,19 @@ function Choice({ at, standing, policy, reload }: Props) {
 }
 
 export function Automatic(props: Props) {
-  const { at, standing, policy, reload } = props;
+  const { at, standing, policy, rest, reload } = props;
   const { watch } = standing;
   if (watch.wished !== 'auto' || !policy.saves) return <Choice {...props} />;
   const leftMs = watch.automaticAt === null ? 0 : Date.parse(watch.automaticAt) - Date.now();
   if (leftMs <= 0) {
     return (
-      <p>
-        <strong>It sleeps by itself</strong> when nobody needs it, and wakes before somebody does.
-        {watch.reason !== null && <span class="faint"> The watch was {watch.reason}.</span>}
-      </p>
+      <>
+        <p>
+          <strong>It sleeps by itself</strong> when nobody needs it, and wakes before somebody does.
+          {watch.reason !== null && <span class="faint"> The watch was {watch.reason}.</span>}
+        </p>
+        <Rest rest={rest} policy={policy} />
+      </>
     );
   }
   return (
