@@ -25,6 +25,11 @@ type Judged = {
   verdicts: { id: string; facts: Fact[]; denial: { code: string; detail?: string } | null }[];
 };
 
+const judgedWhen: Record<string, string> = {
+  PLANNED: 'when it was planned',
+  GRANT: 'directly before it was granted',
+};
+
 /** Each time it was judged: what each guard saw, and which of them said no. */
 const Guards = ({ of }: { of: readonly Judged[] }) => (
   <>
@@ -33,7 +38,7 @@ const Guards = ({ of }: { of: readonly Judged[] }) => (
       return (
         <details key={`${phase}${atMs}`} class="card pad">
           <summary>
-            {counted(verdicts.length, 'guard')} when {phase.toLowerCase()},{' '}
+            {counted(verdicts.length, 'guard')} {judgedWhen[phase] ?? phase.toLowerCase()},{' '}
             {denied.length === 0 ? (
               <span class="good-text">none objected</span>
             ) : (
@@ -133,7 +138,7 @@ export function CommandPage({ id }: { id: string }) {
           <Plan of={data} />
           <h2>Steps</h2>
           <Steps history={data.history} />
-          <Output result={data.result} />
+          <Output result={data.result} title="What its program wrote" />
           <Raw title="Arguments" value={data.args} />
           <Guards of={data.guards as Judged[]} />
           <Raw title="What it answered" value={data.result} />

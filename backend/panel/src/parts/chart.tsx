@@ -5,6 +5,7 @@
 import { useEffect, useRef } from 'preact/hooks';
 import uPlot from 'uplot';
 import 'uplot/dist/uPlot.min.css';
+import { bytes, dash, mark, moment, rate } from '../format.ts';
 import { colour, theme } from '../theme.ts';
 
 export type Line = {
@@ -28,6 +29,11 @@ type Props = {
   markAtMs?: number;
   onRange: (fromMs: number, toMs: number) => void;
 };
+
+/** Such as 2, 4 and 8 GiB; steps of ten would be marked 1.9 and 3.7. */
+const binarySteps = Array.from({ length: 60 }, (_, power) => 2 ** power);
+const isOfBytes = ({ format }: Pick<Props, 'format'>): boolean =>
+  format === bytes || format === rate;
 
 /** uPlot wants one axis of time for all series: the union of theirs, with holes kept. */
 function aligned(lines: readonly Line[]): uPlot.AlignedData {
@@ -53,19 +59,39 @@ function drawMark(chart: uPlot, atMs: number): void {
   ctx.restore();
 }
 
-function optionsOf({ lines, format, max, markAtMs, onRange }: Props, width: number): uPlot.Options {
-  const axis = { stroke: colour('faint'), grid: { stroke: colour('line'), width: 1 } };
+function optionsOf(props: Props, width: number): uPlot.Options {
+  const { lines, format, max, markAtMs, onRange } = props;
+  const axis = {
+    stroke: colour('faint'),
+    grid: { stroke: colour('line'), width: 1 },
+    ticks: { show: false },
+  };
   return {
     width,
     height: heightPx,
     cursor: { sync: { key: cursorGroup.key }, drag: { x: true, y: false, setScale: false } },
     scales: { y: { range: (_chart, _low, high) => [0, max ?? Math.max(high ?? 0, 1e-9) * 1.1] } },
     axes: [
-      { ...axis, space: 72 },
-      { ...axis, size: 76, values: (_chart, ticks) => ticks.map(format) },
+      {
+        ...axis,
+        space: 92,
+        gap: 12,
+        values: (...[_chart, ticks, _axis, _space, apart]) =>
+          ticks.map((at) => mark(at * 1_000, apart * 1_000)),
+      },
+      {
+        ...axis,
+        size: 76,
+        ...(isOfBytes(props) && { incrs: binarySteps }),
+        values: (_chart, ticks) => ticks.map((tick) => format(tick).replace(/^0\.0 /, '0 ')),
+      },
     ],
     series: [
-      {},
+      {
+        label: 'Time',
+        value: (_chart: uPlot, at: number | null) =>
+          at === null ? dash : moment(new Date(at * 1_000).toISOString()),
+      },
       ...lines.map(({ name, dashed }, index) => {
         const stroke = colour(dashed ?? lineColours[index % lineColours.length] ?? 'accent');
         return {
@@ -75,7 +101,7 @@ function optionsOf({ lines, format, max, markAtMs, onRange }: Props, width: numb
           width: 1.5,
           ...(dashed === undefined ? {} : { dash: [6, 5] }),
           points: { show: false },
-          value: (_chart: uPlot, value: number | null) => (value === null ? '–' : format(value)),
+          value: (_chart: uPlot, value: number | null) => (value === null ? dash : format(value)),
         };
       }),
     ],

@@ -12,7 +12,10 @@ export const Steps = ({ history }: { history: CommandDetail['history'] }) => (
       const before = history[index - 1];
       const tookMs = before ? Date.parse(at) - Date.parse(before.at) : 0;
       return (
-        <li key={`${state}${at}`} class={commandTone(state)}>
+        <li
+          key={`${state}${at}`}
+          class={index < history.length - 1 ? 'passed' : commandTone(state)}
+        >
           <strong>{state.toLowerCase()}</strong>{' '}
           <span class="faint">
             <time dateTime={at}>{moment(at)}</time>
@@ -56,12 +59,17 @@ export const Plan = ({ of: { id, steps = [] } }: { of: CommandDetail }) =>
     </>
   );
 
-/** The end of what its program wrote. */
-export function Output({ result }: { result: unknown }) {
+/** The end of what its program wrote, under a heading of its own where that is given. */
+export function Output({ result, title }: { result: unknown; title?: string }) {
   const output =
     typeof result === 'object' && result !== null && 'output' in result ? result.output : '';
   if (typeof output !== 'string' || output.trim() === '') return null;
-  return <pre class="output card">{output}</pre>;
+  return (
+    <>
+      {title && <h2>{title}</h2>}
+      <pre class="output card">{output}</pre>
+    </>
+  );
 }
 
 export const Resolve = ({ command, reload }: { command: CommandDetail; reload: () => void }) => (

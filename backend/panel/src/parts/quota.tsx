@@ -17,7 +17,7 @@ export function Taken({
   if (max === null) {
     return (
       <span class="no-limit">
-        {taken !== null && `${textOf(taken)} `}
+        {taken !== null && `${textOf(taken)}, `}
         <span class="faint">no limit</span>
       </span>
     );

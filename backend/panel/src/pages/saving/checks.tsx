@@ -56,8 +56,20 @@ const arithmetic = ({ rule, facts }: Check): string =>
     })
     .join(', ');
 
+/** A simulated cluster need not show that its nodes wake; that is no sign that one did. */
+const isAssumed = ({ rule, facts, denial }: Check): boolean =>
+  rule === 'wake-proof' &&
+  denial === null &&
+  facts.some(({ name, value }) => name === 'wakeProof' && value === 'assumed');
+
 const stateOf = (check: Check): string =>
-  check.denial === null ? 'fine' : shownLater.has(check.rule) ? 'note' : 'wrong';
+  isAssumed(check)
+    ? 'note'
+    : check.denial === null
+      ? 'fine'
+      : shownLater.has(check.rule)
+        ? 'note'
+        : 'wrong';
 
 /** Votes to spare are a matter of taste once the quorum itself is kept: an administrator may do without. */
 const ofSpareVotes = new Set(['KR_QUORUM_SPARE', 'KR_QDEVICE']);
@@ -86,7 +98,12 @@ const Line = ({ check, at, reload }: { check: Check; at: At; reload: () => void 
   const sum = arithmetic(check);
   return (
     <li data-state={stateOf(check)}>
-      <strong>{titles[check.rule] ?? check.rule.replaceAll('-', ' ')}</strong>
+      <strong>
+        {isAssumed(check)
+          ? 'That it wakes is taken for granted'
+          : (titles[check.rule] ?? check.rule.replaceAll('-', ' '))}
+      </strong>
+      {isAssumed(check) && <span class="faint"> in a simulated cluster</span>}
       {sum !== '' && <span class="faint"> {sum}</span>}
       {check.denial && (
         <p class={shownLater.has(check.rule) ? 'faint' : ''}>
