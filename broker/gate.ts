@@ -2,8 +2,8 @@
  * What a socket must pass before the MQTT parser sees a byte: a place among the unauthenticated,
  * five seconds to authenticate, packets of bounded length, and afterwards a budget of packets per
  * second. Works the same on TCP, TLS and WebSocket, since it watches the stream of MQTT bytes.
- * Never answers: a refused socket is closed and counted. Of each stream it holds back at most what was
- * read when the sockets' share of a turn was over (turns.ts).
+ * Never answers: a refused socket is closed and counted. It holds back only what was read when the
+ * sockets' share of a turn was over (turns.ts).
  */
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
@@ -99,7 +99,7 @@ function judgeFrame(passage: Passage, type: number, lengthBytes: number): GateRe
 
 /**
  * `push` is where every stream of Node hands its bytes over, so they are seen here before anyone
- * can read them, without a copy and without a second stream.
+ * can read them, without a copy and without a second stream; `_read` is where it is asked for more.
  */
 function watch(
   stream: Duplex,
@@ -121,6 +121,11 @@ function watch(
   };
   stream.push = (chunk: unknown, encoding?: BufferEncoding): boolean =>
     turns.take(() => handOver(chunk, encoding));
+  const read = stream._read.bind(stream);
+  stream._read = (bytes: number): void =>
+    turns.ask(() => {
+      if (!stream.destroyed) read(bytes);
+    });
 }
 
 export function createGate(clock: Clock, overrides: Partial<GateLimits> = {}): Gate {

@@ -1,7 +1,7 @@
 import { Readable } from 'node:stream';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
-import { createTurns, shareMs } from '../../broker/turns.ts';
+import { createTurns, shareMs, waitingMax } from '../../broker/turns.ts';
 
 /** Time passes only when somebody works; timers fire when the test lets a turn end. */
 function twinClock() {
@@ -94,5 +94,27 @@ describe('turns', () => {
       await clock.endTurn();
       expect(read).toBe(turn);
     }
+  });
+
+  it('reads on at once while few wait, else when there is room again, and forgets nobody', async () => {
+    const { clock, done, turns, work } = working();
+    const asked: number[] = [];
+    turns.ask(() => void asked.push(-1));
+    expect(asked).toEqual([-1]);
+    const count = waitingMax + 2;
+    for (let number = 0; number < count; number += 1) work(number, shareMs);
+    for (let number = 0; number < 400; number += 1) turns.ask(() => void asked.push(number));
+    expect(asked).toEqual([-1]);
+    await clock.endTurn();
+    // One was done at once and one now: one less waits than may.
+    expect(done).toHaveLength(2);
+    expect(asked).toEqual([-1]);
+    await clock.endTurn();
+    expect(asked).toEqual([-1, 0]);
+    for (let turn = 0; turn < count && clock.scheduled() > 0; turn += 1) await clock.endTurn();
+    expect(done).toHaveLength(count);
+    expect(asked).toEqual(Array.from({ length: 401 }, (_, index) => index - 1));
+    turns.ask(() => void asked.push(400));
+    expect(asked.at(-1)).toBe(400);
   });
 });
