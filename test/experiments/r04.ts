@@ -5,11 +5,16 @@
  */
 import { chance, experiment, type Figures, type Scope, upperBound } from '../support/experiment.ts';
 import { type FuseName, fuseNames } from '../support/executor-process.ts';
-import { judgeExecutor, startExecutorServer } from '../support/executor-server.ts';
+import {
+  type ExecutorServer,
+  judgeExecutor,
+  startExecutorServer,
+} from '../support/executor-server.ts';
 import { until } from '../support/servers.ts';
 
 const burnMaxMs = 3_000;
-const openMax = 60;
+const newPerLife = 3;
+const openMax = 30;
 /** Passed when a journal is made, and afterwards only when it has grown and is written anew. */
 const atCreation: readonly FuseName[] = [
   'rename:before',
@@ -37,6 +42,16 @@ async function dieAtCreation(name: FuseName): Promise<string[]> {
   }
 }
 
+/**
+ * A life without a fuse. What was killed between STARTED and its effect takes 6 s to be seen as
+ * absent: without such lives nothing would ever end, and kill after kill would find the same work.
+ */
+async function drain(server: ExecutorServer): Promise<void> {
+  await server.start();
+  await until(() => server.open() < openMax / 4, { what: 'the end of commands', withinMs: 60_000 });
+  await server.kill9();
+}
+
 async function run({ n, seed, say }: Scope): Promise<Figures> {
   const draw = chance(seed);
   const server = await startExecutorServer();
@@ -51,11 +66,12 @@ async function run({ n, seed, say }: Scope): Promise<Figures> {
     }
     for (let turn = 0; kills < n; turn += 1) {
       const name = flowing[turn % flowing.length] as FuseName;
+      if (server.open() >= openMax) await drain(server);
+      const askedMax = server.asked.size + newPerLife;
       await server.start({ name, passing: name === 'truncate:before' ? 1 : 1 + draw.below(3) });
       const untilMs = performance.now() + burnMaxMs;
       while (server.isRunning() && performance.now() < untilMs) {
-        // What was killed between STARTED and its effect takes 6 s to be seen as absent.
-        if (server.open() < openMax) server.ask();
+        if (server.asked.size < askedMax) server.ask();
         await new Promise((resolve) => setTimeout(resolve, 5));
       }
       if (!server.isRunning()) hits[name] = (hits[name] ?? 0) + 1;
