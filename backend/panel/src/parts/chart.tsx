@@ -69,6 +69,8 @@ function optionsOf(props: Props, width: number): uPlot.Options {
   return {
     width,
     height: heightPx,
+    // Half of the widest mark, which may stand at the very end.
+    padding: [null, 38, null, null],
     cursor: { sync: { key: cursorGroup.key }, drag: { x: true, y: false, setScale: false } },
     scales: { y: { range: (_chart, _low, high) => [0, max ?? Math.max(high ?? 0, 1e-9) * 1.1] } },
     axes: [
