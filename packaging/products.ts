@@ -49,7 +49,7 @@ export const products = {
     assets: ['backend/panel/dist', 'backend/http/common-passwords.txt', 'simulator/proxmox'],
     units: ['kernreaktor-server'],
     command: 'kernreaktor',
-    nodeFlags: ['--max-semi-space-size=4', '--heap-growing-percent=50'],
+    nodeFlags: ['--max-semi-space-size=16', '--heap-growing-percent=50'],
     service: {
       dataDir: '/var/lib/kernreaktor-server',
       settings: '/etc/kernreaktor-server/server.env',
