@@ -201,7 +201,7 @@ describe('an answer that cannot be used', () => {
   const row = '"id":"a","kind":"vm","name":"A","state":"running"';
   it.each([
     ['is no JSON', 'echo oops', 'no JSON'],
-    ['is no list', 'echo {}', 'expected array'],
+    ['is no list', 'echo {}', 'write a list'],
     ['misspells a metric', `echo '[{${row},"metrics":{"cpu":1}}]'`, '0.metrics.cpu'],
     ['is out of bounds', `echo '[{${row},"metrics":{"cpuRatio":12}}]'`, '0.metrics.cpuRatio'],
     ['has an unknown state', `echo '[{"id":"a","kind":"vm","name":"A","state":"on"}]'`, '0.state'],
