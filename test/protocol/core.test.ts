@@ -7,7 +7,7 @@ describe('the production protocol over a store in memory', () => {
   it(
     'keeps every invariant in each seed, and enough happens for that to count',
     async () => {
-      const { commands, powerOffs, wakes } = await expectEvidence('core', 10_000);
+      const { commands, powerOffs, wakes } = await expectEvidence('core', 5_000);
       expect(Math.min(commands, powerOffs, wakes)).toBeGreaterThan(0);
     },
     patienceMs,

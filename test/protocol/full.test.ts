@@ -8,7 +8,7 @@ describe('the production protocol with its real codec, store and signatures', ()
   it(
     'keeps every invariant in each seed, and enough happens for that to count',
     async () => {
-      const { tornWrites, powerOffs } = await expectEvidence('full', 500);
+      const { tornWrites, powerOffs } = await expectEvidence('full', 300);
       expect(Math.min(tornWrites, powerOffs)).toBeGreaterThan(0);
     },
     patienceMs,
