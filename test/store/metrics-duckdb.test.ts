@@ -60,6 +60,25 @@ describe('the embedded metrics store', () => {
     expect(await second.missing(startMs)).toEqual({ samples: 11, missing: 0 });
   });
 
+  it.each(['node', 'guest'])(
+    'opens a day that has no table of a %s, and stores on',
+    async (entity) => {
+      const first = await open();
+      await first.write([sampleOf(1)]);
+      opened.splice(opened.indexOf(first), 1);
+      await first.close();
+      const day = new Date(startMs).toISOString().slice(0, 10).replaceAll('-', '');
+      const instance = await DuckDBInstance.create(join(folder, 'metrics.duckdb'));
+      const connection = await instance.connect();
+      await connection.run(`DROP TABLE ${entity}_raw_${day}`);
+      connection.closeSync();
+      instance.closeSync();
+      const second = await open();
+      await second.write([sampleOf(2)]);
+      expect(await second.missing(startMs)).toMatchObject({ samples: entity === 'node' ? 1 : 2 });
+    },
+  );
+
   it('treats what came before a long-running incarnation it knows as expired', async () => {
     const first = await open();
     await first.write([sampleOf(501), sampleOf(502)]);

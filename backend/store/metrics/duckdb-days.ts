@@ -10,6 +10,7 @@ import {
   createDay,
   type Day,
   dropTable,
+  entities,
   listTables,
   rawTable,
   rawTablesOf,
@@ -53,8 +54,14 @@ async function columnsOf(db: DuckDb, entity: Entity, day: Day): Promise<string[]
   return read();
 }
 
+/** All tables of a day or none. */
+const make = (db: DuckDb, day: Day): Promise<void> =>
+  db.transaction(async () => {
+    for (const sql of createDay(day)) await db.execute(sql);
+  });
+
 async function load(db: DuckDb, day: Day): Promise<OpenDay> {
-  for (const sql of createDay(day)) await db.execute(sql);
+  await make(db, day);
   const columns = {
     node: await columnsOf(db, 'node', day),
     guest: await columnsOf(db, 'guest', day),
@@ -69,14 +76,24 @@ async function load(db: DuckDb, day: Day): Promise<OpenDay> {
   return { day, columns, ids, nextId };
 }
 
-export async function openDays(db: DuckDb): Promise<Days> {
+/** Days of which there is any raw table, oldest first. */
+async function listDays(db: DuckDb): Promise<Day[]> {
   const tables = (await db.query(listTables)).map(({ name }) => name as string);
-  const prefix = rawTable('node', '');
-  const found = tables
-    .filter((name) => name.startsWith(prefix))
-    .map((name) => name.slice(prefix.length));
-  // A catalogue that grew must not make the days before it unreadable.
+  const found = entities.flatMap((entity) => {
+    const prefix = rawTable(entity, '');
+    return tables
+      .filter((name) => name.startsWith(prefix))
+      .map((name) => name.slice(prefix.length));
+  });
+  return [...new Set(found)].sort();
+}
+
+export async function openDays(db: DuckDb): Promise<Days> {
+  const found = await listDays(db);
   for (const day of found) {
+    // Versions that made and dropped tables one by one may have been killed between two of them.
+    await make(db, day);
+    // A catalogue that grew must not make the days before it unreadable.
     await columnsOf(db, 'node', day);
     await columnsOf(db, 'guest', day);
   }
@@ -104,7 +121,9 @@ export async function openDays(db: DuckDb): Promise<Days> {
       days = days.filter((day) => day >= oldest);
       for (const day of expired) {
         close(day);
-        for (const table of rawTablesOf(day)) await db.execute(dropTable(table));
+        await db.transaction(async () => {
+          for (const table of rawTablesOf(day)) await db.execute(dropTable(table));
+        });
       }
       return expired;
     },
