@@ -159,6 +159,8 @@ export async function startMariadb(options: string[] = [], parent = tmpdir()): P
     '--no-defaults',
     `--basedir=${unpackedPath('usr')}`,
     `--datadir=${data}`,
+    // A server that starts removes what it takes for its own left-overs in a folder that others share.
+    `--tmpdir=${folder}`,
     `--socket=${join(folder, 'mariadb.sock')}`,
     `--pid-file=${join(folder, 'mariadb.pid')}`,
     `--init-file=${start}`,
