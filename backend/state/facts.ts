@@ -8,7 +8,7 @@ import { nodeKey } from '../../broker/contract/ids.ts';
 import type { Message } from '../../broker/contract/messages.ts';
 import type { Fleet, GuestRecord, NodeRecord } from './fleet.ts';
 import type { StateInput } from './inputs.ts';
-import { outranks } from './reduce.ts';
+import { isSameList, outranks } from './reduce.ts';
 
 export type FactsChange = {
   cluster: string;
@@ -27,14 +27,11 @@ const lastingFields = [
   'memoryTotalBytes',
 ] as const satisfies readonly (keyof GuestSample)[];
 
-const sameTags = (a: readonly string[], b: readonly string[]): boolean =>
-  a.length === b.length && a.every((tag, index) => tag === b[index]);
-
 const isUnchanged = (known: GuestRecord | undefined, node: string, guest: GuestSample): boolean =>
   known !== undefined &&
   known.node === node &&
   lastingFields.every((name) => known[name] === guest[name]) &&
-  sameTags(known.tags, guest.tags);
+  isSameList(known.tags, guest.tags);
 
 const guestFacts = (node: string, guest: GuestSample): object => ({
   node,

@@ -109,7 +109,7 @@ const guestRecord = (sample: GuestSample, node: NodeRecord): GuestRecord => ({
   memoryFullPressureRatio: sample.memoryFullPressureRatio,
 });
 
-const isSameList = (a: readonly string[], b: readonly string[]): boolean =>
+export const isSameList = (a: readonly string[], b: readonly string[]): boolean =>
   a.length === b.length && a.every((text, index) => text === b[index]);
 
 /**
