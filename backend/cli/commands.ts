@@ -17,21 +17,12 @@ import { enrol } from './enrol.ts';
 import { json } from './output.ts';
 import { showCommands, showGuests, showNodes, showStatus, showWhy } from './look.ts';
 import { checkFile, diffPolicies, enablePolicy, showPolicies } from './policy.ts';
-import { personAt } from './person.ts';
+import { personAt, type Terminal } from './person.ts';
 import { type Person, proveWake, ProveWakeRefused } from './prove-wake.ts';
 import { top } from './top.ts';
 import { addUpkeep } from './upkeep.ts';
 
-type Parts = {
-  clock: Clock;
-  newId: NewId;
-  input: NodeJS.ReadStream;
-  output: NodeJS.WriteStream;
-  /** What is told beside an answer that a program reads. */
-  errors: NodeJS.WriteStream;
-  signal: AbortSignal;
-  setExitCode(code: number): void;
-};
+type Parts = Terminal & { clock: Clock; newId: NewId };
 
 type Deps = Parts & { api: ClientApi; person: Person };
 type Json = { json?: boolean };

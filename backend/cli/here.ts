@@ -4,22 +4,15 @@
  */
 import { existsSync, readFileSync } from 'node:fs';
 import type { Command } from 'commander';
-import type { Clock, Log, NewId, Random } from '../../broker/contract/ports.ts';
 import type { RestoreOptions } from '../backup/restore-command.ts';
 import { configPath, readSettings } from '../config.ts';
+import type { ReachParts } from '../doctor/reach.ts';
 import { givenEnvironment } from './config.ts';
 import { json as textOfJson } from './output.ts';
+import type { Terminal } from './person.ts';
 import type { BundleOptions } from './support-bundle.ts';
 
-type Parts = { clock: Clock; random: Random; newId: NewId; log: Log };
-export type HereDeps = {
-  partsOf: (logLevel: string) => Parts;
-  input: NodeJS.ReadStream;
-  output: NodeJS.WriteStream;
-  errors: NodeJS.WriteStream;
-  signal: AbortSignal;
-  setExitCode(code: number): void;
-};
+export type HereDeps = Terminal & { partsOf: (logLevel: string) => ReachParts };
 type Json = { json?: boolean };
 
 const sayTo =
@@ -65,8 +58,7 @@ async function restoreBackup(deps: HereDeps, file: string, options: RestoreOptio
 async function makeBundle(deps: HereDeps, options: BundleOptions) {
   const { personAt } = await import('./person.ts');
   const { runSupportBundle } = await import('./support-bundle.ts');
-  const { input, output, signal } = deps;
-  const person = personAt({ input, output, signal });
+  const person = personAt(deps);
   sayTo(deps)(await runSupportBundle({ ...deps.partsOf('silent'), person }, options));
 }
 
